@@ -166,8 +166,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///   a log remembers the revocation until the session would have ended, and at least for an hour.
 /// * The store remembers the time of the last `revoke_all` equally long, because a login may take
 ///   long.
-/// * After this time, the store may answer [`Unknown`](SessionState::Unknown) for the session, and
-///   also after the session has expired. A service rejects an unknown session too. The store
+/// * After this time, the store may answer [`Unknown`](SessionState::Unknown) for the revoked
+///   session. It may answer `Unknown` for an expired session too. A service rejects both. The store
 ///   removes old records without a request, for example a few at each change.
 ///
 /// **Optional**
@@ -195,8 +195,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The answer is the first state that applies:
     ///
     /// 1. [`Revoked`](SessionState::Revoked): the session was revoked, evicted, or ended by reuse
-    ///    or `revoke_all`. Also if the token was revoked and its `until` is in the future, even if
-    ///    the session is unknown.
+    ///    or `revoke_all`. The state is also `Revoked` if the token was revoked and its `until`
+    ///    is in the future, even if the session is unknown.
     /// 2. [`Unknown`](SessionState::Unknown): the subject has no session with this `sid`.
     /// 3. [`Expired`](SessionState::Expired): the session's end is now or in the past. A store that
     ///    has removed the record returns `Unknown` instead.
@@ -228,7 +228,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// * The call ends every session that was opened before it, even in the same millisecond.
     ///   Sessions that are opened after the call stay alive, and so do those of other users.
     /// * If `except` is alive, it stays alive and gets the new generation. Its revoked tokens stay
-    ///   revoked. An `except` that is revoked, expired, unknown or another user's stays so.
+    ///   revoked. The call revives no `except` that is revoked, expired, unknown or another
+    ///   user's.
     /// * [`found`](Revoked::found) is `true` if a session other than `except` was alive.
     /// * A login is superseded if it began before or at the time of the answer. A login that begins
     ///   10 ms after the answer is not superseded. See [`OpenSession::auth_time`].
@@ -238,9 +239,9 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Lists the user's live sessions, a page at a time, in no particular order.
     ///
-    /// A caller who follows the pages reaches a last page. The pages contain each session that is
-    /// alive the whole time at least once. They contain no session that had ended before the first
-    /// call. See [`Page`].
+    /// A caller who follows the pages reaches a last page. Each session that stays alive during all
+    /// these calls is in at least one page. No page contains a session that had ended before the
+    /// first call. See [`Page`].
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage>;
 
     /// Returns the store's time after a round trip. An application can use the call as a health
@@ -262,10 +263,10 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The reason why the time is unknown, in a sentence for operators. The default returns this
-    /// error.
+    /// The reason why the time is unknown, in a sentence for operators. The default implementation
+    /// always returns an error.
     fn failover_bound(&self) -> Result<Duration, String> {
-        Err("the store sets no bound on the time for which a node may believe a server that was replaced; implement \
+        Err("the store sets no bound on the time for which a node may use a server that was replaced; implement \
              `SessionStore::failover_bound`"
             .to_owned())
     }
@@ -438,9 +439,9 @@ pub trait Denylist: Send + Sync + 'static {
     ///   [`Rejected`](crate::error::StoreErrorKind::Rejected).
     fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked>;
 
-    /// Returns the denials that concern a token of another issuer: the denial of the token itself,
-    /// and the later moment of the denials of its session and its subject. The store ignores ids
-    /// that are `None` in the query.
+    /// Returns the denials that concern a token of another issuer. The answer contains the denial
+    /// of the token, and the later moment of the denials of its session and its subject. The store
+    /// ignores ids that are `None` in the query.
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial>;
 
     /// Remembers denials for at least `keep` from now on, even if [`DenyRequest::keep`] is shorter.

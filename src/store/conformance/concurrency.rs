@@ -1,4 +1,4 @@
-//! Rules about calls that run at once.
+//! Rules about simultaneous calls.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use crate::{
     store::{Opened, RotateRefresh, Rotated, SessionState, Successor},
 };
 
-/// Starts these calls at the same moment, each in a task of its own, and waits for all of them.
+/// Starts these calls simultaneously, each in a separate task, and waits for all of them.
 pub(super) async fn at_once<T, F>(calls: impl IntoIterator<Item = F>) -> Outcome<Vec<T>>
 where
     T: Send + 'static,
@@ -60,13 +60,13 @@ pub(super) async fn fifty_rotations_at_once_yield_one_successor(user: User) -> O
                     successor
                 }
                 Rotated::Replayed(successor) => successor,
-                other => return Err(Broken(format!("{other:?}"))),
+                other => return Err(Broken(format!("a rotation returned {other:?}"))),
             };
             successors.push(Successor { now: successor.issued_at, ..successor });
         }
-        ensure!(rotated == 1, "{rotated} of 50 moved the counter {counter} on");
+        ensure!(rotated == 1, "{rotated} of 50 rotations of counter {counter} returned `Rotated`, expected one");
         successors.dedup();
-        ensure!(successors.len() == 1, "successors of {counter}: {successors:?}");
+        ensure!(successors.len() == 1, "the counter {counter} has several successors: {successors:?}");
     }
     Ok(())
 }
@@ -83,10 +83,13 @@ pub(super) async fn rotations_at_once_without_grace_leave_nothing_alive(user: Us
         let rotated = answers.iter().filter(|answer| matches!(answer, Rotated::Rotated(_))).count();
         let reused = answers.iter().filter(|answer| matches!(answer, Rotated::Reused { .. })).count();
         let revoked = answers.iter().filter(|answer| matches!(answer, Rotated::Revoked { .. })).count();
-        ensure!((rotated, reused, revoked) == (1, 1, 8), "{answers:?}");
-        ensure!(user.is_revoked(&sid).await?, "it is {:?}", user.state(&sid).await?);
+        ensure!(
+            (rotated, reused, revoked) == (1, 1, 8),
+            "expected one `Rotated`, one `Reused` and eight `Revoked`: {answers:?}"
+        );
+        ensure!(user.is_revoked(&sid).await?, "the session is {:?}", user.state(&sid).await?);
     }
-    ensure!(user.live().await?.is_empty(), "listed are {:?}", user.live().await?);
+    ensure!(user.live().await?.is_empty(), "the list has {:?}", user.live().await?);
     Ok(())
 }
 
@@ -98,7 +101,7 @@ pub(super) async fn a_session_is_opened_once(user: User) -> Outcome {
         });
         let answers = at_once(calls).await?;
         let opened = answers.iter().filter(|answer| matches!(answer, Opened::Opened { .. })).count();
-        ensure!(opened == 1, "it was opened {opened} times");
+        ensure!(opened == 1, "ten calls opened the session {opened} times");
     }
     Ok(())
 }
@@ -119,12 +122,12 @@ pub(super) async fn open_a_hundred_at_once_under_a_cap_of_three(user: &User) -> 
             }
         });
         for (ended, alive) in at_once(calls).await? {
-            ensure!(alive <= 3, "{alive} were alive at once");
+            ensure!(alive <= 3, "{alive} sessions were alive at the same time, the cap is 3");
             evicted.extend(ended);
         }
     }
-    ensure!(user.live().await?.len() == 3, "in the end {:?} are alive", user.live().await?);
-    ensure!(evicted.len() == 97, "of 100 sessions 97 were evicted, the answers name {}", evicted.len());
+    ensure!(user.live().await?.len() == 3, "after all calls {:?} are alive, expected 3", user.live().await?);
+    ensure!(evicted.len() == 97, "the answers contain {} evicted sessions, expected 97 of 100", evicted.len());
     Ok(())
 }
 
@@ -136,7 +139,8 @@ pub(super) async fn revocations_and_rotations_at_once_leave_nothing_alive(user: 
             let (user, sid) = (user.clone(), sid.clone());
             async move {
                 match n {
-                    // Logout alone, "all" alone, and both.
+                    // Some rounds call `revoke_session`, some call `revoke_all`, and some call
+                    // both.
                     0 if round % 3 != 1 => drop(user.revoke_session(&sid).await?),
                     0 | 1 if round % 3 != 0 => drop(user.revoke_all(None).await?),
                     n => drop(user.rotate(&sid, n % 3, LONG).await?),
@@ -145,12 +149,15 @@ pub(super) async fn revocations_and_rotations_at_once_leave_nothing_alive(user: 
             }
         });
         at_once(calls).await?;
-        ensure!(user.is_revoked(&sid).await?, "round {round}: it is {:?}", user.state(&sid).await?);
+        ensure!(user.is_revoked(&sid).await?, "round {round}: the session is {:?}", user.state(&sid).await?);
         for counter in 0..5 {
             let answer = user.rotate(&sid, counter, LONG).await?;
-            ensure!(matches!(answer, Rotated::Revoked { .. }), "round {round}: counter {counter} lives: {answer:?}");
+            ensure!(
+                matches!(answer, Rotated::Revoked { .. }),
+                "round {round}: a rotation of counter {counter} returned {answer:?}"
+            );
         }
-        ensure!(user.live().await?.is_empty(), "round {round}: listed are {:?}", user.live().await?);
+        ensure!(user.live().await?.is_empty(), "round {round}: the list has {:?}", user.live().await?);
     }
     Ok(())
 }
@@ -165,7 +172,7 @@ pub(super) async fn what_was_answered_is_seen(user: User) -> Outcome {
         opened.await??;
         let (one, other) = (user.clone(), sid.clone());
         let seen = tokio::spawn(async move { one.is_active(&other).await }).await??;
-        ensure!(seen, "round {n}: a session that was opened is not seen");
+        ensure!(seen, "round {n}: a later call did not find an opened session");
         let (one, other) = (user.clone(), sid.clone());
         tokio::spawn(async move {
             match n % 3 {
@@ -184,7 +191,10 @@ pub(super) async fn what_was_answered_is_seen(user: User) -> Outcome {
             async move { one.token_state(&sid, &format!("{sid}.j")).await }
         });
         for state in at_once(checks).await? {
-            ensure!(matches!(state, SessionState::Revoked { .. }), "round {n}: what was revoked is {state:?}");
+            ensure!(
+                matches!(state, SessionState::Revoked { .. }),
+                "round {n}: after the revocation the state is {state:?}"
+            );
         }
     }
     Ok(())
@@ -200,12 +210,12 @@ pub(super) async fn what_was_revoked_never_comes_back(user: User) -> Outcome {
             let (mut revoked, mut last) = (false, one.store.ping().await?);
             while !end.load(Ordering::SeqCst) {
                 let checked = one.store.check(&one.name, &watched, &"j".into()).await?;
-                ensure!(last <= checked.now, "the time went from {last} to {}", checked.now);
+                ensure!(last <= checked.now, "the store's time went back from {last} to {}", checked.now);
                 last = checked.now;
                 match checked.state {
-                    SessionState::Active { .. } => ensure!(!revoked, "it came back"),
+                    SessionState::Active { .. } => ensure!(!revoked, "the revoked session is active again"),
                     SessionState::Revoked { .. } => revoked = true,
-                    other => return Err(Broken(format!("it is {other:?}"))),
+                    other => return Err(Broken(format!("the session is {other:?}"))),
                 }
                 tokio::task::yield_now().await;
             }
@@ -227,7 +237,7 @@ pub(super) async fn what_was_revoked_never_comes_back(user: User) -> Outcome {
         over.store(true, Ordering::SeqCst);
         watch.await??;
         ended?;
-        ensure!(user.is_revoked(&sid).await?, "it is {:?}", user.state(&sid).await?);
+        ensure!(user.is_revoked(&sid).await?, "the session is {:?}", user.state(&sid).await?);
     }
     Ok(())
 }
@@ -239,25 +249,29 @@ pub(super) async fn a_dropped_call_is_done_or_not_done(user: User) -> Outcome {
 /// Drops the futures of calls at different moments, and repeats the calls.
 pub(super) async fn drop_calls(user: &User) -> Outcome {
     for n in 0..30u64 {
-        // Some are dropped at once, some a little later. Most calls have ended by then.
+        // The rule drops some futures immediately, and some a little later, when most calls have
+        // ended.
         let patience = Duration::from_micros(n * 50);
         let (sid, fresh) = (format!("s{n}"), format!("t{n}"));
         user.open(&sid).await?;
         drop(tokio::time::timeout(patience, user.store.open(user.session(&fresh)).into_future()).await);
         let rotate = RotateRefresh::new(&user.name, sid.as_str().into(), 0, LONG, LONG);
         drop(tokio::time::timeout(patience, user.store.rotate(rotate).into_future()).await);
-        // The retry gets the one successor, whether or not the first try happened.
+        // The retry gets the same successor, even if the first call happened.
         let successor = match user.rotate(&sid, 0, LONG).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
-            other => return Err(Broken(format!("the retry of a rotation got {other:?}"))),
+            other => return Err(Broken(format!("the retry of a rotation returned {other:?}"))),
         };
-        ensure!(successor.counter == 1, "{successor:?}");
+        ensure!(successor.counter == 1, "expected the counter 1: {successor:?}");
         drop(tokio::time::timeout(patience, user.revoke_session(&sid)).await);
         let state = user.state(&sid).await?;
-        ensure!(matches!(state, SessionState::Active { .. } | SessionState::Revoked { .. }), "it is {state:?}");
+        ensure!(
+            matches!(state, SessionState::Active { .. } | SessionState::Revoked { .. }),
+            "the session is {state:?}"
+        );
         user.revoke_session(&sid).await?;
         user.revoke_session(&fresh).await?;
-        ensure!(user.is_revoked(&sid).await?, "a revocation that was repeated did not end it");
+        ensure!(user.is_revoked(&sid).await?, "the session is not revoked after a repeated revocation");
     }
     Ok(())
 }

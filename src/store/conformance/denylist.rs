@@ -43,7 +43,7 @@ pub(super) async fn denied(user: &User, [jti, sid, subject]: [&str; 3]) -> Outco
     Ok(user.denylist()?.denied(query).await?)
 }
 
-/// The length of the windows in which a repeated denial changes nothing.
+/// The length of a window. A repeated denial in the same window changes nothing.
 pub(super) const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 fn moment_after(moment: Timestamp) -> Timestamp {
@@ -52,34 +52,37 @@ fn moment_after(moment: Timestamp) -> Timestamp {
 
 pub(super) async fn a_denied_token_is_denied(user: User) -> Outcome {
     let denial = denied(&user, ["j", "s", "u"]).await?;
-    ensure!(!denial.token && denial.revoked_before.is_none(), "nothing was denied yet: {denial:?}");
-    ensure!(denial.born <= denial.now, "the store was born after now: {denial:?}");
+    ensure!(
+        !denial.token && denial.revoked_before.is_none(),
+        "a denial exists before the first call of `deny`: {denial:?}"
+    );
+    ensure!(denial.born <= denial.now, "`born` is later than `now`: {denial:?}");
     for expected in [true, false] {
         let found = deny(&user, token("j"), LONG).await?.found;
-        ensure!(found == expected, "found is {found}, expected {expected}");
+        ensure!(found == expected, "`found` is {found}, expected {expected}");
     }
     let denial = denied(&user, ["j", "s", "u"]).await?;
-    ensure!(denial.token && denial.revoked_before.is_none(), "the token was denied: {denial:?}");
+    ensure!(denial.token && denial.revoked_before.is_none(), "only the token was denied: {denial:?}");
     let denial = denied(&user, ["k", "j", "j"]).await?;
-    ensure!(!denial.token && denial.revoked_before.is_none(), "another token: {denial:?}");
+    ensure!(!denial.token && denial.revoked_before.is_none(), "another token is denied too: {denial:?}");
     let denial = user.denylist()?.denied(DenyQuery::new(issuer(&user))).await?;
-    ensure!(!denial.token && denial.revoked_before.is_none(), "a token that says nothing: {denial:?}");
+    ensure!(!denial.token && denial.revoked_before.is_none(), "a token without ids is denied: {denial:?}");
     Ok(())
 }
 
-/// Denies a session or subject. Returns the moment up to which tokens with these three ids are
-/// denied: less than half a second after the call.
+/// Denies a session or subject. Returns the moment of the denial for a token with these three ids.
+/// Checks that the moment is less than half a second after the call.
 async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timestamp> {
     let answer = deny(user, id, LONG).await?;
     let denial = denied(user, of).await?;
     let Some(before) = denial.revoked_before else {
-        return Err(Broken(format!("the denial names no moment: {denial:?}")));
+        return Err(Broken(format!("the denial has no moment: {denial:?}")));
     };
-    ensure!(is_moment_of(before, answer.now), "denied at {}: {denial:?}", answer.now);
+    ensure!(is_moment_of(before, answer.now), "the moment of a denial at {} is wrong: {denial:?}", answer.now);
     Ok(before)
 }
 
-/// Returns true if a denial at `now` may concern the tokens up to this moment.
+/// Returns true if `before` is a valid moment of a denial at `now`.
 pub(super) fn is_moment_of(before: Timestamp, now: Timestamp) -> bool {
     now <= before && before < now.saturating_add(HALF_A_SECOND)
 }
@@ -87,18 +90,18 @@ pub(super) fn is_moment_of(before: Timestamp, now: Timestamp) -> bool {
 pub(super) async fn a_denied_subject_or_session_is_denied_up_to_the_last_denial(user: User) -> Outcome {
     let first = moment_of(&user, subject("u"), ["j", "s", "u"]).await?;
     let denial = denied(&user, ["j", "s", "u"]).await?;
-    ensure!(denial.revoked_before == Some(first), "the subject was denied until {first}: {denial:?}");
+    ensure!(denial.revoked_before == Some(first), "the subject was denied up to {first}: {denial:?}");
     ensure!(!denial.token, "no token was denied: {denial:?}");
     user.wait_until(moment_after(first)).await?;
     let second = moment_of(&user, session("s"), ["j", "s", "u"]).await?;
     let denial = denied(&user, ["j", "s", "u"]).await?;
-    ensure!(denial.revoked_before == Some(second), "then its session until {second}: {denial:?}");
+    ensure!(denial.revoked_before == Some(second), "then the session was denied up to {second}: {denial:?}");
     let denial = denied(&user, ["j", "t", "u"]).await?;
-    ensure!(denial.revoked_before == Some(first), "another of its sessions: {denial:?}");
+    ensure!(denial.revoked_before == Some(first), "another session of the subject is denied up to {first}: {denial:?}");
     user.wait_until(moment_after(second)).await?;
     let third = moment_of(&user, subject("u"), ["j", "s", "u"]).await?;
     let denial = denied(&user, ["j", "s", "u"]).await?;
-    ensure!(denial.revoked_before == Some(third), "then the subject again until {third}: {denial:?}");
+    ensure!(denial.revoked_before == Some(third), "then the subject was denied again up to {third}: {denial:?}");
     Ok(())
 }
 
@@ -115,15 +118,15 @@ pub(super) async fn issuers_and_kinds_are_kept_apart(user: User) -> Outcome {
         ..DenyQuery::new(format!("{}/", issuer(&user)))
     };
     let denial = denylist.denied(other).await?;
-    ensure!(!denial.token && denial.revoked_before.is_none(), "another issuer was denied: {denial:?}");
-    // The end of the issuer must not run into the beginning of the id.
+    ensure!(!denial.token && denial.revoked_before.is_none(), "another issuer's token is denied too: {denial:?}");
+    // The store must not confuse issuer `a` and id `1` with issuer `a1` and an empty id.
     let joined = DenyQuery { subject: Some("".into()), ..DenyQuery::new(format!("{}1", issuer(&user))) };
     let denial = denylist.denied(joined).await?;
-    ensure!(denial.revoked_before.is_none(), "issuer and id run together: {denial:?}");
+    ensure!(denial.revoked_before.is_none(), "the store confuses two pairs of issuer and id: {denial:?}");
 
     user.open("s").await?;
     deny(&user, ExternalId::Subject(user.name.clone()), LONG).await?;
-    ensure!(user.is_active("s").await?, "another issuer's subject ended a session of ours");
+    ensure!(user.is_active("s").await?, "a denial of another issuer's subject ended a session of this store");
     Ok(())
 }
 
@@ -133,31 +136,34 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
     for id in ids() {
         until = deny(&user, id, SHORT).await?.now.saturating_add(SHORT);
     }
-    // The longer time counts, whichever comes first.
+    // The longer time is in force, independent of the order of the calls.
     deny(&user, token("longer"), LONG).await?;
     deny(&user, token("longer"), SHORT).await?;
     loop {
-        // A store may remember it for longer than `keep`: another node may accept the token for
-        // longer.
+        // A store may remember the denial for longer than `keep`, because another node may accept
+        // the token for longer.
         let denial = denied(&user, ["x", "x", "x"]).await?;
         if until <= denial.now {
             break;
         }
-        ensure!(denial.token && denial.revoked_before.is_some(), "before its time: {denial:?}");
+        ensure!(denial.token && denial.revoked_before.is_some(), "the store dropped the denial too early: {denial:?}");
         tokio::time::sleep(SHORT / 30).await;
     }
     deny(&user, token("another"), LONG).await?;
-    ensure!(denied(&user, ["longer", "x", "x"]).await?.token, "the longer time does not count");
+    ensure!(
+        denied(&user, ["longer", "x", "x"]).await?.token,
+        "the store dropped the denial with the longer time too early"
+    );
     for id in ids() {
         deny(&user, id, LONG).await?;
     }
     let denial = denied(&user, ["x", "x", "x"]).await?;
-    ensure!(denial.token && denial.revoked_before.is_some(), "denied again: {denial:?}");
+    ensure!(denial.token && denial.revoked_before.is_some(), "the ids were denied again: {denial:?}");
     Ok(())
 }
 
 pub(super) async fn a_denial_is_remembered_for_as_long_as_denials_are_kept(user: User) -> Outcome {
-    // As if another node accepted tokens for this long.
+    // This is the call of a node that accepts tokens for this time.
     user.denylist()?.keep_denials_for(LONG);
     let mut until = Timestamp::default();
     for id in [token("x"), session("x"), subject("x")] {
@@ -170,7 +176,10 @@ pub(super) async fn a_denial_is_remembered_for_as_long_as_denials_are_kept(user:
     }
     for ids in [["x", "s", "u"], ["j", "x", "u"], ["j", "s", "x"]] {
         let denial = denied(&user, ids).await?;
-        ensure!(denial.token || denial.revoked_before.is_some(), "{ids:?} is forgotten: {denial:?}");
+        ensure!(
+            denial.token || denial.revoked_before.is_some(),
+            "the store dropped a denial for {ids:?} too early: {denial:?}"
+        );
     }
     Ok(())
 }
@@ -185,11 +194,11 @@ pub(super) async fn a_repeated_denial_finds_nothing_within_half_a_second(user: U
         }
         let lasted = times.last().zip(times.first()).map(|(last, first)| last.saturating_since(*first));
         let windows = lasted.unwrap_or_default().as_millis() / HALF_A_SECOND.as_millis() + 2;
-        ensure!((1..=windows).contains(&found), "{id:?}: in {lasted:?}, {found} of 50 found something");
+        ensure!((1..=windows).contains(&found), "{id:?}: `found` was true {found} times in 50 calls within {lasted:?}");
     }
-    // With a `keep` of zero there is nothing to remember.
+    // A `keep` of zero writes nothing.
     let nothing = deny(&user, token("over"), Duration::ZERO).await?;
-    ensure!(!nothing.found, "what is over was found: {nothing:?}");
+    ensure!(!nothing.found, "a denial with a `keep` of zero has `found` true: {nothing:?}");
     Ok(())
 }
 
@@ -200,7 +209,7 @@ pub(super) async fn names_that_no_token_can_have_are_not_denied(user: User) -> O
     Ok(())
 }
 
-/// Denies ids that no token can have.
+/// Denies an id that no token can have, as `jti`, `sid` and `sub`.
 pub(super) async fn denials_of(user: &User, bad: &str) -> Outcome {
     let denylist = user.denylist()?;
     let request = |id| DenyRequest::new(issuer(user), id, LONG);

@@ -1,13 +1,14 @@
-//! The suite that a store must pass: the contract of its traits, rule by rule.
+//! A suite that checks a store against the contract of its traits, rule by rule.
 //!
-//! Each [`Rule`] is named after its demand, and a failure names the rule. Each rule concerns one
-//! [`Part`] of a store, or two: its sessions, its log, its denylist. [`run`] checks the parts that
-//! the store has. [`run_parts`] checks those that the caller names, and fails if one is missing.
+//! The name of each [`Rule`] states its demand, and a failure contains the name. Each rule concerns
+//! one or two [`Part`]s of a store: its sessions, its log, its denylist. [`run`] checks the parts
+//! that the store has. [`run_parts`] checks the parts that the caller passes, and fails if the
+//! store lacks a part.
 //!
-//! The suite needs a Tokio runtime, best with several threads, so that calls really run at once.
-//! The store's clock has to run, but need not be settable: the rules use short lifetimes and wait
-//! for the store's own time. They use subjects of their own, so the store need not be empty. They
-//! leave their data behind.
+//! The suite needs a Tokio runtime. Use several threads, so that calls run in parallel. The store's
+//! clock must run, and the suite never sets it: the rules use short lifetimes and wait for the
+//! store's time. Each rule uses subjects that no other rule uses, so the store may contain data.
+//! The suite does not delete its data afterwards.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -24,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! One rule alone:
+//! This checks a single rule:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -53,29 +54,29 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use self::outcome::{Broken, Outcome};
 use super::{BoxFuture, SessionStore};
 
-/// The time after which a rule counts as broken: every call has to end within a deadline of the
-/// store.
+/// The time limit of a rule. A rule that takes longer is broken, because every call must end within
+/// a deadline of the store.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The name of the violation that no rule was checked. It counts as a rule.
+/// The rule in the violation that the suite reports if it checked no rule.
 const AT_LEAST_ONE_RULE: &str = "at_least_one_rule_is_checked";
 
-/// Checks all rules of the parts that the store has. Each rule gets a store from `new_store`: a new
-/// one each time, or the same.
+/// Checks all rules of the parts that the store has. For each rule, the suite calls `new_store`,
+/// which may return a new store or the same store again.
 ///
 /// # Errors
 ///
-/// The rules that are broken, all of them.
+/// All rules that the store breaks.
 pub async fn run(new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
     check_rules(new_store, |rule, store| rule.parts.iter().all(|part| part.is_in(store))).await
 }
 
-/// Checks all rules of these parts, as [`run`] does, and demands that the store has the parts.
+/// Checks all rules of these parts in the same way as [`run`]. The store must have the parts.
 ///
 /// # Errors
 ///
-/// The rules that are broken, all of them. If the store has no such part, all rules of the part are
-/// broken. If `parts` is empty, no rule can be checked, and that is a violation too.
+/// All rules that the store breaks. If the store lacks a part, it breaks all rules of that part. If
+/// `parts` is empty, the suite checks no rule, and reports a violation.
 pub async fn run_parts(parts: &[Part], new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
     check_rules(new_store, |rule, _| rule.parts.iter().all(|part| parts.contains(part))).await
 }
@@ -93,9 +94,11 @@ async fn check_rules(
         }
     }
     if checked == 0 {
-        // A suite that checked nothing must not look passed.
-        broken
-            .push(Violation { rule: AT_LEAST_ONE_RULE, what: "no part is named; name at least one `Part`".to_owned() });
+        // The suite must not succeed without a check.
+        broken.push(Violation {
+            rule: AT_LEAST_ONE_RULE,
+            what: "the suite checked no rule; name at least one `Part`".to_owned(),
+        });
     }
     if broken.is_empty() { Ok(()) } else { Err(Violations { broken, checked: checked.max(1) }) }
 }
@@ -112,9 +115,9 @@ pub fn rules() -> &'static [Rule] {
 pub enum Part {
     /// The [`SessionStore`] itself.
     Sessions,
-    /// Its [`RevocationLog`](super::RevocationLog).
+    /// The store's [`RevocationLog`](super::RevocationLog).
     Log,
-    /// Its [`Denylist`](super::Denylist).
+    /// The store's [`Denylist`](super::Denylist).
     Denylist,
 }
 
@@ -129,7 +132,7 @@ impl Part {
     }
 }
 
-/// A demand on every store that has the parts it concerns.
+/// One demand of the contract, with its check.
 pub struct Rule {
     name: &'static str,
     parts: &'static [Part],
@@ -143,18 +146,18 @@ impl Rule {
         self.name
     }
 
-    /// Returns the parts of a store that the rule concerns: one, or the log and the denylist.
+    /// Returns the parts of a store that the rule needs: one part, or the log and the denylist.
     #[must_use]
     pub fn parts(&self) -> &'static [Part] {
         self.parts
     }
 
-    /// Checks whether a store follows the rule.
+    /// Checks that a store follows the rule.
     ///
     /// # Errors
     ///
-    /// The behaviour that breaks the rule: a wrong answer, an error, a panic or no answer in time.
-    /// Or the store lacks one of the rule's [`parts`](Self::parts).
+    /// The store gives a wrong answer, an error or no answer in time, it panics, or it lacks one of
+    /// the rule's [`parts`](Self::parts).
     pub async fn check(&self, store: Arc<dyn SessionStore>) -> Result<(), Violation> {
         if let Some(part) = self.parts.iter().find(|part| !part.is_in(&store)) {
             return Err(Violation { rule: self.name, what: format!("the store lacks the part {part:?}") });
@@ -224,7 +227,7 @@ impl fmt::Display for Violations {
 }
 
 impl fmt::Debug for Violations {
-    /// Formats it like `Display`, because `unwrap()` shows this in a test.
+    /// Formats the violations like `Display`, because `unwrap()` in a test prints the `Debug` form.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -1,4 +1,5 @@
-//! Rules about names: any text of 1 to 255 bytes, none of which is taken for another.
+//! Rules about names (ids and subjects): any text of 1 to 255 bytes. The store must not confuse two
+//! names.
 
 use super::{
     outcome::{Outcome, ensure},
@@ -10,8 +11,8 @@ use crate::{
     store::{RotateRefresh, Rotated, SessionState},
 };
 
-/// Texts that a store could mistake for something else: patterns, protocol, scripts, separators,
-/// its own fields.
+/// Names that a store could take for something else: patterns, protocol, scripts, separators,
+/// fields of the store.
 pub(super) const ODD: &[&str] = &[
     "*",
     "?",
@@ -108,24 +109,27 @@ pub(super) const ODD: &[&str] = &[
 ];
 
 pub(super) async fn subjects_of_any_text_are_kept_apart(user: User) -> Outcome {
-    // The raw names: a prefix would make some harmless. So the session's id has to be one that no
-    // other run uses.
+    // The rule uses the raw names, because a prefix would make some of them harmless. So only the
+    // session's id is unique to this run.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;
     }
     for (n, name) in ODD.iter().enumerate() {
         let one = user.other(*name);
-        // A subject that the store took for this one was revoked before.
-        ensure!(one.is_active(sid).await?, "{name:?} was taken for one of {:?}", ODD.get(..n));
-        ensure!(one.live().await?.contains(sid), "{name:?}: not listed");
-        ensure!(matches!(one.rotate(sid, 0, LONG).await?, Rotated::Rotated(_)), "{name:?}: does not rotate");
+        // If the store confused this name with an earlier one, the session would be revoked.
+        ensure!(one.is_active(sid).await?, "the store confuses the subject {name:?} with one of {:?}", ODD.get(..n));
+        ensure!(one.live().await?.contains(sid), "the session of the subject {name:?} is not in the list");
+        ensure!(
+            matches!(one.rotate(sid, 0, LONG).await?, Rotated::Rotated(_)),
+            "the session of the subject {name:?} does not rotate"
+        );
         if n % 2 == 0 {
             one.revoke_all(None).await?;
         } else {
             one.revoke_session(sid).await?;
         }
-        ensure!(one.is_revoked(sid).await?, "{name:?}: {:?}", one.state(sid).await?);
+        ensure!(one.is_revoked(sid).await?, "the session of the subject {name:?} is {:?}", one.state(sid).await?);
     }
     Ok(())
 }
@@ -135,23 +139,23 @@ pub(super) async fn sessions_and_tokens_of_any_text_are_kept_apart(user: User) -
         user.open(sid).await?;
     }
     let live = user.live().await?;
-    ensure!(live == ODD.iter().copied().map(SessionId::from).collect(), "listed are {live:?}");
+    ensure!(live == ODD.iter().copied().map(SessionId::from).collect(), "the list has {live:?}");
 
     let until = user.in_an_hour().await?;
     for (n, jti) in ODD.iter().enumerate() {
         let state = user.token_state("a", jti).await?;
         let active = matches!(state, SessionState::Active { .. });
-        ensure!(active, "the token {jti:?} was taken for one of {:?}: {state:?}", ODD.get(..n));
+        ensure!(active, "the store confuses the token {jti:?} with one of {:?}: {state:?}", ODD.get(..n));
         user.revoke_token(jti, until).await?;
         let state = user.token_state("a", jti).await?;
         ensure!(matches!(state, SessionState::Revoked { .. }), "the token {jti:?} is {state:?}");
     }
     for (n, sid) in ODD.iter().enumerate() {
-        ensure!(user.is_active(sid).await?, "the session {sid:?} was taken for one of {:?}", ODD.get(..n));
+        ensure!(user.is_active(sid).await?, "the store confuses the session {sid:?} with one of {:?}", ODD.get(..n));
         let successor = user.advance(sid, 0).await?;
-        ensure!(successor.counter == 1, "{sid:?}: {successor:?}");
+        ensure!(successor.counter == 1, "{sid:?}: expected the counter 1: {successor:?}");
         user.revoke_session(sid).await?;
-        ensure!(user.is_revoked(sid).await?, "{sid:?} is {:?}", user.state(sid).await?);
+        ensure!(user.is_revoked(sid).await?, "the session {sid:?} is {:?}", user.state(sid).await?);
     }
     Ok(())
 }
@@ -162,22 +166,26 @@ pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
     let names = [long("a"), long("b"), long(":"), long("*"), multibyte("a"), multibyte("b")];
     for name in &names {
         let one = user.other(name);
-        // The session's id has to be new in a store on which this suite has run before.
+        // The session's id must be new, because the suite may have run on this store before.
         one.open(user.name.as_str()).await?;
         user.open(name).await?;
         user.revoke_token(name, user.in_an_hour().await?).await?;
     }
-    ensure!(user.live().await? == names.iter().map(SessionId::from).collect(), "listed are {:?}", user.live().await?);
+    ensure!(user.live().await? == names.iter().map(SessionId::from).collect(), "the list has {:?}", user.live().await?);
     for (n, name) in names.iter().enumerate() {
         user.other(name).revoke_all(None).await?;
         user.revoke_session(name).await?;
-        ensure!(user.other(name).is_revoked(user.name.as_str()).await?, "a subject of {} bytes lives", name.len());
+        ensure!(
+            user.other(name).is_revoked(user.name.as_str()).await?,
+            "the session of a subject with {} bytes is not revoked",
+            name.len()
+        );
         for other in names.iter().skip(n + 1) {
             ensure!(
                 user.other(other).is_active(user.name.as_str()).await?,
-                "{name:?} was revoked, and {other:?} with it"
+                "the revocation of {name:?} also revoked {other:?}"
             );
-            ensure!(user.is_active(other).await?, "the session {name:?} was revoked, and {other:?} with it");
+            ensure!(user.is_active(other).await?, "the revocation of the session {name:?} also revoked {other:?}");
         }
     }
     Ok(())
@@ -186,8 +194,8 @@ pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
 /// Lengths of names that no token can have.
 pub(super) const BAD_LENGTHS: [usize; 3] = [0, 256, 40_000];
 
-/// Makes every call of a [`SessionStore`](crate::store::SessionStore) that changes something, with
-/// a name that no token has.
+/// Checks that every changing call of a [`SessionStore`](crate::store::SessionStore) rejects a name
+/// that no token can have.
 pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
     let until = user.in_an_hour().await?;
     let stranger = user.other(bad);
@@ -210,11 +218,11 @@ pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
     )
 }
 
-/// Breaks the rule unless all these calls were rejected.
+/// Checks that the store rejected all these calls.
 pub(super) fn ensure_rejected<const N: usize>(length: usize, calls: [(&str, Option<StoreError>); N]) -> Outcome {
     for (call, error) in calls {
         let rejected = error.as_ref().is_some_and(|error| error.kind() == StoreErrorKind::Rejected);
-        ensure!(rejected, "{call} with a name of {length} bytes: {error:?}");
+        ensure!(rejected, "{call} with a name of {length} bytes was not rejected: {error:?}");
     }
     Ok(())
 }
@@ -224,6 +232,6 @@ pub(super) async fn names_that_no_token_can_have_are_rejected(user: User) -> Out
     for length in BAD_LENGTHS {
         calls_with(&user, &"x".repeat(length)).await?;
     }
-    ensure!(user.is_active("s").await?, "it is {:?}", user.state("s").await?);
+    ensure!(user.is_active("s").await?, "the session is {:?}", user.state("s").await?);
     Ok(())
 }

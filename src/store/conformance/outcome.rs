@@ -1,26 +1,26 @@
-//! The result of a rule.
+//! The outcome of a check of a rule.
 
 use crate::error::StoreError;
 
-/// The result of a rule.
+/// The outcome of a check, or of one of its steps.
 pub(super) type Outcome<T = ()> = Result<T, Broken>;
 
-/// A store's behaviour that breaks a rule.
+/// A description of the store's behaviour that breaks a rule.
 pub(super) struct Broken(pub(super) String);
 
 impl From<StoreError> for Broken {
     fn from(error: StoreError) -> Self {
-        Self(format!("the store failed: {error:?}"))
+        Self(format!("the store returned an error: {error:?}"))
     }
 }
 
 impl From<tokio::task::JoinError> for Broken {
     fn from(error: tokio::task::JoinError) -> Self {
-        Self(format!("a call did not end: {error}"))
+        Self(format!("a call panicked or was cancelled: {error}"))
     }
 }
 
-/// Breaks the rule unless the condition holds.
+/// Returns [`Broken`] with a message if the condition is false.
 macro_rules! ensure {
     ($condition:expr, $($what:tt)+) => {
         if !$condition {

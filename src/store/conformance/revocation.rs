@@ -13,16 +13,16 @@ pub(super) async fn a_revoked_session_is_revoked(user: User) -> Outcome {
     user.open("s").await?;
     user.open("other").await?;
     let revoked = user.revoke_session("s").await?;
-    ensure!(revoked.found, "a live session was not found");
+    ensure!(revoked.found, "a revocation of a live session has `found` false");
     let state = user.state("s").await?;
     ensure!(
         matches!(state, SessionState::Revoked { at } if at.is_none_or(|at| at == revoked.now)),
-        "revoked at {}, it is {state:?}",
+        "the session was revoked at {}, its state is {state:?}",
         revoked.now
     );
-    ensure!(user.is_active("other").await?, "another session ended with it");
+    ensure!(user.is_active("other").await?, "the revocation of one session also ended another session");
     user.sibling("stranger").revoke_session("other").await?;
-    ensure!(user.is_active("other").await?, "a session was revoked as another user's");
+    ensure!(user.is_active("other").await?, "the revocation of another user's session ended this user's session");
     Ok(())
 }
 
@@ -41,15 +41,19 @@ pub(super) async fn a_repeated_revocation_finds_nothing(user: User) -> Outcome {
             }
             .found;
             let expected = n == 0 && call != "absent";
-            ensure!(found == expected, "{call}, call {n}: found is {found}, expected {expected}");
+            ensure!(found == expected, "{call}, call {n}: `found` is {found}, expected {expected}");
         }
         let kept = user.is_active("kept").await?;
-        ensure!(kept == (call != "all"), "{call}: the exception is {:?}", user.state("kept").await?);
+        ensure!(kept == (call != "all"), "{call}: the excepted session is {:?}", user.state("kept").await?);
         if call == "all but one" {
             user.open("another").await?;
             let again = user.revoke_all(Some("kept")).await?;
-            ensure!(again.found, "a session opened since was not found: {again:?}");
-            ensure!(user.is_revoked("another").await?, "opened since: {:?}", user.state("another").await?);
+            ensure!(again.found, "a session was opened since, but `found` is false: {again:?}");
+            ensure!(
+                user.is_revoked("another").await?,
+                "the session that was opened since is {:?}",
+                user.state("another").await?
+            );
         }
     }
     Ok(())
@@ -61,16 +65,16 @@ pub(super) async fn a_session_that_ended_with_all_others_is_not_found(user: User
     user.revoke_all(Some("kept")).await?;
     user.open("since").await?;
     let answer = user.revoke_session("s").await?;
-    ensure!(!answer.found, "it was alive: {answer:?}");
+    ensure!(!answer.found, "the session had ended, but `found` is true: {answer:?}");
     for sid in ["kept", "since"] {
-        ensure!(user.is_active(sid).await?, "{sid} is {:?}", user.state(sid).await?);
-        ensure!(user.revoke_session(sid).await?.found, "{sid} was not found");
+        ensure!(user.is_active(sid).await?, "the session {sid} is {:?}", user.state(sid).await?);
+        ensure!(user.revoke_session(sid).await?.found, "the revocation of the live session {sid} has `found` false");
     }
     Ok(())
 }
 
 pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the_second(user: User) -> Outcome {
-    // Also within one millisecond, in which the clock cannot order them.
+    // Many calls happen in the same millisecond, so the clock cannot order them.
     for n in 0..50 {
         let (one, other) = (format!("{n}.a"), format!("{n}.b"));
         user.open(&one).await?;
@@ -79,9 +83,17 @@ pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the
         user.revoke_all(kept).await?;
         user.open(&other).await?;
         let revoked = user.revoke_all(kept).await?;
-        ensure!(revoked.found, "round {n}: {revoked:?}");
-        ensure!(user.is_revoked(&other).await?, "round {n}: {:?}", user.state(&other).await?);
-        ensure!(user.is_active(&one).await? == kept.is_some(), "round {n}: {:?}", user.state(&one).await?);
+        ensure!(revoked.found, "round {n}: `found` is false: {revoked:?}");
+        ensure!(
+            user.is_revoked(&other).await?,
+            "round {n}: the session that was opened last is {:?}",
+            user.state(&other).await?
+        );
+        ensure!(
+            user.is_active(&one).await? == kept.is_some(),
+            "round {n}: the session that was opened first is {:?}",
+            user.state(&one).await?
+        );
     }
     Ok(())
 }
@@ -89,11 +101,12 @@ pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the
 pub(super) async fn a_session_that_was_revoked_before_it_was_opened_is_never_opened(user: User) -> Outcome {
     let session_found = user.revoke_session("s").await?.found;
     let all_found = user.revoke_all(Some("s")).await?.found;
-    ensure!(!session_found && !all_found, "something was found");
-    // The store may have lost its record while its tokens live, so it is never opened again.
+    ensure!(!session_found && !all_found, "a revocation without a session has `found` true");
+    // The store may have lost the record of a session whose tokens are still valid. So no call may
+    // open the session again.
     let reopened = user.store.open(user.session("s")).await?;
-    ensure!(matches!(reopened, Opened::Exists { .. }), "what was revoked was opened: {reopened:?}");
-    ensure!(!user.is_active("s").await?, "it is alive");
+    ensure!(matches!(reopened, Opened::Exists { .. }), "the store opened a revoked session: {reopened:?}");
+    ensure!(!user.is_active("s").await?, "the session is alive");
     Ok(())
 }
 
@@ -101,10 +114,10 @@ pub(super) async fn a_token_that_has_expired_is_not_revoked(user: User) -> Outco
     let now = user.open("s").await?.now;
     for until in [now.saturating_sub(LONG), now, Timestamp::default()] {
         let revoked = user.revoke_token("j", until).await?;
-        ensure!(!revoked.found, "until {until}: {revoked:?}");
+        ensure!(!revoked.found, "`found` is true for a token that expired at {until}: {revoked:?}");
     }
     let state = user.token_state("s", "j").await?;
-    ensure!(matches!(state, SessionState::Active { .. }), "it was marked: {state:?}");
+    ensure!(matches!(state, SessionState::Active { .. }), "the session of an expired token is {state:?}");
     Ok(())
 }
 
@@ -112,9 +125,9 @@ pub(super) async fn a_session_past_its_end_is_revoked(user: User) -> Outcome {
     let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
     user.wait_until(opening.refresh_end).await?;
     for _ in 0..3 {
-        ensure!(!user.revoke_session("s").await?.found, "it was alive");
+        ensure!(!user.revoke_session("s").await?.found, "`found` is true for an expired session");
     }
-    ensure!(user.is_revoked("s").await?, "it is {:?}", user.state("s").await?);
+    ensure!(user.is_revoked("s").await?, "the session is {:?}", user.state("s").await?);
     Ok(())
 }
 
@@ -126,9 +139,9 @@ pub(super) async fn a_revoked_session_is_remembered_past_its_end(user: User) -> 
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }
-    ensure!(user.is_revoked("s").await?, "it is {:?}", user.state("s").await?);
+    ensure!(user.is_revoked("s").await?, "the session is {:?}", user.state("s").await?);
     let reopened = user.store.open(user.session("s")).await?;
-    ensure!(matches!(reopened, Opened::Exists { .. }), "it was opened again: {reopened:?}");
+    ensure!(matches!(reopened, Opened::Exists { .. }), "the store opened the session again: {reopened:?}");
     Ok(())
 }
 
@@ -158,13 +171,14 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: User) -> 
     user.revoke_token("not shorter", late).await?;
     user.revoke_token("not shorter", soon).await?;
     loop {
-        // A store may remember it for longer: another node may accept the token for longer.
+        // A store may remember the revocation for longer, because another node may accept the token
+        // for longer.
         let checked = user.store.check(&user.name, &"s".into(), &"soon".into()).await?;
         if soon <= checked.now {
             break;
         }
         let revoked = matches!(checked.state, SessionState::Revoked { .. });
-        ensure!(revoked, "before its time the mark says {:?}", checked.state);
+        ensure!(revoked, "the store dropped the revocation of the token too early: {:?}", checked.state);
         tokio::time::sleep(SHORT / 30).await;
     }
     // A store may remove expired records at each change.
@@ -180,7 +194,7 @@ pub(super) async fn a_revoked_token_of_a_lost_session_is_revoked(user: User) -> 
     let until = user.store.ping().await?.saturating_add(LONG);
     user.revoke_token("j", until).await?;
     let state = user.token_state("lost", "j").await?;
-    ensure!(matches!(state, SessionState::Revoked { .. }), "it is {state:?}");
+    ensure!(matches!(state, SessionState::Revoked { .. }), "the token is {state:?}");
     Ok(())
 }
 
@@ -192,14 +206,14 @@ pub(super) async fn revoke_all_ends_every_session_of_the_user_only(user: User) -
     }
     user.advance("t", 0).await?;
     let revoked = user.revoke_all(None).await?;
-    ensure!(revoked.found, "live sessions were not found");
+    ensure!(revoked.found, "a revocation of live sessions has `found` false");
     for sid in ["s", "t", "u"] {
-        ensure!(user.is_revoked(sid).await?, "{sid} is {:?}", user.state(sid).await?);
+        ensure!(user.is_revoked(sid).await?, "the session {sid} is {:?}", user.state(sid).await?);
     }
-    ensure!(user.live().await?.is_empty(), "some are listed");
+    ensure!(user.live().await?.is_empty(), "the list still has sessions");
     ensure!(other.is_active("s").await?, "another user's session ended");
     user.open("new").await?;
-    ensure!(user.is_active("new").await?, "a session opened after is {:?}", user.state("new").await?);
+    ensure!(user.is_active("new").await?, "a session that was opened afterwards is {:?}", user.state("new").await?);
     Ok(())
 }
 
@@ -207,25 +221,34 @@ pub(super) async fn revoke_all_spares_the_exception_but_not_its_revoked_tokens(u
     let opening = user.open("kept").await?;
     user.open("ended").await?;
     user.revoke_token("j", opening.now.saturating_add(LONG)).await?;
-    ensure!(user.revoke_all(Some("kept")).await?.found, "a live session was not found");
+    ensure!(user.revoke_all(Some("kept")).await?.found, "a revocation of a live session has `found` false");
     let state = user.state("kept").await?;
     let SessionState::Active { generation, .. } = state else {
-        return Err(Broken(format!("the exception is {state:?}")));
+        return Err(Broken(format!("the excepted session is {state:?}")));
     };
-    ensure!(opening.generation < generation, "its generation was {}, it is {state:?}", opening.generation);
-    ensure!(user.is_revoked("ended").await?, "the other one is {:?}", user.state("ended").await?);
+    ensure!(
+        opening.generation < generation,
+        "the generation of the excepted session did not rise from {}: {state:?}",
+        opening.generation
+    );
+    ensure!(user.is_revoked("ended").await?, "the other session is {:?}", user.state("ended").await?);
     let state = user.token_state("kept", "j").await?;
-    ensure!(matches!(state, SessionState::Revoked { .. }), "its revoked token is {state:?}");
+    ensure!(matches!(state, SessionState::Revoked { .. }), "the revoked token of the excepted session is {state:?}");
     let successor = user.advance("kept", 0).await?;
-    ensure!(successor.generation == generation, "in generation {generation}: {successor:?}");
-    ensure!(!user.revoke_all(Some("kept")).await?.found, "there was only the exception");
-    ensure!(user.is_active("kept").await?, "kept twice, it is {:?}", user.state("kept").await?);
+    ensure!(successor.generation == generation, "expected the generation {generation}: {successor:?}");
+    ensure!(!user.revoke_all(Some("kept")).await?.found, "only the excepted session was alive, but `found` is true");
+    ensure!(user.is_active("kept").await?, "the session was excepted twice and is {:?}", user.state("kept").await?);
     user.revoke_all(None).await?;
-    ensure!(user.is_revoked("kept").await?, "kept before, it is {:?}", user.state("kept").await?);
+    ensure!(
+        user.is_revoked("kept").await?,
+        "the session was excepted only before and is {:?}",
+        user.state("kept").await?
+    );
     Ok(())
 }
 
-/// Makes sessions that are dead in each way, and returns their ids. Their user must not exist yet.
+/// Returns the ids of sessions that are not alive: revoked, ended by `revoke_all`, expired, never
+/// opened, and another user's. Makes these sessions; the user must be new.
 pub(super) async fn dead_sessions(user: &User) -> Outcome<[&'static str; 5]> {
     user.sibling("other").open("another's").await?;
     user.open("revoked").await?;
@@ -241,9 +264,9 @@ pub(super) async fn an_exception_that_is_not_alive_stays_dead(user: User) -> Out
     for sid in dead_sessions(&user).await? {
         user.open(&format!("before {sid}")).await?;
         user.revoke_all(Some(sid)).await?;
-        ensure!(!user.is_active(sid).await?, "{sid}: it came back");
+        ensure!(!user.is_active(sid).await?, "the ended session {sid} is active again");
         let answer = user.rotate(sid, 0, LONG).await?;
-        ensure!(!matches!(answer, Rotated::Rotated(_)), "{sid}: it rotates");
+        ensure!(!matches!(answer, Rotated::Rotated(_)), "the ended session {sid} still rotates");
     }
     Ok(())
 }
@@ -253,11 +276,14 @@ pub(super) async fn generations_only_rise(user: User) -> Outcome {
     for n in 0..20 {
         let sid = n.to_string();
         let generation = user.open(&sid).await?.generation;
-        ensure!(last < Some(generation), "after a revocation of all, {generation} came after {last:?}");
+        ensure!(
+            last < Some(generation),
+            "after `revoke_all` a session has the generation {generation}, before it {last:?}"
+        );
         let second = user.open(&format!("{n} again")).await?.generation;
-        ensure!(generation <= second, "{second} came after {generation}");
+        ensure!(generation <= second, "the generation sank from {generation} to {second}");
         user.revoke_all(None).await?;
-        ensure!(user.is_revoked(&sid).await?, "session {n} is {:?}", user.state(&sid).await?);
+        ensure!(user.is_revoked(&sid).await?, "the session {n} is {:?}", user.state(&sid).await?);
         last = Some(second);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Rules about opening, checking and listing.
+//! Rules about opening, checking and listing sessions.
 
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
@@ -15,21 +15,21 @@ use crate::{
 pub(super) async fn an_opened_session_is_active(user: User) -> Outcome {
     let before = user.store.ping().await?;
     let opening = user.open("s").await?;
-    ensure!(before <= opening.now, "opened at {}, asked at {before}", opening.now);
-    ensure!(opening.evicted.is_empty(), "{:?} were evicted without a cap", opening.evicted);
-    ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "ends at {}", opening.refresh_end);
+    ensure!(before <= opening.now, "the session was opened at {}, before the call at {before}", opening.now);
+    ensure!(opening.evicted.is_empty(), "the store evicted {:?} without a cap", opening.evicted);
+    ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "the session ends at {}", opening.refresh_end);
     let state = user.state("s").await?;
     let fresh = SessionState::Active { generation: opening.generation, counter: 0, refresh_end: opening.refresh_end };
-    ensure!(state == fresh, "it is {state:?}");
+    ensure!(state == fresh, "the session is {state:?}");
     Ok(())
 }
 
 pub(super) async fn an_unknown_session_is_unknown(user: User) -> Outcome {
-    ensure!(user.state("s").await? == SessionState::Unknown, "a session of a user who has none is known");
+    ensure!(user.state("s").await? == SessionState::Unknown, "the store returns a session of a user who has none");
     user.open("s").await?;
-    ensure!(user.state("t").await? == SessionState::Unknown, "a session that was never opened is known");
+    ensure!(user.state("t").await? == SessionState::Unknown, "the store returns a session that was never opened");
     let other = user.sibling("other");
-    ensure!(other.state("s").await? == SessionState::Unknown, "a session is known as another user's");
+    ensure!(other.state("s").await? == SessionState::Unknown, "the store returns the session of another user");
     Ok(())
 }
 
@@ -38,58 +38,62 @@ pub(super) async fn an_existing_session_is_never_overwritten(user: User) -> Outc
     user.open_as(open).await?;
     user.advance("s", 0).await?;
     let answer = user.store.open(user.session("s")).await?;
-    ensure!(matches!(answer, Opened::Exists { .. }), "a live session: {answer:?}");
+    ensure!(matches!(answer, Opened::Exists { .. }), "opening a live session again returned {answer:?}");
     let labels: Vec<_> = user.listing(0).await?.into_iter().map(|session| session.label).collect();
     ensure!(labels == ["the first"], "the label is {labels:?}");
     user.advance("s", 1).await?;
 
     user.revoke_session("s").await?;
     let answer = user.store.open(user.session("s")).await?;
-    ensure!(matches!(answer, Opened::Exists { .. }), "a revoked session: {answer:?}");
-    ensure!(user.is_revoked("s").await?, "a revoked session was opened again");
+    ensure!(matches!(answer, Opened::Exists { .. }), "opening a revoked session again returned {answer:?}");
+    ensure!(user.is_revoked("s").await?, "a revoked session is no longer revoked");
 
     user.open("t").await?;
     user.revoke_all(None).await?;
     let answer = user.store.open(user.session("t")).await?;
-    ensure!(matches!(answer, Opened::Exists { .. }), "a session that ended with all others: {answer:?}");
-    ensure!(user.is_revoked("t").await?, "a session that ended with all others was opened again");
+    ensure!(matches!(answer, Opened::Exists { .. }), "opening a session again after `revoke_all` returned {answer:?}");
+    ensure!(user.is_revoked("t").await?, "a session that `revoke_all` ended is no longer revoked");
     Ok(())
 }
 
 pub(super) async fn a_session_that_is_not_used_ends(user: User) -> Outcome {
     let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
-    ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
+    ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "the session ends at {}", opening.refresh_end);
     loop {
         let checked = user.store.check(&user.name, &"s".into(), &"j".into()).await?;
         if opening.refresh_end <= checked.now {
             // A store may remove a session at any time after its end.
             let over = matches!(checked.state, SessionState::Expired | SessionState::Unknown);
-            ensure!(over, "at its end it is {:?}", checked.state);
+            ensure!(over, "at its end the session is {:?}", checked.state);
             break;
         }
-        ensure!(matches!(checked.state, SessionState::Active { .. }), "before its end it is {:?}", checked.state);
+        ensure!(
+            matches!(checked.state, SessionState::Active { .. }),
+            "before its end the session is {:?}",
+            checked.state
+        );
         tokio::time::sleep(SHORT / 30).await;
     }
-    ensure!(user.live().await?.is_empty(), "it is listed after its end");
+    ensure!(user.live().await?.is_empty(), "the list has the session after its end");
     Ok(())
 }
 
 pub(super) async fn the_absolute_end_bounds_the_idle_one(user: User) -> Outcome {
     let opening = user.open_as(OpenSession { idle: LONG, absolute: SHORT, ..user.session("s") }).await?;
-    ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "ends at {}", opening.refresh_end);
+    ensure!(opening.refresh_end == opening.now.saturating_add(SHORT), "the session ends at {}", opening.refresh_end);
     user.wait_until(opening.refresh_end).await?;
     let state = user.state("s").await?;
-    ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end it is {state:?}");
-    // A lifetime that ends beyond the end of time does no harm.
+    ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end the session is {state:?}");
+    // A lifetime that exceeds `Timestamp::END_OF_TIME` is valid.
     let opening = user.open_as(OpenSession { idle: LONG, absolute: Duration::MAX, ..user.session("t") }).await?;
-    ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "ends at {}", opening.refresh_end);
+    ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "the session ends at {}", opening.refresh_end);
     ensure!(user.is_active("t").await?, "a session without an absolute end is not alive");
     Ok(())
 }
 
-/// Opens a, b, c and d, and then uses a.
+/// Opens the sessions a, b, c and d, and then rotates a.
 pub(super) async fn open_four(user: &User) -> Outcome {
-    // Each at a moment of its own: otherwise their order would be undefined.
+    // Each session needs a different time of opening, so that their order is defined.
     for sid in ["a", "b", "c", "d"] {
         let opening = user.open(sid).await?;
         user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;
@@ -98,10 +102,14 @@ pub(super) async fn open_four(user: &User) -> Outcome {
     user.wait_until(successor.now.saturating_add(Duration::from_millis(2))).await
 }
 
-/// Opens e under a cap of three, after [`open_four`].
+/// Opens the session e with a cap of three, after [`open_four`].
 pub(super) async fn evict_two_of_four(user: &User) -> Outcome {
     let opening = user.open_capped("e", NonZeroU32::MIN.saturating_add(2)).await?;
-    ensure!(opening.evicted == ["b", "c"], "evicted were {:?}, used longest ago were b and c", opening.evicted);
+    ensure!(
+        opening.evicted == ["b", "c"],
+        "the store evicted {:?}, expected b and c, whose last use is longest ago",
+        opening.evicted
+    );
     Ok(())
 }
 
@@ -109,10 +117,10 @@ pub(super) async fn max_sessions_evicts_those_used_longest_ago(user: User) -> Ou
     open_four(&user).await?;
     evict_two_of_four(&user).await?;
     for sid in ["b", "c"] {
-        ensure!(user.is_revoked(sid).await?, "{sid} was evicted and is {:?}", user.state(sid).await?);
+        ensure!(user.is_revoked(sid).await?, "the evicted session {sid} is {:?}", user.state(sid).await?);
     }
     let live = user.live().await?;
-    ensure!(live == ["a", "d", "e"].map(SessionId::from).into(), "alive are {live:?}");
+    ensure!(live == ["a", "d", "e"].map(SessionId::from).into(), "the live sessions are {live:?}");
     Ok(())
 }
 
@@ -126,13 +134,13 @@ pub(super) async fn max_sessions_counts_only_the_living(user: User) -> Outcome {
     user.open("alive").await?;
     user.wait_until(short.refresh_end).await?;
     let opening = user.open_capped("new", NonZeroU32::MIN.saturating_add(1)).await?;
-    ensure!(opening.evicted.is_empty(), "evicted were {:?}, though only one session was alive", opening.evicted);
+    ensure!(opening.evicted.is_empty(), "the store evicted {:?}, though only one session was alive", opening.evicted);
     let opening = user.open_capped("newest", NonZeroU32::MIN).await?;
     let evicted: BTreeSet<_> = opening.evicted.iter().map(SessionId::as_str).collect();
-    ensure!(evicted == ["alive", "new"].into(), "evicted were {evicted:?}");
+    ensure!(evicted == ["alive", "new"].into(), "the store evicted {evicted:?}, expected alive and new");
     let again = user.store.open(OpenSession { max_sessions: Some(NonZeroU32::MIN), ..user.session("newest") }).await?;
-    ensure!(matches!(again, Opened::Exists { .. }), "{again:?}");
-    ensure!(user.is_active("newest").await?, "an open that was refused evicted something");
+    ensure!(matches!(again, Opened::Exists { .. }), "opening the session again returned {again:?}");
+    ensure!(user.is_active("newest").await?, "an `open` that opened no session evicted a session");
     Ok(())
 }
 
@@ -150,19 +158,19 @@ pub(super) async fn a_new_cap_ends_the_excess_over_some_logins(user: User) -> Ou
         for sid in opening.evicted {
             ensure!(
                 user.is_revoked(sid.as_str()).await?,
-                "{sid} was evicted and is {:?}",
+                "the evicted session {sid} is {:?}",
                 user.state(sid.as_str()).await?
             );
-            ensure!(evicted.insert(sid.clone()), "{sid} was evicted twice");
+            ensure!(evicted.insert(sid.clone()), "the store evicted {sid} twice");
         }
         let live = user.live().await?;
-        ensure!(live.len() == alive, "login {n}: {} are alive, and not {alive}", live.len());
+        ensure!(live.len() == alive, "login {n}: {} sessions are alive, expected {alive}", live.len());
         ensure!(live.contains(format!("login {n}").as_str()), "login {n} has no session");
         if alive == 2 {
             return Ok(());
         }
     }
-    Err(super::Broken(format!("100 logins under a cap of 2 leave {alive} of {SESSIONS} sessions")))
+    Err(super::Broken(format!("after 100 logins with a cap of 2, {alive} of {SESSIONS} sessions are alive")))
 }
 
 pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: User) -> Outcome {
@@ -174,7 +182,7 @@ pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: U
         let answer = user.store.open(late("late", began)).await?;
         ensure!(
             matches!(answer, Opened::Superseded { .. }),
-            "began at {began}, revoked at {}: {answer:?}",
+            "a login that began at {began}, with a `revoke_all` at {}, returned {answer:?}",
             revoked.now
         );
     }
@@ -183,14 +191,14 @@ pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: U
     user.wait_until(revoked.now.saturating_add(Duration::from_millis(10))).await?;
     let began = user.store.ping().await?;
     user.open_as(late("new", began)).await?;
-    ensure!(user.is_active("new").await?, "a login that began after is not alive");
+    ensure!(user.is_active("new").await?, "the session of a later login is not alive");
     user.revoke_session("new").await?;
     user.open_as(late("newer", began)).await?;
     Ok(())
 }
 
 pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: User) -> Outcome {
-    ensure!(user.listing(0).await?.is_empty(), "a user who has no session has a listing");
+    ensure!(user.listing(0).await?.is_empty(), "the list of a user without a session is not empty");
     let label = "é\r\n\0\"".repeat(146);
     let opening = user.open_as(OpenSession { label: label.clone(), ..user.session("s") }).await?;
     let absolute_end = opening.now.saturating_add(24 * LONG);
@@ -204,12 +212,18 @@ pub(super) async fn the_listing_tells_what_is_known_of_a_session(user: User) -> 
             }
         };
         let listing = user.listing(0).await?;
-        let [session] = listing.as_slice() else { return Err(super::Broken(format!("listed are {listing:?}"))) };
-        ensure!(session.sid == "s" && session.label == label, "listed is {session:?}");
-        ensure!(session.opened_at == opening.now, "opened at {}: {session:?}", opening.now);
-        ensure!(session.last_rotated_at == rotated, "rotated at {rotated}: {session:?}");
-        ensure!(session.expires_at == expires, "expires at {expires}: {session:?}");
-        ensure!(session.absolute_end == absolute_end, "ends at {absolute_end}: {session:?}");
+        let [session] = listing.as_slice() else {
+            return Err(super::Broken(format!("the list is {listing:?}, expected one session")));
+        };
+        ensure!(session.sid == "s" && session.label == label, "the id or the label in the list is wrong: {session:?}");
+        ensure!(
+            session.opened_at == opening.now,
+            "the session was opened at {}, the list has {session:?}",
+            opening.now
+        );
+        ensure!(session.last_rotated_at == rotated, "the session was rotated at {rotated}, the list has {session:?}");
+        ensure!(session.expires_at == expires, "the session expires at {expires}, the list has {session:?}");
+        ensure!(session.absolute_end == absolute_end, "the absolute end is {absolute_end}, the list has {session:?}");
     }
     Ok(())
 }
@@ -227,7 +241,7 @@ pub(super) async fn the_listing_holds_live_sessions_only(user: User) -> Outcome 
     user.open("alive").await?;
     user.wait_until(short.refresh_end).await?;
     let live = user.live().await?;
-    ensure!(live == [SessionId::from("alive")].into(), "listed are {live:?}");
+    ensure!(live == [SessionId::from("alive")].into(), "the list has {live:?}");
     Ok(())
 }
 
@@ -240,13 +254,18 @@ pub(super) async fn the_listing_can_be_read_in_pages(user: User) -> Outcome {
     }
     for limit in [0, 1, 7, 250, u32::MAX] {
         let listed: BTreeSet<_> = user.listing(limit).await?.into_iter().map(|session| session.sid).collect();
-        ensure!(listed == opened, "in pages of {limit}, {} of {} are listed", listed.len(), opened.len());
+        ensure!(listed == opened, "pages of {limit} contain {} of {} sessions", listed.len(), opened.len());
     }
     // A cursor may come from a client, so an invalid one is no error.
     for cursor in ["", "~", "-1", "no cursor", "18446744073709551616", "*"] {
         let listed = user.listing_from(Some(cursor.to_owned()), 7).await?;
         let listed: BTreeSet<_> = listed.into_iter().map(|session| session.sid).collect();
-        ensure!(listed == opened, "from the cursor {cursor:?}, {} of {} are listed", listed.len(), opened.len());
+        ensure!(
+            listed == opened,
+            "from the cursor {cursor:?}, the pages contain {} of {} sessions",
+            listed.len(),
+            opened.len()
+        );
     }
     Ok(())
 }
@@ -255,15 +274,20 @@ pub(super) async fn no_end_lies_beyond_the_end_of_time(user: User) -> Outcome {
     let end = Timestamp::END_OF_TIME;
     let open = OpenSession { idle: Duration::MAX, absolute: Duration::MAX, ..user.session("s") };
     let opening = user.open_as(open).await?;
-    ensure!(opening.refresh_end == end, "it ends at {}", opening.refresh_end);
+    ensure!(opening.refresh_end == end, "the session ends at {}", opening.refresh_end);
     let rotate = RotateRefresh::new(&user.name, "s".into(), 0, Duration::MAX, Duration::MAX);
     match user.store.rotate(rotate).await? {
-        Rotated::Rotated(successor) => ensure!(successor.refresh_end == end, "then it ends at {successor:?}"),
-        other => return Err(super::Broken(format!("{other:?}"))),
+        Rotated::Rotated(successor) => {
+            ensure!(successor.refresh_end == end, "the rotated session does not end at the end of time: {successor:?}")
+        }
+        other => return Err(super::Broken(format!("the rotation returned {other:?}"))),
     }
     user.revoke_token("j", Timestamp::from_millis(u64::MAX)).await?;
     let state = user.token_state("s", "j").await?;
-    ensure!(matches!(state, SessionState::Revoked { .. }), "a token that was revoked for all time is {state:?}");
+    ensure!(
+        matches!(state, SessionState::Revoked { .. }),
+        "a token that was revoked until the end of time is {state:?}"
+    );
     Ok(())
 }
 
@@ -282,8 +306,8 @@ pub(super) async fn time_does_not_go_back(user: User) -> Outcome {
                 None => user.store.ping().await?,
             },
         };
-        ensure!(last <= now, "{now} came after {last}");
-        ensure!(known <= now, "without asking the time was {known}, by the answer it is {now}");
+        ensure!(last <= now, "the store's time went back from {last} to {now}");
+        ensure!(known <= now, "`now()` returned {known}, later than the time {now} of the next answer");
         last = now;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A user of the store under test, and the helpers that the rules share.
+//! A user of the store under test, with helpers that the rules share.
 
 use std::{
     collections::BTreeSet,
@@ -18,13 +18,13 @@ use crate::{
     },
 };
 
-/// Longer than any rule takes.
+/// A lifetime that is longer than any rule takes.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
-/// A lifetime whose end a rule waits for.
+/// A lifetime that is so short that a rule can wait for its end.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
-/// The longest sleep before the store is asked again for its time.
+/// The longest sleep of a rule before it asks the store again for the time.
 const NAP: Duration = Duration::from_millis(20);
-/// The most pages that a listing or a log of the suite can have.
+/// The most pages that a rule reads from a list of sessions or a log.
 pub(super) const MANY_PAGES: usize = 100_000;
 
 /// A user that no other rule uses.
@@ -34,7 +34,7 @@ pub(super) struct User {
     pub(super) name: Subject,
 }
 
-/// A session that was opened.
+/// The answer to a call that opened a session.
 pub(super) struct Opening {
     pub(super) now: Timestamp,
     pub(super) generation: u64,
@@ -59,17 +59,18 @@ impl User {
         self.other(format!("{}-{name}", self.name))
     }
 
-    /// Returns the store's log. The suite runs a rule of the log only on a store that has one.
+    /// Returns the store's log. The suite runs a rule about the log only on a store with a log.
     pub(super) fn log(&self) -> Outcome<Arc<dyn RevocationLog>> {
         self.store.clone().revocation_log().ok_or_else(|| Broken("the store no longer returns its log".to_owned()))
     }
 
-    /// Returns the store's denylist, as [`log`](Self::log) does.
+    /// Returns the store's denylist. The suite runs a rule about it only on a store with a
+    /// denylist.
     pub(super) fn denylist(&self) -> Outcome<Arc<dyn Denylist>> {
         self.store.clone().denylist().ok_or_else(|| Broken("the store no longer returns its denylist".to_owned()))
     }
 
-    /// Returns a session that lives for long, not opened yet.
+    /// Returns a request to open a session with a long life.
     pub(super) fn session(&self, sid: &str) -> OpenSession {
         OpenSession::new(&self.name, sid.into(), LONG, 24 * LONG)
     }
@@ -87,7 +88,7 @@ impl User {
             Opened::Opened { now, generation, refresh_end, evicted, last_revocation } => {
                 Ok(Opening { now, generation, refresh_end, evicted, last_revocation })
             }
-            refused => Err(Broken(format!("{open:?} was answered with {refused:?}"))),
+            refused => Err(Broken(format!("the answer to {open:?} is {refused:?}"))),
         }
     }
 
@@ -111,11 +112,11 @@ impl User {
         Ok(self.store.rotate(RotateRefresh::new(&self.name, sid.into(), counter, LONG, grace)).await?)
     }
 
-    /// Rotates without grace. Any answer but a new successor breaks the rule.
+    /// Rotates without grace. Returns an error if the answer is not `Rotated`.
     pub(super) async fn advance(&self, sid: &str, counter: u32) -> Outcome<Successor> {
         match self.rotate(sid, counter, Duration::ZERO).await? {
             Rotated::Rotated(successor) => Ok(successor),
-            other => Err(Broken(format!("rotating counter {counter} of {sid:?} was answered with {other:?}"))),
+            other => Err(Broken(format!("the rotation of counter {counter} of {sid:?} returned {other:?}"))),
         }
     }
 
@@ -131,17 +132,17 @@ impl User {
         Ok(self.store.revoke_all(&self.name, except.map(SessionId::from).as_ref()).await?)
     }
 
-    /// Returns a moment far ahead of the store's time.
+    /// Returns a time that is one hour ahead of the store's.
     pub(super) async fn in_an_hour(&self) -> Outcome<Timestamp> {
         Ok(self.store.ping().await?.saturating_add(LONG))
     }
 
-    /// Returns all pages of the listing.
+    /// Returns the sessions of all pages.
     pub(super) async fn listing(&self, limit: u32) -> Outcome<Vec<SessionRecord>> {
         self.listing_from(None, limit).await
     }
 
-    /// Returns all pages of the listing from a cursor on.
+    /// Returns the sessions of all pages from a cursor on.
     pub(super) async fn listing_from(&self, mut cursor: Option<String>, limit: u32) -> Outcome<Vec<SessionRecord>> {
         let mut sessions = Vec::new();
         for _ in 0..MANY_PAGES {
@@ -152,7 +153,7 @@ impl User {
                 return Ok(sessions);
             }
         }
-        Err(Broken("the listing has no end".to_owned()))
+        Err(Broken("the list of sessions has no last page".to_owned()))
     }
 
     /// Returns the ids of the live sessions.
@@ -160,7 +161,7 @@ impl User {
         Ok(self.listing(0).await?.into_iter().map(|session| session.sid).collect())
     }
 
-    /// Waits until the store's clock shows this moment.
+    /// Waits until the store's time is `moment` or later.
     pub(super) async fn wait_until(&self, moment: Timestamp) -> Outcome {
         loop {
             let now = self.store.ping().await?;
@@ -172,10 +173,10 @@ impl User {
     }
 }
 
-/// Returns the entry that an answer of a store with a log names.
+/// Returns the log entry in an answer. Returns an error if the answer has none.
 pub(super) fn logged(answer: &Revoked) -> Outcome<&Logged> {
     answer
         .logged
         .as_ref()
-        .ok_or_else(|| Broken(format!("the store has a log, but its answer names no entry: {answer:?}")))
+        .ok_or_else(|| Broken(format!("the store has a log, but its answer has no log entry: {answer:?}")))
 }

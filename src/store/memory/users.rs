@@ -194,7 +194,7 @@ impl Shard {
             user.live.remove(place);
         }
         // Sessions in the index beyond the first `looked_at` may have expired. So they count only
-        // if the cap is too large for `MOST_LOOKED_AT`.
+        // if `cap` + `EVICTED` exceeds `MOST_LOOKED_AT`.
         let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
         let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
         let evicted: Vec<Arc<str>> = live.into_iter().take(excess).map(|(.., sid)| sid).collect();

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 pub struct LogCursor(pub(crate) String);
 
 impl LogCursor {
-    /// Creates a cursor. For implementations of a store.
+    /// Creates a cursor. Only implementations of a store need this function.
     #[must_use]
     pub fn new(cursor: impl Into<String>) -> Self {
         Self(cursor.into())
@@ -86,7 +86,7 @@ impl LogQuery {
         self
     }
 
-    /// Returns the cursor of the query. For implementations of a store.
+    /// Returns the cursor of the query. Only implementations of a store need this method.
     #[must_use]
     pub fn cursor(&self) -> Option<&LogCursor> {
         match &self.part {

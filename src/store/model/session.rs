@@ -171,8 +171,8 @@ pub struct RotateRefresh {
     pub counter: u32,
     /// The time for which the session stays alive without another refresh.
     pub idle: Duration,
-    /// The time after a rotation in which the store returns the same successor again for the
-    /// earlier counter. Zero disables this.
+    /// The time after a rotation during which the store returns the same successor again for the
+    /// earlier counter. Zero disables replays.
     pub grace: Duration,
 }
 
@@ -217,8 +217,8 @@ pub enum Rotated {
     },
 }
 
-/// The data of the tokens that a service mints after a rotation. A replay gets the same data except
-/// `now` and the stamp, because they come from the session's record.
+/// The data of the tokens that a service mints after a rotation. All data except `now` and the
+/// stamp come from the session's record, so a replay gets the same data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Successor {
@@ -232,8 +232,8 @@ pub struct Successor {
     pub refresh_end: Timestamp,
     /// The store's time. For a replay it is later than `issued_at`.
     pub now: Timestamp,
-    /// The stamp of the last log entry about this user: a revocation of all sessions, of a session
-    /// or of a token, an eviction or reuse.
+    /// The stamp of the last log entry about this user. The entry is from a revocation (of all
+    /// sessions, a session or a token), an eviction or reuse.
     ///
     /// The new access token contains the stamp. So another node applies that entry before it
     /// decides locally about the user. A store may always return `None`. Other nodes then apply the

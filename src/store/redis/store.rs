@@ -174,7 +174,7 @@ impl SessionStore for RedisStore {
     /// Ends all sessions of a user except `except`.
     ///
     /// [`Revoked::found`] is exact if the user's hash has up to 128 fields (live sessions, ended
-    /// sessions, revoked tokens). For a larger hash, `found` is true in two cases: a session was
+    /// sessions, revoked tokens). For a larger hash, `found` is true in two cases. A session was
     /// opened since the last call, or this call ends the session that the last call excepted.
     /// A search of all fields of a large hash would take too long.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {

@@ -43,18 +43,18 @@ pub(in super::super) async fn a_denial_is_logged(user: User) -> Outcome {
             },
             _ => false,
         };
-        ensure!(right, "{id:?} was denied at {}: {entries:?}", answer.now);
+        ensure!(right, "the entries of a denial of {id:?} at {} are wrong: {entries:?}", answer.now);
     }
     ids.sort_unstable();
     ids.dedup();
-    ensure!(ids.len() == 4, "what was denied has {} names in the log, and not four", ids.len());
-    // The log and the denylist have the same moment.
+    ensure!(ids.len() == 4, "four denied ids have {} names in the log", ids.len());
+    // The moment in the log must be that of the denylist.
     let answer = deny(&user, subject("z"), LONG).await?;
     let denial = denied(&user, ["j", "s", "z"]).await?;
     let Revocation::External { before, .. } = logged(&answer)?.revocation else {
-        return Err(super::super::Broken(format!("no denial: {answer:?}")));
+        return Err(super::super::Broken(format!("the answer contains no denial: {answer:?}")));
     };
-    ensure!(before == denial.revoked_before, "by the log {before:?}, by the list {denial:?}");
+    ensure!(before == denial.revoked_before, "the moment in the log is {before:?}, the denylist returned {denial:?}");
     Ok(())
 }
 
@@ -69,34 +69,46 @@ pub(in super::super) async fn a_repeated_denial_writes_nothing_within_half_a_sec
         let entries = reader.read().await?;
         let lasted = answers.first().map(|first| last.saturating_since(first.now)).unwrap_or_default();
         let windows = lasted.as_millis() / HALF_A_SECOND.as_millis() + 2;
-        ensure!(!entries.is_empty() && entries.len() as u128 <= windows, "{id:?}, in {lasted:?}: {entries:?}");
+        ensure!(
+            !entries.is_empty() && entries.len() as u128 <= windows,
+            "{id:?}: wrong number of entries within {lasted:?}: {entries:?}"
+        );
         for answer in &answers {
             let named = logged(answer)?;
             let entry = entries.iter().find(|entry| entry.sequence == named.position.sequence);
-            ensure!(entry.is_some_and(|entry| entry.revocation == named.revocation), "{answer:?} names {entry:?}");
+            ensure!(
+                entry.is_some_and(|entry| entry.revocation == named.revocation),
+                "the revocation in {answer:?} is not that of its entry {entry:?}"
+            );
         }
         let found = answers.iter().filter(|answer| answer.found).count();
-        ensure!((1..=entries.len()).contains(&found), "{found} of {} entries found something", entries.len());
+        ensure!((1..=entries.len()).contains(&found), "`found` was true {found} times for {} entries", entries.len());
     }
-    // With a `keep` of zero there is nothing to remember.
+    // A `keep` of zero writes nothing.
     let mut reader = user.reader().await?;
     let nothing = deny(&user, token("over"), Duration::ZERO).await?;
-    ensure!(!nothing.found && reader.read().await?.is_empty(), "what is over was logged: {nothing:?}");
-    ensure!(!denied(&user, ["over", "s", "u"]).await?.token, "what is over was denied");
+    ensure!(
+        !nothing.found && reader.read().await?.is_empty(),
+        "a denial with a `keep` of zero wrote an entry or has `found` true: {nothing:?}"
+    );
+    ensure!(!denied(&user, ["over", "s", "u"]).await?.token, "the store denies a token whose denial is over");
     Ok(())
 }
 
 pub(in super::super) async fn the_log_calls_what_is_denied_by_its_name(user: User) -> Outcome {
     for id in [token("x"), session("x"), subject("x")] {
         let name = log_name(&user, &id)?;
-        ensure!(name.bucket < user.log()?.buckets(), "there is no bucket for {name:?}");
+        ensure!(name.bucket < user.log()?.buckets(), "the bucket of {name:?} does not exist");
         let mut reader = user.reader().await?;
         let answer = deny(&user, id, LONG).await?;
         let position = &logged(&answer)?.position;
         let entries = reader.read().await?;
         let named = |revocation: &Revocation| matches!(revocation, Revocation::External { id, .. } if *id == name.id);
-        ensure!(position.bucket == name.bucket, "{name:?} is at {position:?}");
-        ensure!(entries.iter().all(|entry| named(&entry.revocation)) && entries.len() == 1, "{name:?}: {entries:?}");
+        ensure!(position.bucket == name.bucket, "the denial of {name:?} is in another bucket: {position:?}");
+        ensure!(
+            entries.iter().all(|entry| named(&entry.revocation)) && entries.len() == 1,
+            "expected one entry with the name {name:?}: {entries:?}"
+        );
     }
     Ok(())
 }
@@ -112,12 +124,16 @@ pub(in super::super) async fn no_caller_makes_the_log_of_an_external_id_grow_fas
     let lasted = user.store.ping().await?.saturating_since(started);
     let logged = reader.read().await?;
     let windows = lasted.as_millis() / HALF_A_SECOND.as_millis() + 2;
-    ensure!(logged.len() as u128 <= 2 * windows, "in {lasted:?} two ids have {} entries", logged.len());
+    ensure!(
+        logged.len() as u128 <= 2 * windows,
+        "within {lasted:?} the log got {} entries about two ids",
+        logged.len()
+    );
     Ok(())
 }
 
 pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
-    // As if another node accepted tokens for this long.
+    // This is the call of a node that accepts tokens for this time.
     user.log()?.keep_log_for(LONG * 40);
     let mut reader = user.reader().await?;
     for id in [subject("u"), token("x")] {
@@ -127,7 +143,7 @@ pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_lo
     republish(&user, &token("again"), None, soon).await?;
     let logged = reader.read().await?;
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
-    ensure!(lasts && logged.len() == 3, "the log says {logged:?}");
+    ensure!(lasts && logged.len() == 3, "the log has {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
     // A store may remove expired records at each change.
     for n in 0..4 {
@@ -135,7 +151,7 @@ pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_lo
     }
     for jti in ["x", "again"] {
         let denial = denied(&user, [jti, "s", "u"]).await?;
-        ensure!(denial.token && denial.revoked_before.is_some(), "{denial:?}");
+        ensure!(denial.token && denial.revoked_before.is_some(), "the store dropped a denial too early: {denial:?}");
     }
     Ok(())
 }
@@ -150,11 +166,11 @@ pub(in super::super) async fn what_was_denied_before_the_log_was_kept_longer_is_
     for _ in 0..2 {
         let denial = denied(&user, ["j", "s", "u"]).await?;
         let now = user.store.ping().await?;
-        // The state is that of `denial.now` or later, so `since` may be later too.
+        // The state is that at `denial.now` or later, so `since` may be later than `denial.now`.
         let right = denial.kept_longer.is_some_and(|kept| kept.before <= before && kept.since <= now);
-        ensure!(right, "kept for {before:?} until {asked}, then longer: {denial:?}");
+        ensure!(right, "denials were kept for {before:?} before {asked}, but `kept_longer` is wrong: {denial:?}");
         let keep = log.read(bucket, LogQuery::from_start()).await?.keep;
-        ensure!(keep >= before.saturating_add(LONG), "{keep:?}");
+        ensure!(keep >= before.saturating_add(LONG), "the log keeps entries only for {keep:?}");
     }
     Ok(())
 }
@@ -170,15 +186,18 @@ pub(in super::super) async fn a_lost_denial_is_told_again_once(user: User) -> Ou
             let logged: Vec<_> =
                 reader.read().await?.into_iter().filter(|entry| entry.revocation == revocation).collect();
             let right = logged.len() == expected && logged.iter().all(|entry| until <= entry.until);
-            ensure!(right, "{id:?}: {expected} expected, logged {logged:?}");
+            ensure!(right, "{id:?}: expected {expected} entries, the log has {logged:?}");
         }
-        // An earlier moment or end changes nothing; later ones do.
+        // An earlier moment or end changes nothing. A later one does.
         let earlier = before.map(|before| before.saturating_sub(SHORT));
         republish(&user, &id, earlier, until.saturating_sub(SHORT)).await?;
-        ensure!(reader.read().await?.is_empty(), "{id:?}: an earlier moment is news");
+        ensure!(reader.read().await?.is_empty(), "{id:?}: a republished denial with an earlier moment wrote an entry");
     }
     let denial = denied(&user, ["x", "x", "x"]).await?;
-    ensure!(denial.token && denial.revoked_before == Some(before), "told again: {denial:?}");
+    ensure!(
+        denial.token && denial.revoked_before == Some(before),
+        "the republished denials are not in force: {denial:?}"
+    );
     Ok(())
 }
 
@@ -187,8 +206,8 @@ pub(in super::super) async fn a_denial_that_is_over_is_not_told_again(user: User
     let mut reader = user.reader().await?;
     republish(&user, &token("j"), None, now).await?;
     let logged = reader.read().await?;
-    ensure!(logged.is_empty(), "the log says {logged:?}");
-    ensure!(!denied(&user, ["j", "s", "u"]).await?.token, "what is over was denied");
+    ensure!(logged.is_empty(), "the log has {logged:?}");
+    ensure!(!denied(&user, ["j", "s", "u"]).await?.token, "the store denies a token whose denial is over");
     Ok(())
 }
 
@@ -198,6 +217,6 @@ pub(in super::super) async fn denials_of_names_that_no_token_can_have_are_not_lo
         denials_of(&user, &"x".repeat(length)).await?;
     }
     let logged = reader.read().await?;
-    ensure!(logged.is_empty(), "the log says {logged:?}");
+    ensure!(logged.is_empty(), "the log has {logged:?}");
     Ok(())
 }

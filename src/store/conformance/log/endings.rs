@@ -1,4 +1,4 @@
-//! Rules about ends in the log: each is logged once.
+//! Rules about the entries of ended sessions and tokens: the store writes each entry once.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -26,11 +26,11 @@ pub(in super::super) async fn evictions_are_logged(user: User) -> Outcome {
     let mut reader = user.reader().await?;
     sessions::evict_two_of_four(&user).await?;
     let logged = reader.revocations().await?;
-    ensure!(logged == ["b", "c"].map(|sid| session(&user, sid)), "the log says {logged:?}");
+    ensure!(logged == ["b", "c"].map(|sid| session(&user, sid)), "the log has {logged:?}");
     Ok(())
 }
 
-/// A store may leave out any stamp.
+/// Checks the stamps in answers. A store may omit each of them.
 pub(in super::super) async fn a_stamp_is_that_of_the_users_last_entry(user: User) -> Outcome {
     user.log()?.allow_staleness(LONG);
     let mut reader = user.reader().await?;
@@ -63,7 +63,10 @@ pub(in super::super) async fn a_stamp_is_that_of_the_users_last_entry(user: User
         let logged = reader.read().await?;
         let last = logged.iter().rfind(is_own).map(LogStamp::from);
         for stamp in [opened.last_revocation, rotated.last_revocation] {
-            ensure!(stamp.is_none() || stamp == last, "{kind}: {stamp:?}, the last entry is {last:?}");
+            ensure!(
+                stamp.is_none() || stamp == last,
+                "{kind}: the stamp is {stamp:?}, that of the last entry is {last:?}"
+            );
         }
     }
     Ok(())
@@ -77,12 +80,12 @@ pub(in super::super) async fn reuse_is_logged(user: User) -> Outcome {
     let mut reader = user.reader().await?;
     user.rotate("s", 0, Duration::ZERO).await?;
     let logged = reader.revocations().await?;
-    ensure!(logged == [session(&user, "s")], "the log says {logged:?}");
+    ensure!(logged == [session(&user, "s")], "the log has {logged:?}");
     for counter in 0..4 {
         user.rotate("s", counter, LONG).await?;
     }
     let logged = reader.revocations().await?;
-    ensure!(logged.is_empty(), "what ended before was logged again: {logged:?}");
+    ensure!(logged.is_empty(), "an ended session got another entry: {logged:?}");
     Ok(())
 }
 
@@ -109,17 +112,21 @@ pub(in super::super) async fn a_repeated_revocation_writes_nothing_and_names_the
             let named = logged(&answer)?;
             let first = first.get_or_insert_with(|| named.clone());
             let same = (&named.position, &named.revocation) == (&first.position, &first.revocation);
-            ensure!(same, "{call}: first {first:?}, then {answer:?}");
-            ensure!(n == 0 || !answer.found, "{call}: a repetition found something: {answer:?}");
-            // All sessions but a dead one are all sessions: the entry exists.
+            ensure!(same, "{call}: the first entry is {first:?}, a repetition returned {answer:?}");
+            ensure!(n == 0 || !answer.found, "{call}: a repetition has `found` true: {answer:?}");
+            // If the excepted session has ended, the entry of the call before includes all
+            // sessions.
             let expected = usize::from(n == 0 && call != "all");
-            ensure!(entries.len() == expected, "{call}, call {n}: the log says {entries:?}");
-            ensure!(answer.now <= named.until, "{call}: it never mattered: {answer:?}");
+            ensure!(entries.len() == expected, "{call}, call {n}: the log has {entries:?}");
+            ensure!(answer.now <= named.until, "{call}: `until` of the entry is in the past: {answer:?}");
         }
         if call == "all but one" {
             user.open("another").await?;
             let again = user.revoke_all(Some("kept")).await?;
-            ensure!(again.found && reader.read().await?.len() == 1, "a session opened since was not ended: {again:?}");
+            ensure!(
+                again.found && reader.read().await?.len() == 1,
+                "`revoke_all` did not end a session that was opened since: {again:?}"
+            );
         }
     }
     Ok(())
@@ -134,12 +141,15 @@ pub(in super::super) async fn what_ended_with_all_sessions_needs_no_entry_of_its
     let answer = user.revoke_session("s").await?;
     let (one, all) = (logged(&answer)?, logged(&all)?);
     let same = (&one.position, &one.revocation) == (&all.position, &all.revocation);
-    ensure!(!answer.found && same, "all ended with {all:?}, one of them with {answer:?}");
-    ensure!(reader.read().await?.is_empty(), "it was logged");
+    ensure!(!answer.found && same, "`revoke_all` returned {all:?}, a revocation of one of the sessions {answer:?}");
+    ensure!(reader.read().await?.is_empty(), "the call wrote an entry");
     for sid in ["kept", "since"] {
         user.revoke_session(sid).await?;
     }
-    ensure!(reader.revocations().await? == ["kept", "since"].map(|sid| session(&user, sid)), "they are not logged");
+    ensure!(
+        reader.revocations().await? == ["kept", "since"].map(|sid| session(&user, sid)),
+        "the log lacks the revocations of kept and since"
+    );
     Ok(())
 }
 
@@ -147,13 +157,13 @@ pub(in super::super) async fn a_revocation_that_finds_nothing_is_logged(user: Us
     let mut reader = user.reader().await?;
     let session_found = user.revoke_session("s").await?.found;
     let all_found = user.revoke_all(Some("s")).await?.found;
-    ensure!(!session_found && !all_found, "something was found");
+    ensure!(!session_found && !all_found, "a revocation without a session has `found` true");
     let logged = reader.revocations().await?;
     let right = match logged.as_slice() {
         [one, Revocation::Subject { except: None, .. }] => *one == session(&user, "s"),
         _ => false,
     };
-    ensure!(right, "the log says {logged:?}");
+    ensure!(right, "the log has {logged:?}");
     Ok(())
 }
 
@@ -165,9 +175,9 @@ pub(in super::super) async fn a_token_that_has_expired_is_not_logged(user: User)
     for until in [now.saturating_sub(LONG), now, Timestamp::default()] {
         let revoked = user.revoke_token("j", until).await?;
         let right = !revoked.found && logged(&revoked)?.position == *head;
-        ensure!(right, "until {until}, the head is {head:?}: {revoked:?}");
+        ensure!(right, "a token expired at {until}, the newest entry is {head:?}: {revoked:?}");
     }
-    ensure!(reader.read().await?.is_empty(), "it was logged");
+    ensure!(reader.read().await?.is_empty(), "the call wrote an entry");
     Ok(())
 }
 
@@ -179,7 +189,7 @@ pub(in super::super) async fn a_session_past_its_end_is_logged_once(user: User) 
         user.revoke_session("s").await?;
     }
     let logged = reader.revocations().await?;
-    ensure!(logged == [session(&user, "s")], "the log says {logged:?}");
+    ensure!(logged == [session(&user, "s")], "the log has {logged:?}");
     Ok(())
 }
 
@@ -188,7 +198,7 @@ pub(in super::super) async fn no_entry_matters_beyond_the_end_of_time(user: User
     user.revoke_token("j", Timestamp::from_millis(u64::MAX)).await?;
     let logged = reader.read().await?;
     let right = !logged.is_empty() && logged.iter().all(|entry| entry.until == Timestamp::END_OF_TIME);
-    ensure!(right, "the log says {logged:?}");
+    ensure!(right, "the log has {logged:?}");
     Ok(())
 }
 
@@ -204,14 +214,14 @@ pub(in super::super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(use
         user.revoke_all(Some("mine")).await?;
     }
     let logged = reader.revocations().await?;
-    ensure!(logged.len() == 3, "one session, one token, all but one: the log says {logged:?}");
-    ensure!(user.is_active("mine").await?, "it is {:?}", user.state("mine").await?);
+    ensure!(logged.len() == 3, "expected the entries of a session, a token and a `revoke_all`: {logged:?}");
+    ensure!(user.is_active("mine").await?, "the session is {:?}", user.state("mine").await?);
     Ok(())
 }
 
 pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
     let log = user.log()?;
-    // As if another node accepted tokens for this long.
+    // This is the call of a node that accepts tokens for this time.
     log.keep_log_for(LONG * 40);
     user.open("s").await?;
     user.open_as(OpenSession { idle: SHORT, ..user.session("t") }).await?;
@@ -222,7 +232,7 @@ pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_l
     log.republish(log.bucket_of(&user.name), token(&user, "again"), soon).await?;
     let logged = reader.read().await?;
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
-    ensure!(lasts && logged.len() == 3, "the log says {logged:?}");
+    ensure!(lasts && logged.len() == 3, "the log has {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
     // A store may remove expired records at each change.
     for n in 0..4 {
@@ -244,10 +254,10 @@ pub(in super::super) async fn an_exception_is_logged_with_its_generation(user: U
     let logged = reader.revocations().await?;
     let state = user.state("kept").await?;
     let SessionState::Active { generation, .. } = state else {
-        return Err(super::super::Broken(format!("the exception is {state:?}")));
+        return Err(super::super::Broken(format!("the excepted session is {state:?}")));
     };
     let expected = Revocation::Subject { subject: user.name.clone(), generation, except: Some("kept".into()) };
-    ensure!(logged == [expected], "in generation {generation}, the log says {logged:?}");
+    ensure!(logged == [expected], "the excepted session has the generation {generation}, the log has {logged:?}");
     Ok(())
 }
 
@@ -258,7 +268,7 @@ pub(in super::super) async fn an_exception_that_is_not_alive_is_not_named(user: 
         user.revoke_all(Some(sid)).await?;
         let logged = reader.revocations().await?;
         let right = matches!(logged.as_slice(), [Revocation::Subject { except: None, .. }]);
-        ensure!(right, "{sid}: the log says {logged:?}");
+        ensure!(right, "the excepted session {sid} is not alive, the log has {logged:?}");
     }
     Ok(())
 }
@@ -267,14 +277,18 @@ pub(in super::super) async fn a_generation_of_the_log_parts_the_dead_from_the_li
     let mut last = 0;
     for n in 0..20 {
         let opening = user.open(&n.to_string()).await?;
-        ensure!(last <= opening.generation, "a session of generation {} came after {last}", opening.generation);
+        ensure!(last <= opening.generation, "the generation of a new session is {}, below {last}", opening.generation);
         let mut reader = user.reader().await?;
         user.revoke_all(None).await?;
         let logged = reader.revocations().await?;
         let [Revocation::Subject { generation, .. }] = logged.as_slice() else {
-            return Err(super::super::Broken(format!("the log says {logged:?}")));
+            return Err(super::super::Broken(format!("the log has {logged:?}")));
         };
-        ensure!(opening.generation < *generation, "a session of {} outlives {generation}", opening.generation);
+        ensure!(
+            opening.generation < *generation,
+            "a session of the generation {} is not below that of the entry, {generation}",
+            opening.generation
+        );
         last = *generation;
     }
     Ok(())
@@ -297,7 +311,7 @@ pub(in super::super) async fn revocations_at_once_are_all_logged(user: User) -> 
     let mut positions: Vec<_> = concurrency::at_once(calls).await?.into_iter().flatten().collect();
     positions.sort_unstable_by_key(|position| (position.bucket, position.sequence));
     positions.dedup();
-    ensure!(positions.len() == 150, "150 answers name {} positions in the log", positions.len());
+    ensure!(positions.len() == 150, "150 answers contain {} positions in the log", positions.len());
 
     let logged = reader.read().await?;
     for one in &users {
@@ -309,7 +323,11 @@ pub(in super::super) async fn revocations_at_once_are_all_logged(user: User) -> 
                 _ => None,
             })
             .collect();
-        ensure!(order == ["s", "never opened", "all"], "of {} the log says {order:?}", one.name);
+        ensure!(
+            order == ["s", "never opened", "all"],
+            "the log has the entries of {} in the order {order:?}",
+            one.name
+        );
     }
     Ok(())
 }
@@ -318,14 +336,14 @@ pub(in super::super) async fn evictions_at_once_are_all_logged(user: User) -> Ou
     let mut reader = user.reader().await?;
     concurrency::open_a_hundred_at_once_under_a_cap_of_three(&user).await?;
     let logged = reader.revocations().await?;
-    ensure!(logged.len() == 97, "of 100 sessions 97 were evicted, the log has {}", logged.len());
+    ensure!(logged.len() == 97, "the store evicted 97 of 100 sessions, the log has {} entries", logged.len());
     Ok(())
 }
 
 pub(in super::super) async fn a_dropped_call_leaves_no_hole(user: User) -> Outcome {
     let mut reader = user.reader().await?;
     concurrency::drop_calls(&user).await?;
-    // The reader checks the chain.
+    // The reader checks that no entry is missing.
     reader.read().await?;
     user.reader().await?;
     Ok(())

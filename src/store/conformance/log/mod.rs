@@ -1,4 +1,4 @@
-//! Rules about the revocation log: its pages here, its entries in the other files.
+//! Rules about the revocation log. This file checks the pages, the other files check the entries.
 
 pub(super) mod denials;
 pub(super) mod endings;
@@ -18,18 +18,18 @@ use crate::{
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: User) -> Outcome {
-    // More than one page.
+    // The entries fill more than one page.
     const ENTRIES: u32 = 1500;
     let mut reader = user.reader().await?;
     for n in 0..ENTRIES {
         user.revoke_session(&n.to_string()).await?;
     }
-    // The reader checks the numbers, the chain, the times and the end of each page.
+    // The reader checks the sequences, the chain, the times and the end of each page.
     let logged = reader.read().await?;
     let mut nonces: Vec<_> = logged.iter().map(|entry| &entry.nonce).collect();
     nonces.sort_unstable();
     nonces.dedup();
-    ensure!(nonces.len() == logged.len(), "names were used twice");
+    ensure!(nonces.len() == logged.len(), "two entries have the same nonce");
     let sids: Vec<_> = logged
         .iter()
         .filter_map(|entry| match &entry.revocation {
@@ -39,11 +39,11 @@ pub(super) async fn the_log_is_dense_and_chained(user: User) -> Outcome {
         .collect();
     ensure!(
         sids.iter().eq((0..ENTRIES).map(|n| n.to_string()).collect::<Vec<_>>().iter()),
-        "{} of {ENTRIES} are logged",
+        "the log has {} of {ENTRIES} entries",
         sids.len()
     );
-    ensure!(reader.read().await?.is_empty(), "entries come again after the cursor");
-    // A reader that starts anew finds the same chain.
+    ensure!(reader.read().await?.is_empty(), "a read after the last entry returned entries again");
+    // A new reader finds the same chain.
     user.reader().await?;
     Ok(())
 }
@@ -57,7 +57,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: User) -> Outc
     user.rotate("b", 1, LONG).await?;
     user.revoke_all(None).await?;
     user.revoke_session("a").await?;
-    // The call before, and those that follow, revoke nothing and write nothing.
+    // The call before this comment and the calls after it revoke nothing and write nothing.
     user.open("c").await?;
     user.advance("c", 0).await?;
     user.rotate("c", 0, LONG).await?;
@@ -73,7 +73,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: User) -> Outc
             Revocation::External { .. } => "external".to_owned(),
         })
         .collect();
-    ensure!(kinds == ["token j", "session a", "session b", "all"], "the log says {kinds:?}");
+    ensure!(kinds == ["token j", "session a", "session b", "all"], "the log has {kinds:?}");
     Ok(())
 }
 
@@ -93,23 +93,25 @@ pub(super) async fn an_answer_says_where_in_the_log_it_stands_and_what_is_writte
     answers.push(user.revoke_all(None).await?);
     let log = user.log()?;
     let entries = reader.read().await?;
-    ensure!(entries.len() == answers.len(), "six were revoked: {entries:?}");
+    ensure!(entries.len() == answers.len(), "expected one entry for each of six revocations: {entries:?}");
     for (entry, answer) in entries.iter().zip(&answers) {
         let named = logged(answer)?;
         let position = &named.position;
-        ensure!(position.sequence == entry.sequence, "{answer:?} is {entry:?}");
-        ensure!(position.bucket < log.buckets(), "{answer:?} names no bucket");
+        ensure!(position.sequence == entry.sequence, "the answer {answer:?} does not fit its entry {entry:?}");
+        ensure!(position.bucket < log.buckets(), "the bucket in {answer:?} does not exist");
         let page = log.read(position.bucket, LogQuery::from_start()).await?;
+        ensure!(page.incarnation == position.incarnation, "the incarnation in {answer:?} is not {}", page.incarnation);
         ensure!(
-            page.incarnation == position.incarnation,
-            "{answer:?} is of another incarnation than {}",
-            page.incarnation
+            answer.now <= entry.at && entry.at < entry.until,
+            "the answer {answer:?} does not fit its entry {entry:?}"
         );
-        ensure!(answer.now <= entry.at && entry.at < entry.until, "{answer:?} is {entry:?}");
-        ensure!(named.revocation == entry.revocation && named.until == entry.until, "{answer:?} is {entry:?}");
+        ensure!(
+            named.revocation == entry.revocation && named.until == entry.until,
+            "the answer {answer:?} does not fit its entry {entry:?}"
+        );
     }
     let token = entries.first().map(|entry| entry.until);
-    ensure!(token >= Some(until), "the token's entry matters until {until}, the log says {token:?}");
+    ensure!(token >= Some(until), "the token was revoked until {until}, but `until` of its entry is {token:?}");
     Ok(())
 }
 
@@ -119,13 +121,13 @@ pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: User) -> Outc
     for bucket in [log.buckets(), u32::MAX] {
         let answer = log.read(bucket, LogQuery::from_start()).await;
         let rejected = answer.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Rejected);
-        ensure!(rejected, "there is a bucket {bucket}: {answer:?}");
+        ensure!(rejected, "the bucket {bucket} does not exist, but was not rejected: {answer:?}");
     }
     for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
-        // An error is fine, and so is a page from any entry on. A panic would break the rule.
+        // The store may return an error, or a page that starts at any entry. It must not panic.
         drop(log.read(0, LogQuery::after(LogCursor::new(cursor))).await);
     }
-    // A reader sees a hole by the numbers, and the store still answers.
+    // The store must still answer.
     user.reader().await?;
     Ok(())
 }
@@ -136,7 +138,7 @@ pub(super) async fn the_log_tells_for_how_long_it_is_kept(user: User) -> Outcome
         log.keep_log_for(asked);
         let bucket = logged(&user.revoke_session("s").await?)?.position.bucket;
         let page = log.read(bucket, LogQuery::from_start()).await?;
-        ensure!(page.keep >= expected, "asked for {asked:?}, it is kept for {:?}", page.keep);
+        ensure!(page.keep >= expected, "a node set {asked:?}, but the log keeps entries for {:?}", page.keep);
     }
     Ok(())
 }
@@ -146,15 +148,22 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: User) -> 
     let bucket = log.bucket_of(&user.name);
     for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
         log.allow_staleness(allowed);
-        // A read alone has to record it.
+        // The store must record the staleness at a read too, without a write.
         let page = log.read(bucket, LogQuery::from_start()).await?;
-        ensure!(page.max_staleness >= expected, "{allowed:?} was allowed, the log says {:?}", page.max_staleness);
+        ensure!(
+            page.max_staleness >= expected,
+            "a node set the staleness {allowed:?}, the page has {:?}",
+            page.max_staleness
+        );
         let revoked = user.revoke_session("s").await?;
-        ensure!(logged(&revoked)?.max_staleness >= expected, "{allowed:?} was allowed: {revoked:?}");
+        ensure!(
+            logged(&revoked)?.max_staleness >= expected,
+            "a node set the staleness {allowed:?}, the answer is {revoked:?}"
+        );
     }
     let revoked = [user.revoke_token("j", user.in_an_hour().await?).await?, user.revoke_all(None).await?];
     for revoked in revoked {
-        ensure!(logged(&revoked)?.max_staleness >= LONG * 2, "{revoked:?}");
+        ensure!(logged(&revoked)?.max_staleness >= LONG * 2, "`max_staleness` is too low: {revoked:?}");
     }
     Ok(())
 }
@@ -164,15 +173,15 @@ pub(super) async fn a_subject_has_one_bucket(user: User) -> Outcome {
     for n in 0..20 {
         let user = user.sibling(&n.to_string());
         let bucket = log.bucket_of(&user.name);
-        ensure!(bucket < log.buckets(), "there is no bucket {bucket}");
+        ensure!(bucket < log.buckets(), "the bucket {bucket} does not exist");
         let until = user.open("s").await?.now.saturating_add(LONG);
         let answers =
             [user.revoke_token("j", until).await?, user.revoke_session("s").await?, user.revoke_all(None).await?];
         for answer in &answers {
             let position = &logged(answer)?.position;
-            ensure!(position.bucket == bucket, "bucket {bucket} is the user's, not {position:?}");
+            ensure!(position.bucket == bucket, "the entry is not in the user's bucket {bucket}: {position:?}");
             let page = log.read(position.bucket, LogQuery::from_start()).await?;
-            ensure!(page.sequence >= position.sequence, "bucket {bucket} does not hold {position:?}");
+            ensure!(page.sequence >= position.sequence, "the log of bucket {bucket} does not have {position:?}");
         }
     }
     Ok(())

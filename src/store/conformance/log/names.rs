@@ -1,4 +1,4 @@
-//! Rules about names in the log: any text, unchanged.
+//! Rules about names (ids and subjects) in the log. Entries contain any name unchanged.
 
 use super::super::{
     names::{BAD_LENGTHS, ODD, calls_with, ensure_rejected},
@@ -8,7 +8,7 @@ use super::super::{
 use crate::{ids::SessionId, store::Revocation};
 
 pub(in super::super) async fn subjects_of_any_text_are_logged_by_their_name(user: User) -> Outcome {
-    // Other rules use these subjects, so no other run may use this session id.
+    // Other rules use these subjects, so the session's id must be unique to this run.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;
@@ -28,7 +28,7 @@ pub(in super::super) async fn subjects_of_any_text_are_logged_by_their_name(user
             Revocation::Session { subject, .. } | Revocation::Subject { subject, .. } => subject == name,
             _ => false,
         });
-        ensure!(named.count() == 1, "{name:?} was revoked once; the log says otherwise");
+        ensure!(named.count() == 1, "the log does not have exactly one revocation of the subject {name:?}");
     }
     Ok(())
 }
@@ -43,7 +43,7 @@ pub(in super::super) async fn sessions_of_any_text_are_logged_by_their_name(user
     }
     let logged = reader.revocations().await?;
     let expected = ODD.iter().map(|sid| super::endings::session(&user, sid));
-    ensure!(logged.into_iter().eq(expected), "the log has other names");
+    ensure!(logged.into_iter().eq(expected), "the names in the log differ from those of the revoked sessions");
     Ok(())
 }
 
@@ -74,7 +74,7 @@ pub(in super::super) async fn names_that_no_token_can_have_are_not_logged(user: 
         )?;
     }
     let logged = reader.read().await?;
-    ensure!(logged.is_empty(), "the log says {logged:?}");
-    ensure!(user.is_active("s").await?, "it is {:?}", user.state("s").await?);
+    ensure!(logged.is_empty(), "the log has {logged:?}");
+    ensure!(user.is_active("s").await?, "the session is {:?}", user.state("s").await?);
     Ok(())
 }

@@ -22,27 +22,27 @@ pub(in super::super) struct Reader {
 struct Bucket {
     incarnation: String,
     cursor: Option<LogCursor>,
-    /// The sequence of the last entry that was read.
+    /// The sequence of the last entry that the reader has read.
     sequence: u64,
     head: String,
     at: Timestamp,
 }
 
 impl User {
-    /// Returns a reader that is at the end of the log of all buckets.
+    /// Returns a reader at the end of the log of each bucket.
     pub(in super::super) async fn reader(&self) -> Outcome<Reader> {
         Reader::at_the_end(self.log()?, self.name.clone()).await
     }
 }
 
 impl Reader {
-    /// Creates a reader and reads all that the log holds.
+    /// Creates a reader, and reads all entries of the log.
     pub(in super::super) async fn at_the_end(log: Arc<dyn RevocationLog>, subject: Subject) -> Outcome<Self> {
         let mut buckets = Vec::new();
         for bucket in 0..log.buckets() {
             let page = log.read(bucket, LogQuery::from_start()).await?;
-            // If the oldest entry that is kept does not follow the beginning, older ones were
-            // dropped.
+            // If the oldest entry is not the first entry of the incarnation, the store has dropped
+            // older entries.
             let (sequence, head, at) = match page.entries.first() {
                 Some(oldest) => (oldest.sequence.saturating_sub(1), oldest.previous.clone(), oldest.previous_at),
                 None => (page.sequence, page.head, page.at),
@@ -54,7 +54,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Returns the entries written since the last time, bucket by bucket.
+    /// Returns the entries that were written since the last read, bucket by bucket.
     pub(in super::super) async fn read(&mut self) -> Outcome<Vec<LogEntry>> {
         let mut entries = Vec::new();
         for (number, bucket) in (0..).zip(&mut self.buckets) {
@@ -63,7 +63,7 @@ impl Reader {
         Ok(entries)
     }
 
-    /// Returns the revocations of this user that were written since the last time, in their order.
+    /// Returns the revocations of this user that were written since the last read, in their order.
     pub(in super::super) async fn revocations(&mut self) -> Outcome<Vec<Revocation>> {
         let name = self.subject.clone();
         let ours = move |revocation: &Revocation| match revocation {
@@ -81,18 +81,19 @@ impl Bucket {
         for _ in 0..MANY_PAGES {
             let page = log.read(number, LogQuery::after(self.cursor.clone())).await?;
             ensure!(page.incarnation == self.incarnation, "the incarnation changed");
-            ensure!(page.born <= page.at, "the log's last change is older than the store: {page:?}");
+            ensure!(page.born <= page.at, "`at` of the page is before `born`: {page:?}");
             let last = page.entries.is_empty();
             for entry in page.entries {
                 self.follow(&entry, page.now)?;
                 entries.push(entry);
             }
-            // A store may return no cursor while the log is empty. The reader then keeps its own.
+            // A store may return no cursor while the log is empty. The reader then keeps its
+            // cursor.
             self.cursor = page.next.or(self.cursor.take());
             if last {
                 ensure!(
                     (self.sequence, &self.head, self.at) == (page.sequence, &page.head, page.at),
-                    "after the last entry, {} {} at {}, the page says {} {} at {}",
+                    "the last entry is {} {} at {}, but the page has {} {} at {}",
                     self.sequence,
                     self.head,
                     self.at,
@@ -103,7 +104,7 @@ impl Bucket {
                 return Ok(());
             }
         }
-        Err(Broken("the log has no end".to_owned()))
+        Err(Broken("the log has no last page".to_owned()))
     }
 
     fn follow(&mut self, entry: &LogEntry, now: Timestamp) -> Outcome {
@@ -115,8 +116,8 @@ impl Bucket {
             self.head,
             self.at
         );
-        ensure!(entry.nonce != entry.previous, "{entry:?} has the name of the entry before");
-        ensure!(entry.previous_at <= entry.at && entry.at <= now, "{entry:?} was not written then");
+        ensure!(entry.nonce != entry.previous, "{entry:?} has the nonce of the entry before it");
+        ensure!(entry.previous_at <= entry.at && entry.at <= now, "the times of {entry:?} are not in order");
         (self.sequence, self.head, self.at) = (entry.sequence, entry.nonce.clone(), entry.at);
         Ok(())
     }

@@ -158,7 +158,7 @@ impl LogReply {
     }
 
     /// Returns true if the newest entry is newer than the entry in `m`. A script has failed after
-    /// it wrote the entry, or it wrote both between the two reads.
+    /// it wrote the entry, or a script ran between the two reads.
     pub(crate) fn is_ahead(&self, query: &LogQuery) -> bool {
         let ahead = |meta: &Meta| self.range.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
         query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)

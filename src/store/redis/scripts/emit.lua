@@ -51,8 +51,8 @@ local function emit(kind, subject, object, extra, till)
     error(counted)
   end
   SEQUENCE, HEAD, AT, told = SEQUENCE + 1, nonce, at, { kind, subject, object, extra, int(till) }
-  -- The script ignores errors of the remaining steps. They leave a log that is too long or lives
-  -- too long, or lose a nudge. None of these does harm.
+  -- The script ignores errors of the remaining steps. A failure leaves a log that is too long or
+  -- lives too long, or loses a nudge. None of these does harm.
   pcall(live_until, LOG, NOW + KEEP)
   redis.pcall('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))

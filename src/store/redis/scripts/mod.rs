@@ -1,11 +1,11 @@
 //! The scripts (`docs/protocol.md`, section 2) and their calls. The scripts are constant texts. So
 //! a server caches each script once, and no value ever becomes code.
 //!
-//! | first line | server refuses it when out of memory | scripts |
+//! | first line | runs when the server is out of memory | scripts |
 //! |--|--|--|
-//! | `#!lua` | yes, before the first command | those that open or rotate |
-//! | `#!lua flags=allow-oom` | no | revocations |
-//! | `#!lua flags=no-writes` | no | those that only read |
+//! | `#!lua` | no, not even the first command | those that open or rotate |
+//! | `#!lua flags=allow-oom` | yes | revocations |
+//! | `#!lua flags=no-writes` | yes | those that only read |
 
 use std::{
     sync::{
@@ -265,7 +265,7 @@ impl ScriptCall {
     async fn attempt(&self, context: Context<'_>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;
-        // Returns an error if the answer of this server would be unusable anyway.
+        // The call sends nothing if the store could not confirm this server's answer.
         checkout.confirm()?;
         if !self.repeatable && checkout.has_rested() {
             // The connection may be dead. A read detects that, and the client may repeat a read but

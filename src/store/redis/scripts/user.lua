@@ -153,7 +153,7 @@ end
 
 -- Parses field `e`, the last `revoke_all`. Returns the sequence of its log entry, the field of the
 -- excepted session ('' for none), and `is_last`: true if no other session can be alive. Returns nil
--- if the store has lost the entry.
+-- if the field is absent, or if the store has lost the entry.
 local function last_end_of_all()
   local sequence, generation, is_last, field = string.match(fences[4] or '', '^(%d+)%.(%d+)([:;])(.*)$')
   sequence = tonumber(sequence)
