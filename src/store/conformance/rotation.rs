@@ -75,7 +75,7 @@ pub(super) async fn the_grace_does_not_slide(user: User) -> Outcome {
     loop {
         match user.rotate("s", 0, SHORT).await? {
             Rotated::Replayed(again) if again.now < end => {
-                ensure!(same(&first, &again), "the replay of {first:?} is {again:?}")
+                ensure!(same(&first, &again), "the replay of {first:?} is {again:?}");
             }
             Rotated::Reused { now } if end <= now => return Ok(()),
             other => return Err(Broken(format!("a rotation around the end of the grace at {end} returned {other:?}"))),

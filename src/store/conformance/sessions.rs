@@ -278,7 +278,7 @@ pub(super) async fn no_end_lies_beyond_the_end_of_time(user: User) -> Outcome {
     let rotate = RotateRefresh::new(&user.name, "s".into(), 0, Duration::MAX, Duration::MAX);
     match user.store.rotate(rotate).await? {
         Rotated::Rotated(successor) => {
-            ensure!(successor.refresh_end == end, "the rotated session does not end at the end of time: {successor:?}")
+            ensure!(successor.refresh_end == end, "the rotated session does not end at the end of time: {successor:?}");
         }
         other => return Err(super::Broken(format!("the rotation returned {other:?}"))),
     }
