@@ -327,7 +327,9 @@ pub enum Error {
     #[error("the operation is not possible: {0}")]
     Issue(Cow<'static, str>),
     /// No token can have this id. The node did not send it to the store.
-    #[error("the {id} must be 1 to 255 bytes without control characters; pass it as the token or the listing shows it")]
+    #[error(
+        "the {id} must be 1 to 255 bytes without control characters; pass it unchanged, in the form that the token or the listing shows"
+    )]
     InvalidId {
         /// The kind of the id: `subject`, `session id` or `token id`.
         id: &'static str,
@@ -367,8 +369,9 @@ impl Error {
         }
     }
 
-    /// Wraps an error of the application's code. An error of this crate that the code passes on
-    /// (an overloaded password check, a failed store) stays unwrapped, so that it keeps its fault.
+    /// Wraps an error of the application's code. An error of this crate that the code passes on (an
+    /// overloaded password check, a failed store) stays as it is, so that [`Error::fault`] does not
+    /// change.
     pub(crate) fn of_application(error: BoxError) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(own) => return *own,

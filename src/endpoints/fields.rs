@@ -20,7 +20,8 @@ use crate::{
 
 /// In bytes: more than any login needs.
 const MAX_BODY: usize = 16 * 1024;
-/// A client that sends its body more slowly occupies a task and a connection.
+/// The longest time for receiving a body. Without this limit, a slow client would occupy a task and
+/// a connection.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Name and value of each field, in the order of the body, including repetitions.

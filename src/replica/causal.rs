@@ -1,28 +1,28 @@
-//! Stamps that tokens carry: the ones that the log reader has settled, and the subjects that are
-//! held until it has (`docs/protocol.md`, section 5.6). No clock, no I/O.
+//! The stamps in tokens that the log reader has settled, and the subjects that the node holds until
+//! then (`docs/protocol.md`, section 5.6). No clock, no I/O.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{clock::Timestamp, store::LogStamp};
 
-/// The count of stamps that a bucket remembers. One that drops out is settled once more, unless it
-/// is old by then.
+/// Maximum count of stamps that a bucket remembers. A stamp that it forgot is settled once more,
+/// unless its time settles it.
 const REMEMBERED: usize = 64;
-/// The count of subjects that a bucket holds. Beyond it the lease of the bucket ends instead.
+/// Maximum count of held subjects in a bucket. For a further one the node ends the bucket's lease.
 const MOST_HELD: usize = 64;
-/// The shortest age at which a time alone settles a stamp. A store may date an entry at the start
-/// of a transaction that ends later.
+/// The least age at which its time alone settles a stamp. A store may date an entry by the start of
+/// a transaction that ends later.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// The stamps that are settled: the node has applied every entry up to theirs, or has seen to it
-/// that it asks about their subjects until it has.
+/// The settled stamps. For each, the node has applied every entry up to the stamp's, or asks the
+/// store about the stamp's subject until then.
 #[derive(Debug, Default)]
 pub(super) struct SettledStamps {
-    /// The newest entries that were applied, and stamps that were seen first in a token.
+    /// The stamps of the newest applied entries, and of tokens that came before their entries.
     recent: VecDeque<LogStamp>,
     /// The store's time on the newest page.
     newest: Timestamp,
-    /// A time of the store that had passed before the last complete read began.
+    /// The store's time on the newest page before the last complete read began.
     complete_up_to: Timestamp,
 }
 

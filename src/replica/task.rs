@@ -150,8 +150,8 @@ impl FeedTask {
         }
     }
 
-    /// Drops the feed's connections after a suspension. Meanwhile another server may have become
-    /// the primary without notice to this node.
+    /// Drops the feed's connections if this process was suspended. During the suspension another
+    /// server may have become the primary, unnoticed by this node.
     fn suspect_after_standstill(&mut self) {
         let longest = self.settings.staleness.max(STANDSTILL);
         if self.schedule.stood_still(self.replica.clock.elapsed(), longest) {

@@ -46,8 +46,8 @@ pub(crate) struct Bearer<'a> {
 pub(crate) struct Alive {
     /// The store's time of the confirmation; the Unix epoch if there is none.
     pub(super) at: Timestamp,
-    /// The count of eras ([`Era`](super::log_reader::Era)) in all buckets at that time. The
-    /// confirmation is void once the next era of the token's bucket begins.
+    /// The count of eras ([`Era`](super::log_reader::Era)) in all buckets at the time of the
+    /// confirmation. The confirmation is void once the next era of the token's bucket begins.
     pub(super) eras: u64,
 }
 

@@ -279,8 +279,8 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// Returns this store's log of revocations, which
-    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness) needs. The answer
-    /// is `Some` in each call or `None` in each call.
+    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness) needs. A store
+    /// returns `Some` on every call, or `None` on every call.
     ///
     /// Default: none.
     fn revocation_log(self: Arc<Self>) -> Option<Arc<dyn RevocationLog>> {

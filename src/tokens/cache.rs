@@ -67,7 +67,7 @@ impl CacheBounds {
             return Err(ConfigError::out_of_range(
                 "verified_cache",
                 "has too few bytes for a single token",
-                "give some MiB, or zero entries to switch the cache off",
+                "raise them to some MiB, or set zero entries to switch the cache off",
             ));
         }
         Ok(())

@@ -47,7 +47,8 @@ impl CurrentKeyring {
         Ok(Self { keyring, rules, replacing: Mutex::new(()) })
     }
 
-    /// Loads the keyring for an operation without `.await`. A guard keeps replaced keys in memory.
+    /// Loads the keyring for code that does not `.await` while it has the guard. The guard keeps
+    /// replaced keys in memory.
     pub(super) fn load(&self) -> Guard<Arc<Keyring>> {
         self.keyring.load()
     }

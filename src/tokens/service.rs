@@ -393,7 +393,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         self.begin_exchange(refresh_token, hook).await?.rotate().await
     }
 
-    /// Checks a refresh token and asks the application for its new claims. Uses nothing up yet.
+    /// Checks a refresh token and asks the application for its new claims. Does not use the refresh
+    /// token yet.
     pub(crate) async fn begin_exchange(
         &self,
         refresh_token: &str,
