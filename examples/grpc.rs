@@ -42,10 +42,13 @@ async fn main() -> Result<(), common::Failure> {
     // the name of a service, and a plain layer would hide it.
     let auth = AuthLayer::new(tokens).cut_at_expiry(cut_at_expiry()?);
     let server = Server::builder().layer(auth).add_service(health);
+    // `drained` waits until this handle is dropped too.
+    let serving = drain.clone();
     tokio::select! {
         ended = server.serve_with_incoming_shutdown(incoming, drain.begun()) => ended?,
         // Some requests did not end in time.
         ended = drained => ended?,
     }
+    drop(serving);
     Ok(())
 }

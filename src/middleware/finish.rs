@@ -80,7 +80,7 @@ impl Finisher {
         if response.body().is_rejection() {
             return;
         }
-        // A request with an unsafe method may have changed data. If a 401 replaced its response,
+        // A request with another method may have changed data. If a 401 replaced its response,
         // the client would repeat the change.
         if self.form.is_safe
             && let Some(refusal) = self.watch.refusal_after(LONG_POLL)
