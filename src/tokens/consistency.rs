@@ -46,29 +46,29 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// A node starts at the newest entry of the log. It gets its *lease*, the right to decide without
 /// the store, after one small read, whatever the length of the log. Until it has read the older
 /// entries, it asks the store once about each token from before the newest entry. After a failover
-/// or a loss of data, it asks once about each token from before that event, because the store may
-/// have lost the session. [`max_questions`](super::TokenServiceBuilder::max_questions) limits these
-/// questions per second. Beyond the limit the node answers 503.
+/// or a loss of data, it asks once about each token from before that event. The store may have lost
+/// the session. [`max_questions`](super::TokenServiceBuilder::max_questions) limits these questions
+/// per second. Beyond the limit the node answers 503.
 ///
 /// # Costs
 ///
 /// Under bounded staleness, a task of each node reads the store's log, and the node decides by its
-/// copy. Under `Strong`, the task runs only if the log can outlive the process (Redis). The task
-/// also republishes revocations that the store has lost (see
-/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). It runs on the Tokio
-/// runtime of the call to [`build`](super::TokenServiceBuilder::build), and ends with the last
-/// handle of the service.
+/// copy. Under `Strong`, the task runs if the log can outlive the process (Redis), or after the
+/// first open stream. The task also republishes revocations that the store has lost (see
+/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). The task runs on the
+/// Tokio runtime of the call to [`build`](super::TokenServiceBuilder::build), and ends with the
+/// last handle of the service.
 ///
 /// A poll reads all buckets from Redis in one round trip. By default, a node polls 40 times a
 /// second under bounded staleness, and 4 times under `Strong`. Nudges (pub/sub messages about new
 /// entries) at most double the number of reads. In a cluster each bucket needs a separate read.
 /// `cargo bench --bench following` measures these reads.
 ///
-/// A million revoked sessions take 52 MB of a node's memory with user ids of 8 characters, 58 MB
-/// with UUIDs, and 80 MB with other ids of 36 characters (a test measures the memory). The node
-/// stores only revocations of tokens that could still be valid. The ids of these revocations take
-/// at most 256 MiB, enough for about 4 to 8 million sessions. Beyond this limit, the node drops the
-/// oldest revocations, and asks the store about tokens that are equally old. See
+/// A million revoked sessions take 52 MB of a node's memory if user ids have 8 characters. They
+/// take 58 MB with UUIDs, and 80 MB with other ids of 36 characters (a test measures this). The
+/// node stores only revocations of tokens that could still be valid. The ids of these revocations
+/// take at most 256 MiB, enough for about 4 to 8 million sessions. Beyond this limit, the node
+/// drops the oldest revocations, and asks the store about tokens that are equally old. See
 /// [`ReplicaStatus`](super::ReplicaStatus).
 ///
 /// [`poll_interval`]: super::TokenServiceBuilder::poll_interval
