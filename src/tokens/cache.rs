@@ -1,10 +1,9 @@
 //! The verified-token cache: the texts of verified access tokens, with their claims.
 //!
 //! A signature check costs more than all other checks, and clients send the same token repeatedly.
-//! So the cache stores the part of the result that does not change: the signature is valid under
-//! the current keys, and the rules allow the claims. Every use still checks the times and the
-//! revocation, and calls the validator. An entry also contains the time of the store's last answer
-//! about the token.
+//! So the cache stores the results that do not change: the signature is valid under the current
+//! keys, and the rules allow the claims. Every use still checks the times and the revocation, and
+//! calls the validator. An entry also contains the time of the store's last answer about the token.
 //!
 //! * **Only valid tokens enter**, and only after the check of their revocation. So a client cannot
 //!   evict entries with forged tokens, or with tokens of an ended session.
