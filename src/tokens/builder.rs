@@ -30,7 +30,7 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 /// |--|--|
 /// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them is required |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
-/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; tokens with `iss`, `aud` are refused |
+/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; accepted tokens have none |
 /// | [`store`](Self::store) | none: required, except for [`TokenPolicy::Stateless`] |
 /// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or the session's if shorter |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
