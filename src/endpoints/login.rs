@@ -86,7 +86,9 @@ where
             Ok(Ok(Some(found))) => found,
             Ok(Ok(None)) => return Err(Error::InvalidCredentials),
             Ok(Err(error)) => return Err(Error::of_application(error)),
-            Err(_) => return Err(Error::Application("the user lookup panicked; see the panic message and fix it".into())),
+            Err(_) => {
+                return Err(Error::Application("the user lookup panicked; see the panic message and fix it".into()));
+            }
         };
         let session = NewSession::new(&id).claims(claims).scope(scope).label(label).auth_time(start);
         Ok((id, self.tokens.create_token_pair(session).await))
