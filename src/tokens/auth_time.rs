@@ -34,7 +34,7 @@ const MAX_PING_AGE: u64 = 30_000;
 /// the store run at different rates.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The clock that times authentications: the store's, or without a store this node's.
+/// The clock that times authentications: the store's clock, or this node's if there is no store.
 pub(super) struct AuthClock {
     store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,

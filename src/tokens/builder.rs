@@ -284,7 +284,7 @@ impl<C> TokenServiceBuilder<C> {
     /// Sets the maximum rate, per second, at which this node asks the store about tokens from
     /// before its horizon. The horizon is the time since which the node has every revocation. Such
     /// tokens exist after a start, and after the store has lost data. The node asks about each of
-    /// them once. Beyond the limit it answers 503 with `Retry-After`. Default: 2000.
+    /// them once. Beyond the limit the node answers 503 with `Retry-After`. Default: 2000.
     ///
     /// The limit applies only under [`Consistency::BoundedStaleness`]. *After a failover all nodes
     /// ask simultaneously, and the new server has just begun to serve.*
@@ -307,7 +307,7 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the header and the claim that mark a token as an access token. Default:
+    /// Sets the marks (header `typ`, claim `type`) that an access token must have. Default:
     /// [`AccessTyp::Compatible`] for this service's tokens, [`AccessTyp::AtJwt`] for another
     /// issuer's ([`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`]).
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
@@ -373,8 +373,8 @@ impl<C> TokenServiceBuilder<C> {
     /// in a layer, such as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
     /// After [`Validity::Invalid`], the response is that of any bad token (401). After an error or
-    /// a panic, the response is 500. Check the rights of a valid token by scopes or in handlers
-    /// (403). [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
+    /// a panic, the response is 500. To check the rights of a valid token, use scopes or your
+    /// handlers (403). [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
     /// [`decode_token`](TokenService::decode_token) and refreshes do not call the hook.
     ///
     /// ```
@@ -430,9 +430,9 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets the limits of the verified-token cache, which saves the signature check of a repeated
-    /// token. Every use still checks its times and its revocation, and calls the
+    /// token. Every use still checks the times and the revocation of the token, and calls the
     /// [`validator`](Self::validator). [`replace_keys`](TokenService::replace_keys) clears the
-    /// cache. Zero entries switch it off. Default: 65 536 entries and 64 MiB.
+    /// cache. Zero entries switch the cache off. Default: 65 536 entries and 64 MiB.
     ///
     /// Both limits apply. The size of an entry is twice its text (once for its claims) plus about
     /// 300 bytes. The size leaves out the cache's table, and the memory of custom claims beyond

@@ -5,12 +5,12 @@
 //! keys, and the rules allow the claims. Every use still checks the times and the revocation, and
 //! calls the validator. An entry also contains the time of the store's last answer about the token.
 //!
-//! * **Only valid tokens enter**, and only after the check of their revocation. So a client cannot
-//!   evict entries with forged tokens, or with tokens of an ended session.
+//! * **Only valid tokens enter**, and only after the check of their revocation. So forged tokens
+//!   and tokens of ended sessions cannot evict entries.
 //! * **The key version is part of the cache key.**
-//!   [`replace_keys`](super::TokenService::replace_keys) raises it and clears the cache. So a
-//!   lookup never finds a token that was verified with old keys, even if a slow check inserts the
-//!   token late.
+//!   [`replace_keys`](super::TokenService::replace_keys) raises the version and clears the cache.
+//!   So a lookup never finds a token that was verified with old keys, even if a slow check inserts
+//!   the token late.
 //! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits
 //!   (foldhash, with a random key). `quick_cache` 0.7 compares keys by [`Equivalent`]
 //!   (`CacheShard::search_resident`): here first the hash, then the whole text. Only one wrong text

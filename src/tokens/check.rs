@@ -9,8 +9,8 @@
 //!
 //! The replica (this node's copy of the log) **refuses** a token in its deny set, even without a
 //! lease. While it has a lease, it **accepts** other tokens from after its horizon. One comparison
-//! is enough if its data have not changed since it last accepted the token. Otherwise it searches
-//! the deny set.
+//! is enough if the deny set has not changed since the replica last accepted the token. Otherwise
+//! the replica searches the deny set.
 
 use std::{
     future::Future,

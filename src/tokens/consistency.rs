@@ -55,9 +55,9 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// Under bounded staleness, a task of each node reads the store's log, and the node decides by its
 /// copy. Under `Strong`, the task runs if the log can outlive the process (Redis), or after the
 /// first open stream. The task also republishes revocations that the store has lost (see
-/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). The task runs on the
-/// Tokio runtime of the call to [`build`](super::TokenServiceBuilder::build), and ends with the
-/// last handle of the service.
+/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). If
+/// [`build`](super::TokenServiceBuilder::build) starts the task, the task runs on the Tokio runtime
+/// of that call. The task ends with the last handle of the service.
 ///
 /// A poll reads all buckets from Redis in one round trip. By default, a node polls 40 times a
 /// second under bounded staleness, and 4 times under `Strong`. Nudges (pub/sub messages about new
@@ -68,7 +68,7 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// take 58 MB with UUIDs, and 80 MB with other ids of 36 characters (a test measures this). The
 /// node stores only revocations of tokens that could still be valid. The ids of these revocations
 /// take at most 256 MiB, enough for about 4 to 8 million sessions. Beyond this limit, the node
-/// drops the oldest revocations, and asks the store about tokens that are equally old. See
+/// drops the oldest revocations, and asks the store about the tokens that they may concern. See
 /// [`ReplicaStatus`](super::ReplicaStatus).
 ///
 /// [`poll_interval`]: super::TokenServiceBuilder::poll_interval

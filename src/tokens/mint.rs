@@ -87,8 +87,8 @@ pub(super) struct Mint<'a> {
 
 impl Mint<'_> {
     /// Returns an error if the mint cannot make tokens with these claims, or if this service would
-    /// refuse them. The caller does this before it changes the store, so that the claims cannot
-    /// make the later signing fail.
+    /// refuse them. The caller calls this before it changes the store. The claims then cannot make
+    /// the later signing fail.
     pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
         let sid = &SessionId::from("0123456789012345678901");
         let identity = Identity {
@@ -106,8 +106,8 @@ impl Mint<'_> {
         let jti = TokenId::from(format!("{}.{sid}.a", identity.token_id_stem()));
         let stamp = LogStamp::new(Timestamp::END_OF_TIME, "").to_text();
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
-        // Only access tokens contain the stamp, and only refresh tokens the lifetime. Claims with
-        // both cover both types in one check.
+        // Only access tokens contain the stamp, and only refresh tokens the lifetime. One check of
+        // claims with both covers both types.
         let claims = claims.with_stamp(Some(stamp));
         if !self.rules.validation.has_required(&claims) {
             return Err(Error::Issue(

@@ -19,13 +19,13 @@
 //!
 //! # Refresh tokens
 //!
-//! A refresh token is valid once. The new pair of tokens is its *successor*. A client may send the
-//! token again within [`TokenServiceBuilder::reuse_grace`], for example from two tabs or after a
-//! lost response. The service then returns **the same successor again**. It derives the successor's
-//! identity (`jti`, `iat`, `exp`) from the session's record. So a repetition creates no second
-//! token, and the store saves no responses. The service treats any other repetition as theft (RFC
-//! 9700 section 4.14.2). The store ends the session with all its tokens, and the service emits
-//! [`SecurityEvent::ReuseDetected`].
+//! A client can exchange a refresh token once. The new pair of tokens is the *successor* of the old
+//! token. A client may send the old token again within [`TokenServiceBuilder::reuse_grace`], for
+//! example from two tabs or after a lost response. The service then returns **the same successor
+//! again**. It derives the successor's identity (`jti`, `iat`, `exp`) from the session's record. So
+//! a repetition creates no second token, and the store saves no responses. The service treats any
+//! other repetition as theft (RFC 9700 section 4.14.2). The store ends the session with all its
+//! tokens, and the service emits [`SecurityEvent::ReuseDetected`].
 //!
 //! The user lookup, the check of the new claims and the choice of the key can fail. The service
 //! runs these steps *before* the store rotates the session, and only signs afterwards. Otherwise,
@@ -55,13 +55,13 @@
 //! token and returns new claims. If a node refuses a client's access token, the client then
 //! refreshes and continues. Without a hook, the service refuses the refresh too, and the user must
 //! log in again. The refresh endpoint brings its own hook
-//! ([`renew_from`](crate::users::renew_from)), which builds the claims from your user. A refusal
-//! because of old claims does not use up the refresh token.
+//! ([`renew_from`](crate::users::renew_from)), which builds the claims from your user data. A
+//! refusal because of old claims does not use up the refresh token.
 //!
 //! A new field must not have a reserved name, such as `scope`: see
 //! [`claims`](TokenServiceBuilder::claims). `build` finds reserved names in a struct with derived
 //! `Deserialize`. It cannot find them in flattened fields, maps, untagged enums and manual
-//! implementations. There, the first login fails. So add a test that logs in once.
+//! implementations. With such a name, the first login fails. So add a test that logs in once.
 //!
 //! A revocation never reads your claims. So [`revoke_token`](TokenService::revoke_token) revokes a
 //! leaked token with claims of any version.

@@ -9,9 +9,9 @@ use crate::store::{Denylist, SessionStore};
 #[non_exhaustive]
 pub enum TokenPolicy {
     /// The tokens are the service's own. The service accepts a token while the token's session is
-    /// alive. If the store does not contain the session, it refuses the token. Under
-    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness) it does not always
-    /// ask the store.
+    /// alive. If the store does not contain the session, the service refuses the token. Under
+    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness), the service does
+    /// not always ask the store.
     #[default]
     Tracked,
     /// The tokens are those of another issuer, so the store has no records of their sessions. The

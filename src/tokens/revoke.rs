@@ -182,8 +182,8 @@ impl Revoker {
     }
 }
 
-/// A `jti` that no token of this service has. `has_session` checks a session with it, because the
-/// store's contract does not allow an empty id.
+/// A `jti` that no token of this service has. `has_session` passes this id to the store, because
+/// the store's contract does not allow an empty id.
 const NO_TOKEN: &str = "-";
 
 const SUBJECT: &str = "subject";

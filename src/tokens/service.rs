@@ -100,9 +100,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::AsConfigured).await
     }
 
-    /// Verifies a token as [`validate_token`](Self::validate_token) does, but accepts it only after
-    /// the store has confirmed that it is not revoked. Use this method for actions that must fail
-    /// immediately after a logout. See also [`AuthLayer::strong`](crate::AuthLayer::strong).
+    /// Verifies a token as [`validate_token`](Self::validate_token) does, but accepts the token
+    /// only after the store has confirmed that the token is not revoked. Use this method for
+    /// actions that must fail immediately after a logout. See also
+    /// [`AuthLayer::strong`](crate::AuthLayer::strong).
     ///
     /// # Errors
     ///
@@ -241,8 +242,8 @@ impl<C> TokenService<C> {
     ///
     /// A check that begins after this call uses only the new keys: the call clears the
     /// verified-token cache. Operations in progress still use the old keys. So keep the old signing
-    /// key as a verifying key. Remove it immediately only if it leaked. Concurrent calls take
-    /// effect one after another.
+    /// key as a verifying key. Remove the old key immediately only if it leaked. Concurrent calls
+    /// take effect one after another.
     ///
     /// The call changes only this node. Replace the keys on every node.
     ///
@@ -271,8 +272,8 @@ impl<C> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// Only a service that issues tokens returns an error. The set has no signing key, the key
-    /// cannot sign, or its `kid` is too long for
+    /// A service that issues tokens returns an error in three cases: the set has no signing key,
+    /// the key cannot sign, or its `kid` is too long for
     /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The old keys then stay in use.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         self.checker.replace_keys(keys)
@@ -292,8 +293,8 @@ impl<C> TokenService<C> {
     /// Returns the start time of an authentication. Call it **before** you check the password, and
     /// pass the result to [`NewSession::auth_time`](super::NewSession::auth_time).
     ///
-    /// The result is the store's time, estimated without a call. The estimate lags: in a
-    /// `RedisStore` by 15 ms more for each minute without a call. If all of the user's sessions
+    /// The result is the store's time, estimated without a call to the store. The estimate lags: in
+    /// a `RedisStore` by 15 ms more for each minute without a call. If all of the user's sessions
     /// were revoked within that lag, the login fails with [`Error::LoginSuperseded`]. Then
     /// authenticate again from the start, a little later, as the login endpoint does.
     #[must_use]
@@ -414,8 +415,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
 /// Revocation.
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Revokes the token with this text. If it is a refresh token, revokes its whole session. Under
-    /// [`Denylist`](super::TokenPolicy::Denylist), revokes only the token.
+    /// Revokes the token with this text. If the token is a refresh token, revokes its whole
+    /// session. Under [`Denylist`](super::TokenPolicy::Denylist), revokes only the token.
     ///
     /// Does not read custom claims, and so also revokes tokens of older versions of the
     /// application.
@@ -461,9 +462,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// is disabled, and after a new password is stored. Idempotent.
     ///
     /// Also ends logins and refreshes in progress, with one exception. A call within ten seconds of
-    /// the last one changes nothing if no session was opened since then. A login that began between
-    /// the two calls then succeeds. Without this exception, a thief could block every login of the
-    /// user by repeating the call.
+    /// the previous call changes nothing if no session was opened in between. A login that began
+    /// between the two calls then succeeds. Without this exception, a thief could block every login
+    /// of the user by repeating the call.
     ///
     /// # Errors
     ///

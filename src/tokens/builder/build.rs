@@ -353,7 +353,7 @@ impl Config {
         }))
     }
 
-    /// Returns the staleness of streams. `staleness` is that of requests.
+    /// Returns the staleness of streams. `staleness` is the staleness of requests.
     fn stream_staleness(&self, staleness: Duration) -> Result<Duration, ConfigError> {
         let Some(given) = self.stream_staleness else { return Ok(STREAM_STALENESS.max(staleness)) };
         let (shortest, longest) = STREAM_STALENESS_BOUNDS;
