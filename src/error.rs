@@ -222,7 +222,7 @@ fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
 /// A failure of the store, or an answer that is not trustworthy. The caller may try again later.
 ///
 /// After any error the store may or may not have made the change. A revocation is idempotent:
-/// repeat it until it succeeds.
+/// repeat the call until it succeeds.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -350,7 +350,7 @@ pub enum Error {
     Password(#[from] PasswordError),
 }
 
-/// The party at fault for an [`Error`]. It decides the HTTP status.
+/// The party at fault for an [`Error`]. The fault decides the HTTP status.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {

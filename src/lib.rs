@@ -49,10 +49,10 @@
 //!
 //! # Guarantees
 //!
-//! * **Revocation.** Once a revocation has returned, every node refuses the revoked tokens at the
-//!   next request. Under [`Consistency::BoundedStaleness`], other nodes refuse them within a bound
-//!   that you choose, and most requests need no I/O. [`Consistency`] describes the costs, and the
-//!   limits during a failover of Redis.
+//! * **Revocation.** After a revocation call has returned, every node refuses the revoked tokens at
+//!   the next request. Under [`Consistency::BoundedStaleness`], other nodes refuse them within a
+//!   bound that you choose, and most requests need no I/O. [`Consistency`] describes the costs, and
+//!   the limits during a failover of Redis.
 //! * **Store faults.** A decision may need the store. If the store then fails, is late or sends an
 //!   unreadable answer, the response is 503, never 401 or 200.
 //! * **Refresh.** A refresh token is valid for one use. A repetition within the grace period

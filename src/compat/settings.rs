@@ -112,7 +112,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns `JWT_SECRET_KEY`. Dropping the settings wipes it from memory.
+    /// Returns `JWT_SECRET_KEY`. Dropping the settings wipes the secret from memory.
     #[must_use]
     pub fn secret_key(&self) -> Option<&str> {
         self.secret_key.as_ref().map(|secret| secret.as_str())

@@ -101,8 +101,8 @@ impl<A: UserAuthentication> fmt::Debug for Login<A> {
     }
 }
 
-/// Returns the session's label: the `User-Agent`, shortened and without control characters. They
-/// could control a terminal that prints the list of sessions.
+/// Returns the session's label: the `User-Agent`, shortened and without control characters. Such
+/// characters could control a terminal that prints the list of sessions.
 fn label(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()

@@ -145,8 +145,9 @@ where
         Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }
     }
 
-    /// Also stores the access token in this cookie: login and refresh set it, and logout clears it.
-    /// The response bodies do not change. Without this setting, no endpoint sets a cookie.
+    /// Also stores the access token in this cookie: login and refresh set the cookie, and logout
+    /// clears the cookie. The response bodies do not change. Without this setting, no endpoint sets
+    /// a cookie.
     ///
     /// See [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
     /// about CSRF.

@@ -21,8 +21,8 @@ use crate::{
 /// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
 pub struct Refresh<C> {
     pub(crate) tokens: TokenService<C>,
-    /// A hook that looks the user up again. The service uses it only if it has no `on_refresh`
-    /// hook.
+    /// A hook that looks the user up again. The endpoint needs this hook only if the service has no
+    /// `on_refresh` hook.
     pub(crate) renewal: Arc<dyn OnRefresh<C>>,
     pub(crate) access_cookie: Option<Arc<TokenCookie>>,
 }

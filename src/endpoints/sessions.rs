@@ -97,9 +97,9 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or_else(not_found)?;
         let sid = &SessionId::new(sid);
         // The endpoint first looks up the session, because a revocation writes the log even for an
-        // unknown session. Without the lookup, a client could fill the log with invented ids.
-        // Another issuer's sessions have no records. There, a client may end only the session of
-        // its own token.
+        // unknown session. Without the lookup, a client could fill the log with invented ids. The
+        // store has no records of another issuer's sessions. In that case, a client may end only
+        // the session of its own token.
         let own = claims.session_id() == Some(sid);
         let known = match self.tokens.has_session(claims.subject(), sid).await {
             Ok(known) => known,
