@@ -1,10 +1,10 @@
-//! The errors of this crate, the party at fault, and the response to the client.
+//! The errors of this crate, with the party at fault and the response to the client.
 //!
 //! | type | fault | response |
 //! |--|--|--|
 //! | [`ConfigError`] | the developer's or the operator's: `build()` or `connect()` fails | none |
 //! | [`TokenError`] | the client's: its token is refused | 401, `invalid_token` |
-//! | [`StoreError`] | the store's: it failed or cannot be trusted | 503 |
+//! | [`StoreError`] | the store's: it failed, or its answer is not trustworthy | 503 |
 //! | [`Error`] | any of these, from [`TokenService`](crate::TokenService) | by [`Error::fault`] |
 //!
 //! No message, `Debug` text or source contains a token, a password, a hash or key material. Ids
@@ -18,7 +18,7 @@ use crate::{clock::Timestamp, ids::TokenId};
 /// A boxed error of any type, as the application's callbacks return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A setting that cannot work, found when the service or the store is built.
+/// An error in a setting, reported when the application builds the service or the store.
 ///
 /// The message names the setting, the problem and the remedy. Code that must distinguish the
 /// problems uses [`kind`](Self::kind).
@@ -37,12 +37,11 @@ pub struct ConfigError {
 pub enum ConfigErrorKind {
     /// A required setting is absent.
     Missing,
-    /// A value cannot be read or used: a malformed name, key or URL, a weak secret, an unsuitable
-    /// server.
+    /// A value is not usable: a malformed name, key or URL, a weak secret, an unsuitable server.
     Invalid,
     /// A number or a duration is too small or too large.
     OutOfRange,
-    /// A setting contradicts another setting, or has no effect beside it.
+    /// A setting contradicts another setting, or has no effect because of it.
     Conflict,
     /// This crate or this build does not support the setting. A Cargo feature may be missing.
     Unsupported,
@@ -85,7 +84,8 @@ impl ConfigError {
         self
     }
 
-    /// Renames the setting to `name` if the error names `found`: the operator knows only `name`.
+    /// Renames the setting to `name` if the error names `found`. The operator has set only `name`,
+    /// and would not recognize `found`.
     pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
         if self.setting == found {
             self.setting = name;
@@ -93,7 +93,8 @@ impl ConfigError {
         self
     }
 
-    /// Attributes the error to one part of the setting `name`, for example one key of a set.
+    /// Sets the setting to `name`, and puts the name of a part, such as one key of a set, before
+    /// the problem.
     pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
         self.setting = name;
         self.problem = format!("{part} {}", self.problem).into();
@@ -127,8 +128,9 @@ impl StdError for ConfigError {
 
 /// The reason why a token is refused.
 ///
-/// The reason is for logs and for the application. The client learns only that its token is
-/// invalid: RFC 6750 section 3.1 has one code for all reasons, and details help an attacker.
+/// The reason is for logs and for the application. The response shows the client only that its
+/// token is invalid. RFC 6750 section 3.1 has one code for all reasons, and details would help an
+/// attacker.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -143,16 +145,16 @@ pub enum TokenError {
     #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
     Claims(&'static str),
     /// The token is valid, but its claims do not fit the application's claims type. Usually the
-    /// type has changed since the token was issued: give new fields `#[serde(default)]`. See
-    /// [Changing your claims](crate::tokens#changing-your-claims).
+    /// type has changed since the service issued the token. Give new fields `#[serde(default)]`.
+    /// See [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
-        /// The name of the type's field, if known. It never contains text of the token.
+        /// The name of the type's field, if known. The name never contains text of the token.
         claim: Option<&'static str>,
         /// The reason why the claim does not fit.
         problem: ClaimProblem,
     },
-    /// An access token where a refresh token is needed, or the other way round.
+    /// The token is an access token, and the call needs a refresh token, or the other way round.
     #[error("the token is of the wrong kind; send an access token with requests, a refresh token to refresh")]
     WrongType,
     /// `exp` has passed.
@@ -167,11 +169,11 @@ pub enum TokenError {
         /// The value of `nbf` or `iat`.
         at: Timestamp,
     },
-    /// The signature is valid, but the store does not know the session. It ended long ago, or was
-    /// never opened.
-    #[error("the store does not know the token's session; log in again")]
+    /// The signature is valid, but the store has no record of the session. The session ended long
+    /// ago, or was never opened.
+    #[error("the store has no record of the token's session; log in again")]
     UnknownSession,
-    /// The session's lifetime is over, but the token's is not.
+    /// The lifetime of the session is over, but the lifetime of the token is not.
     #[error("the token's session has expired; log in again")]
     SessionExpired,
     /// The token, its session or all of its user's sessions were revoked.
@@ -179,11 +181,11 @@ pub enum TokenError {
     Revoked {
         /// The token's `jti`.
         token_id: TokenId,
-        /// The time of the revocation by the store's clock, if the store still knows it.
+        /// The time of the revocation by the store's clock, if the store returned it.
         revoked_at: Option<Timestamp>,
     },
-    /// A used refresh token was presented again, outside the reuse grace. Its session is now
-    /// revoked (RFC 9700 section 4.14.2).
+    /// A client sent a used refresh token again, outside the reuse grace. The store has revoked its
+    /// session (RFC 9700 section 4.14.2).
     #[error("the refresh token was used before, so its session is now revoked; log in again")]
     Reused,
     /// The user does not exist or may not log in any more, so no new token is issued.
@@ -217,10 +219,10 @@ fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
     }
 }
 
-/// A failure of the store, or an answer that cannot be trusted. The caller may try again later.
+/// A failure of the store, or an answer that is not trustworthy. The caller may try again later.
 ///
 /// After any error the store may or may not have made the change. A revocation is idempotent:
-/// repeat it until it succeeds.
+/// repeat the call until it succeeds.
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -239,21 +241,23 @@ pub enum StoreErrorKind {
     /// The server is out of memory and stores nothing new. Revocations still work. Fault: the
     /// operator's.
     OutOfMemory,
-    /// The answer does not match the request, or a record cannot be read. The node ignored the
-    /// answer. After a mismatch it also closed the connection.
+    /// The answer does not match the request, or a record is unreadable. The node ignored the
+    /// answer. If the answer did not match, the node also closed the connection.
     Untrusted,
-    /// The store was set up by a deployment with other settings (layout version or number of
+    /// Another deployment has set up the store with other settings (layout version or number of
     /// buckets). Fault: the operator's.
     Layout,
-    /// The server refused a command, for example because rights are missing. Fault: the operator's.
+    /// The server refused a command, for example because the user lacks rights. Fault: the
+    /// operator's.
     Rejected,
-    /// The node may not ask the store about more tokens from before its horizon now. See
-    /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). Try again later.
+    /// This node has reached the limit of its questions to the store about tokens from before its
+    /// horizon. See [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). Try again
+    /// later.
     Overloaded,
 }
 
 impl StoreError {
-    /// Creates an error of this kind, for a store of your own.
+    /// Creates an error of this kind. For the implementation of a store.
     #[must_use]
     pub fn new(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
@@ -280,14 +284,14 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Timeout => "the token store did not answer in time; check its load and the network",
             StoreErrorKind::OutOfMemory => "the token store is out of memory; raise maxmemory (revocations still work)",
             StoreErrorKind::Untrusted => {
-                "the token store gave an answer that cannot be trusted; see the source and try again"
+                "the token store sent an unusable answer; see the source of this error and try again"
             }
             StoreErrorKind::Layout => {
                 "the token store was set up with another layout; give every node the same prefix, version and buckets"
             }
             StoreErrorKind::Rejected => "the token store refused the command; check the rights of its user",
             StoreErrorKind::Overloaded => {
-                "this node may not ask the token store about more tokens now; try again later, or raise `max_questions`"
+                "this node sends too many questions to the token store; try again later, or raise `max_questions`"
             }
         })
     }
@@ -313,46 +317,47 @@ pub enum Error {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The store failed. The token may be valid or not.
-    #[error("the token store failed; see the source and try again")]
+    #[error("the token store failed; see the source of this error and try again")]
     Store(#[from] StoreError),
     /// The user name or the password is wrong, or the user may not log in. The error does not show
-    /// which, so that it reveals no user names.
+    /// the reason, so that it reveals no user names.
     #[error("the credentials are not valid; check user name and password")]
     InvalidCredentials,
-    /// All of the user's sessions were revoked during this login. Log in again.
+    /// All of the user's sessions were revoked during this login. The client must log in again.
     #[error("the user's sessions were revoked during this login; log in again")]
     LoginSuperseded,
     /// A subject, label, scope, lifetime or claim is not allowed, or the service's configuration
     /// does not allow the operation.
-    #[error("the operation is not possible: {0}")]
+    #[error("the operation is not possible; correct the call or the settings of the service: {0}")]
     Issue(Cow<'static, str>),
-    /// No token can have this id. The node did not send it to the store.
+    /// The id breaks the rules for ids, so no token can have it. The node did not send the id to
+    /// the store.
     #[error(
-        "the {id} must be 1 to 255 bytes without control characters; pass it unchanged, in the form that the token or the listing shows"
+        "the {id} must be 1 to 255 bytes without control characters; copy it unchanged from a token or a list of sessions"
     )]
     InvalidId {
         /// The kind of the id: `subject`, `session id` or `token id`.
         id: &'static str,
     },
-    /// The signing key failed.
+    /// The service has no signing key, the key failed, or the system returned no random bytes.
     #[error("the token could not be signed; check the signing key and its backend")]
     Signing,
-    /// The application's own code (its user lookup, for example) failed.
-    #[error("the application's own code failed; see the source")]
+    /// The application's own code failed, for example its user lookup.
+    #[error("the application's own code failed; see the source of this error and correct the code")]
     Application(#[source] BoxError),
     /// A password could not be hashed. See [`PasswordError`].
     #[error(transparent)]
     Password(#[from] PasswordError),
 }
 
-/// The party at fault for an [`Error`]. It decides the HTTP status.
+/// The party at fault for an [`Error`]. The fault decides the HTTP status.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
     /// The client's: its token or its credentials are refused (401; at the refresh endpoint 400),
     /// or an id is malformed (400).
     Client,
-    /// The store's, or the node is overloaded: try again later (503).
+    /// The store's, or an overload of the node. The client may try again later (503).
     Store,
     /// The application's or this crate's (500).
     Internal,
@@ -392,20 +397,21 @@ impl Error {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
-    /// bcrypt reads at most 72 bytes, and the last is its terminator. It would silently truncate a
-    /// longer password (CVE-2025-22228). Ask for a shorter one.
-    #[error("the password is longer than 71 bytes, which bcrypt cannot hold; ask for a shorter one")]
+    /// bcrypt reads at most 72 bytes, and the last one is a terminator. bcrypt would silently
+    /// truncate a longer password (CVE-2025-22228). Ask for a shorter one.
+    #[error("the password is longer than 71 bytes, which bcrypt cannot hash; ask for a shorter one")]
     TooLong,
-    /// bcrypt stops at a NUL byte: `pass` and `pass\0junk` would be the same password.
-    #[error("the password contains a NUL byte, which bcrypt cannot hold; ask for another one")]
+    /// bcrypt ignores the text after a NUL byte, so `pass` and `pass\0junk` would be the same
+    /// password.
+    #[error("the password contains a NUL byte, which bcrypt cannot hash; ask for another one")]
     ContainsNul,
     /// An empty password is never hashed.
-    #[error("the password is empty; ask for one")]
+    #[error("the password is empty; ask for a password")]
     Empty,
-    /// Too many passwords are being hashed already. Ask again later.
-    #[error("too many passwords are being checked at once; ask again later")]
+    /// Too many computations are running or waiting. Try again later.
+    #[error("too many passwords are being hashed at the same time; try again later")]
     Overloaded,
-    /// The hash function failed: no randomness, or its worker thread ended.
+    /// The hash function failed: the system returned no random bytes, or the worker thread ended.
     #[error("the password could not be hashed; try again")]
     Failed,
 }

@@ -1,6 +1,6 @@
 //! Typed ids: [`Subject`], [`SessionId`] and [`TokenId`].
 //!
-//! All three are text. If they were of one type, a caller could swap them, and
+//! All three ids are text. If they had the same type, a caller could swap two ids:
 //! `revoke_session(session, subject)` would succeed and revoke nothing. This order compiles:
 //!
 //! ```
@@ -10,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! The other order does not:
+//! The other order does not compile:
 //!
 //! ```compile_fail,E0308
 //! # fn swapped(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
@@ -19,20 +19,21 @@
 //! # }
 //! ```
 //!
-//! A [`Subject`] is the application's own id, so operations take any text or number for it.
+//! A [`Subject`] is the application's id of a user. So operations accept any text or number as a
+//! subject.
 //!
 //! A [`SessionId`] and a [`TokenId`] come from this crate: in claims, listings and events.
-//! Operations take references to them, never text. An application that has stored one as text
-//! converts it by `SessionId::new(text)`.
+//! Operations take references to these types, never text. If an application has stored such an id
+//! as text, it converts the text with `SessionId::new(text)`.
 //!
-//! The constructors check nothing. An operation refuses an id that no token can have: an empty one,
-//! one of more than 255 bytes, or one with control characters.
+//! The constructors check nothing. An operation rejects an id that no token can have. Such an id is
+//! empty, has more than 255 bytes, or contains control characters.
 
 use std::{borrow::Borrow, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// Maximum length of an id in bytes.
+/// The maximum length of an id in bytes.
 pub(crate) const LONGEST_ID: usize = 255;
 
 /// Returns true if a token can have this id: 1 to 255 bytes without control characters.
@@ -124,7 +125,7 @@ macro_rules! id {
 }
 
 id! {
-    /// The user of a token (`sub`, RFC 7519 section 4.1.2), as the application's own id.
+    /// The user of a token (`sub`, RFC 7519 section 4.1.2): the application's id of the user.
     ///
     /// ```
     /// use tower_bearer::Subject;
@@ -135,12 +136,13 @@ id! {
 }
 
 id! {
-    /// The id of a session (`sid`): one login, with all its tokens. It is no secret.
+    /// The id of a session (`sid`). A session is one login with all its tokens. The id is not
+    /// secret.
     SessionId
 }
 
 id! {
-    /// The id of one token (`jti`, RFC 7519 section 4.1.7). It is no secret.
+    /// The id of one token (`jti`, RFC 7519 section 4.1.7). The id is not secret.
     TokenId
 }
 

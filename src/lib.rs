@@ -1,10 +1,11 @@
-//! Stateful bearer tokens for any Tower stack: every request is checked against revocation.
+//! Stateful bearer tokens for any Tower stack: a layer checks each request's token for revocation.
 //!
 //! * [`TokenService`] issues access and refresh JWTs, validates, rotates and revokes them.
-//! * [`AuthLayer`] rejects requests without a valid token, and puts typed [`Claims`] into the
-//!   extensions of the others. It wraps services of Axum, Hyper, Tonic and any other Tower stack.
-//! * [`MemoryStore`] and `RedisStore` keep the sessions. Implement [`SessionStore`] for another
-//!   database.
+//! * [`AuthLayer`] rejects requests without a valid token. It puts typed [`Claims`] into the
+//!   extensions of all other requests. It wraps services of Axum, Hyper, Tonic and any other Tower
+//!   stack.
+//! * [`MemoryStore`] and `RedisStore` store the sessions. For another database, implement
+//!   [`SessionStore`].
 //! * [`endpoints`] serves login, refresh, logout, sessions and health.
 //! * [`users`] connects your user database, and `password` hashes its passwords.
 //!
@@ -48,16 +49,16 @@
 //!
 //! # Guarantees
 //!
-//! * **Revocation.** Once a revocation has returned, every node refuses the revoked tokens at the
-//!   next request. Under [`Consistency::BoundedStaleness`], other nodes do so within a bound that
-//!   you choose, and most requests need no I/O. [`Consistency`] has the costs, and the limits
-//!   when Redis fails over.
-//! * **Store faults.** If a decision needs the store, and the store fails, is late or sends an
+//! * **Revocation.** After a revocation call has returned, every node refuses the revoked tokens at
+//!   the next request. Under [`Consistency::BoundedStaleness`], other nodes refuse them within a
+//!   bound that you choose, and most requests need no I/O. [`Consistency`] describes the costs, and
+//!   the limits during a failover of Redis.
+//! * **Store faults.** A decision may need the store. If the store then fails, is late or sends an
 //!   unreadable answer, the response is 503, never 401 or 200.
-//! * **Refresh.** A refresh token is good for one use. A repeat within the grace period returns the
-//!   same successor. Any other repeat ends the session.
-//! * **Configuration.** `build()` and `connect()` report misconfiguration. No input makes this
-//!   crate panic.
+//! * **Refresh.** A refresh token is valid for one use. A repetition within the grace period
+//!   returns the same new tokens. Any other repetition ends the session.
+//! * **Configuration.** `build()` and `connect()` return an error for wrong settings. No input
+//!   makes this crate panic.
 //! * **Secrets.** No key, token, password or hash appears in `Debug` output, errors or logs.
 //!
 //! # Features
@@ -68,7 +69,7 @@
 //! | `bcrypt` | yes | `password` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC |
 //! | `rust-crypto` | | signatures in pure Rust; with both, AWS-LC is used |
-//! | `tracing` | yes | log messages about rejections and faults |
+//! | `tracing` | yes | log messages about rejections and failures |
 //! | `axum` | | extractors |
 //! | `tonic` | | claims in gRPC handlers |
 //! | `cluster`, `sentinel`, `tls` | | Redis Cluster, Redis Sentinel, `rediss://` |
@@ -78,7 +79,8 @@
 //!
 //! See [`compat`].
 
-// docs.rs builds on nightly, with this `cfg`: each item that needs a feature names it.
+// docs.rs builds on nightly and sets this `cfg`. The docs of an item then show the feature that the
+// item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]
@@ -112,17 +114,17 @@ pub use self::{
     tokens::{Consistency, NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
 };
 
-/// The README, whose examples compile as doctests.
+/// The README. Its examples compile as doctests.
 #[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The examples of the security notes compile.
+/// The security notes. Their examples compile as doctests.
 #[cfg(all(doctest, feature = "redis"))]
 #[doc = include_str!("../SECURITY.md")]
 struct Security;
 
-/// The guide's examples compile.
+/// The guide. Its examples compile as doctests.
 #[cfg(all(doctest, feature = "axum", feature = "bcrypt", feature = "redis"))]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;

@@ -1,35 +1,36 @@
 //! Password hashing with bcrypt, on blocking threads and with bounded concurrency.
 //!
 //! A bcrypt hash is slow on purpose: some tenths of a second at the default cost. On an async
-//! thread it would block other requests. Without a bound, logins could occupy all processors. So
-//! [`PasswordHasher`] computes on Tokio's blocking threads, one hash per processor at a time. A
-//! bounded number of further calls wait for a bounded time. All others fail with
-//! [`PasswordError::Overloaded`] at once.
+//! thread, the computation would block other requests. Without a limit, logins could occupy all
+//! processors. So [`PasswordHasher`] computes on Tokio's blocking threads, by default one hash per
+//! processor at a time. A limited number of further calls wait for a limited time. All other calls
+//! fail immediately with [`PasswordError::Overloaded`].
 //!
 //! | `fastcore.security` | this module |
 //! |--|--|
 //! | `get_password_hash` | [`PasswordHasher::hash`] |
 //! | `verify_password` | [`PasswordHasher::verify`] |
 //!
-//! The hashes of `fastcore.security` (`$2b$`, cost 12) verify here. Unlike it, this module refuses
-//! an empty password. It also refuses those that bcrypt would hash only in part: over 71 bytes
-//! (CVE-2025-22228), or with a NUL byte.
+//! The hashes of `fastcore.security` (`$2b$`, cost 12) verify here. Unlike `fastcore.security`,
+//! this module refuses an empty password. It also refuses a password that bcrypt would hash only in
+//! part: over 71 bytes (CVE-2025-22228), or with a NUL byte.
 //!
 //! # The same cost for every user
 //!
-//! If the answer for an unknown user comes sooner, an attacker can find out which users exist
+//! If the response for an unknown user comes sooner, an attacker can find out which users exist
 //! (CVE-2016-6210). Therefore:
 //!
 //! * For an unknown user, call [`verify_or_dummy`](PasswordHasher::verify_or_dummy) with `None`.
-//! * A check against an unusable stored hash costs as much as one against a usable hash.
-//! * If a stored hash has a lower cost, the check adds rounds up to the configured cost. With a
-//!   higher cost it takes longer: replace the hash if
-//!   [`needs_rehash`](PasswordHasher::needs_rehash) is true.
-//! * A password that no account can have is refused without hashing. That reveals nothing about the
-//!   account, and an attacker cannot flood the login with long passwords (conformance PWD-05).
+//! * A check against an unusable stored hash costs as much as a check against a usable hash.
+//! * If a stored hash has a lower cost, the check adds rounds up to the configured cost. If the
+//!   hash has a higher cost, the check takes longer. So replace a hash for which
+//!   [`needs_rehash`](PasswordHasher::needs_rehash) returns true.
+//! * The hasher refuses a password that no account can have, without hashing. The refusal reveals
+//!   nothing about the account, and an attacker cannot flood the login with long passwords
+//!   (conformance PWD-05).
 //!
 //! Without optimisation, bcrypt takes five times as long. These lines in your `Cargo.toml` optimise
-//! it in debug builds:
+//! bcrypt in debug builds:
 //!
 //! ```toml
 //! [profile.dev.package.blowfish]
@@ -57,10 +58,10 @@ use zeroize::Zeroizing;
 
 use crate::error::{ConfigError, PasswordError};
 
-/// A bcrypt hasher and verifier of passwords. Clones share one bound and one queue.
+/// A bcrypt hasher and verifier of passwords. Clones share one limit and one queue.
 ///
 /// The async methods need a Tokio runtime with time enabled. If the caller drops a future, a
-/// computation that has begun still runs to its end, and counts towards the bound until then.
+/// running computation continues to its end, and occupies its worker until then.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -94,14 +95,14 @@ impl PasswordHasher {
     pub const DEFAULT_COST: u32 = 12;
     /// The lowest cost of bcrypt.
     pub const MIN_COST: u32 = 4;
-    /// The highest cost that this crate computes: some 20 seconds. bcrypt allows 31, which takes
-    /// more than a day. One such hash in a user table would occupy a worker for that time.
+    /// The highest cost that this crate computes: about 20 seconds. bcrypt allows 31, which takes
+    /// more than a day. A stored hash of cost 31 would occupy a worker for that time.
     pub const MAX_COST: u32 = 18;
 
-    /// Maximum of waiting calls per worker. At the default cost, the last of them waits for about
-    /// five seconds.
+    /// The maximum number of waiting calls per worker. At the default cost, the last of these calls
+    /// waits for about five seconds.
     const QUEUE_PER_WORKER: usize = 16;
-    /// The longest time that a call waits for a worker: about as long as a user waits for a page.
+    /// The longest time for which a call waits for a worker. A user waits about as long for a page.
     const MAX_WAIT: Duration = Duration::from_secs(5);
 
     /// Returns a hasher of this cost: a hash takes 2^`cost` rounds. Use [12](Self::DEFAULT_COST),
@@ -109,7 +110,8 @@ impl PasswordHasher {
     ///
     /// # Errors
     ///
-    /// The cost is below [`MIN_COST`](Self::MIN_COST) or above [`MAX_COST`](Self::MAX_COST).
+    /// Returns an error if the cost is below [`MIN_COST`](Self::MIN_COST) or above
+    /// [`MAX_COST`](Self::MAX_COST).
     pub fn new(cost: u32) -> Result<Self, ConfigError> {
         if cost < Self::MIN_COST {
             return Err(ConfigError::out_of_range(
@@ -128,10 +130,10 @@ impl PasswordHasher {
         Ok(Self::with(cost, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)))
     }
 
-    /// Sets the maximum of concurrent computations. Default: the number of processors. For each of
-    /// them, 16 more calls may wait for up to 5 seconds.
+    /// Sets the maximum number of concurrent computations. Default: the number of processors. For
+    /// each computation, 16 more calls may wait for up to 5 seconds.
     ///
-    /// Call this before cloning: earlier clones keep their own bound and queue.
+    /// Call this before you clone the hasher: earlier clones keep their own limit and queue.
     #[must_use]
     pub fn max_concurrent(self, computations: NonZeroUsize) -> Self {
         Self::with(self.0.cost, computations)
@@ -153,8 +155,8 @@ impl PasswordHasher {
     /// # Errors
     ///
     /// * [`Empty`](PasswordError::Empty), [`TooLong`](PasswordError::TooLong),
-    ///   [`ContainsNul`](PasswordError::ContainsNul): bcrypt cannot hash all of this password. Ask
-    ///   the user for another one. Nothing was computed.
+    ///   [`ContainsNul`](PasswordError::ContainsNul): bcrypt cannot hash all of this password. The
+    ///   call computed nothing. Ask the user for another password.
     /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one has
     ///   waited for 5 seconds.
     /// * [`Failed`](PasswordError::Failed): the system gave no random numbers, or the runtime is
@@ -183,7 +185,7 @@ impl PasswordHasher {
     }
 
     /// Checks a password as [`verify`](Self::verify) does. Pass `None` for a user who does not
-    /// exist, has no password or may not log in: the result is false, at the same cost.
+    /// exist, has no password or may not log in. The call then returns false, at the same cost.
     ///
     /// # Errors
     ///
@@ -195,7 +197,7 @@ impl PasswordHasher {
         let stored = hash.and_then(usable);
         #[cfg(feature = "tracing")]
         if hash.is_some() && stored.is_none() {
-            tracing::warn!("a stored password hash is not bcrypt's or has an unusable cost; reset its user's password");
+            tracing::warn!("a stored password hash is not bcrypt's or has an unusable cost; reset the user's password");
         }
         self.compute(move |shared| {
             let Some((hash, cost)) = stored else {
@@ -223,14 +225,15 @@ impl PasswordHasher {
     /// Returns the number of bcrypt rounds that this hasher and its clones have begun: 2^cost for
     /// each hash.
     ///
-    /// Use it for metrics, and to test that your login costs the same for known and unknown users.
+    /// Use the number for metrics, and to test that your login costs the same for known and unknown
+    /// users.
     #[must_use]
     pub fn rounds_computed(&self) -> u64 {
         self.0.rounds.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` on a blocking thread. The closure holds the permit, so that dropping this future
-    /// does not free the permit early.
+    /// Runs `work` on a blocking thread. The closure owns the permit, so that dropping this future
+    /// does not release the permit early.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> T + Send + 'static,
@@ -247,7 +250,8 @@ impl PasswordHasher {
 
     async fn worker(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
         let Shared { workers, queue, max_wait, .. } = &*self.0;
-        // This cannot overtake waiting calls: Tokio hands a free permit to the first of them.
+        // This call cannot overtake waiting calls, because Tokio gives a free permit to the first
+        // of them.
         if let Ok(permit) = Arc::clone(workers).try_acquire_owned() {
             return Ok(permit);
         }
@@ -274,8 +278,8 @@ impl fmt::Debug for PasswordHasher {
 }
 
 impl Shared {
-    /// Takes as long as a check of this cost. The salt is fixed, because bcrypt does the same work
-    /// for every salt, and the result is dropped.
+    /// Computes a hash of this cost, and drops the result. The salt is fixed, because bcrypt does
+    /// the same work for every salt.
     fn dummy(&self, password: &str, cost: u32) {
         self.count(cost);
         let _ = black_box(bcrypt::hash_with_salt(black_box(password.as_bytes()), cost, [0x5a; 16]));
@@ -286,7 +290,7 @@ impl Shared {
     }
 }
 
-/// Returns a copy of the password that is wiped after use, if bcrypt can hash all of it.
+/// Returns a copy of the password, wiped on drop, or an error if bcrypt cannot hash all of it.
 fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     match password.as_bytes() {
         [] => Err(PasswordError::Empty),
@@ -296,7 +300,7 @@ fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     }
 }
 
-/// Returns a copy of the stored hash, wiped after use, and its cost. `None` if the hash is not
+/// Returns a copy of the stored hash, wiped on drop, and its cost. `None` if the hash is not
 /// bcrypt's or its cost is out of range.
 fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
     let cost = hash.parse::<HashParts>().ok()?.get_cost();

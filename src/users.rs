@@ -1,4 +1,4 @@
-//! The application's users: their authentication, and their lookup by token.
+//! The application's users: their authentication, and their lookup by the token's subject.
 //!
 //! The application implements [`UserAuthentication`] once. The login endpoint authenticates users
 //! with it, and `CurrentUserLayer` looks up the [`CurrentUser`] of a request. [`renew_from`] looks
@@ -14,8 +14,8 @@ use crate::{
 };
 use zeroize::Zeroizing;
 
-/// The credentials that a client sends to log in. `Debug` does not show the password, and its
-/// memory is wiped on drop.
+/// The credentials that a client sends to log in. `Debug` does not show the password. Dropping the
+/// value wipes the password from memory.
 #[derive(Clone)]
 pub struct Credentials {
     username: String,
@@ -74,11 +74,12 @@ impl<C> Grant<C> {
 
 /// The application's users.
 ///
-/// A missing user is `Ok(None)`. An error of a method means that the lookup itself failed: the
-/// client gets 500, and its refresh token stays good. If the error is one of this crate, the client
-/// gets that error's status. For example, an overloaded password check is a 503.
+/// A missing user is `Ok(None)`. If a method returns an error, the lookup itself has failed. The
+/// client gets 500, and its refresh token stays valid. An error of this crate has its own status:
+/// for example, an overloaded password check causes a 503.
 ///
-/// A future is dropped when the client disconnects. A panic in a future counts as an error.
+/// If the client disconnects, the server may drop a future. A panic in a future has the same effect
+/// as an error.
 ///
 /// ```
 /// # #[cfg(feature = "bcrypt")]
@@ -134,8 +135,8 @@ impl<C> Grant<C> {
 /// # }
 /// ```
 ///
-/// [`Endpoints`](crate::endpoints::Endpoints) takes an implementation whose claims are `Serialize`
-/// and `DeserializeOwned`.
+/// For [`Endpoints`](crate::endpoints::Endpoints), the claims must be `Serialize` and
+/// `DeserializeOwned`.
 pub trait UserAuthentication: Send + Sync + 'static {
     /// A user.
     type User: Send + Sync + 'static;
@@ -145,11 +146,11 @@ pub trait UserAuthentication: Send + Sync + 'static {
     /// Returns the user with these credentials, or `None` for an unknown user, a wrong password or
     /// a user who may not log in.
     ///
-    /// All of these must take equally long, or the time reveals which users exist. Use
-    /// `PasswordHasher::verify_or_dummy`, which hashes for unknown users too.
+    /// All cases must take equally long. Otherwise the time reveals which users exist. Use
+    /// `PasswordHasher::verify_or_dummy`, which computes a hash for unknown users too.
     ///
-    /// If a revocation of all sessions supersedes the login, the login endpoint calls this once
-    /// more: the password may have been changed with the revocation.
+    /// If all of the user's sessions are revoked during the login, the login endpoint calls this
+    /// method once more. The password may have changed together with the revocation.
     fn authenticate(
         &self,
         credentials: Credentials,
@@ -158,18 +159,19 @@ pub trait UserAuthentication: Send + Sync + 'static {
     /// Returns the user with this id, or `None` if the user was deleted or disabled.
     fn user_by_id(&self, id: &Subject) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// Returns the user's id, which tokens carry as `sub`. It has 1 to 255 bytes, and no other user
-    /// ever gets it. Text and numbers convert to it.
+    /// Returns the user's id, which tokens contain as `sub`. The id has 1 to 255 bytes without
+    /// control characters, and no other user ever gets it. Convert text or a number with `into()`.
     fn user_id(&self, user: &Self::User) -> Subject;
 
-    /// Returns the claims and the scope of the user's tokens. Called at login and at every refresh.
+    /// Returns the claims and the scope of the user's tokens. The endpoints call this at login and
+    /// at every refresh.
     fn grant(&self, user: &Self::User) -> Grant<Self::Claims>;
 }
 
-/// The user of a request's token, in the request's extensions. `CurrentUserLayer` puts it there.
+/// The user of a request's token. `CurrentUserLayer` adds it to the request's extensions.
 ///
-/// Only this crate can create it. So a handler that has it knows that the token was valid and the
-/// user was found.
+/// Only this crate can create this type. So if a handler gets a `CurrentUser`, the token was valid
+/// and the lookup found the user.
 pub struct CurrentUser<U>(Arc<U>);
 
 impl<U> CurrentUser<U> {
@@ -199,10 +201,11 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
 }
 
 /// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) that looks up
-/// the user, and replaces the claims by the user's present ones.
+/// the user, and replaces the claims by the present claims of the user.
 ///
-/// The new scope is the part of the token's scope that the user's grant still has. A refresh never
-/// extends it (RFC 6749 section 6), so a scope that is granted later needs a new login.
+/// The new scope is the part of the token's scope that the user's grant still contains. A refresh
+/// never extends the scope (RFC 6749 section 6). If a grant gets a further scope later, the user
+/// must log in again to use it.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
     move |session: Refreshing<U::Claims>| {
         let users = Arc::clone(&users);

@@ -16,26 +16,27 @@ use crate::{
 };
 
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Makes a new access token for the session of a refresh token, and does not rotate the refresh
-    /// token, as the predecessor did.
+    /// Mints a new access token for the session of a refresh token. Like the predecessor, does not
+    /// rotate the refresh token.
     ///
-    /// Prefer [`refresh`](Self::refresh): without rotation, nobody notices a thief who uses a
-    /// stolen refresh token until it expires.
+    /// Prefer [`refresh`](Self::refresh). Without rotation, a thief can use a stolen refresh token
+    /// until it expires, and the service does not notice.
     ///
     /// Dropping the future changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`refresh`](Self::refresh), but never [`TokenError::Reused`]: a refresh token with a
-    /// successor is refused as revoked, and its session lives on.
+    /// As [`refresh`](Self::refresh), but never [`TokenError::Reused`]. If the refresh token was
+    /// used before, the error is [`TokenError::Revoked`], and the session stays alive.
     ///
     /// [`TokenError::Reused`]: crate::error::TokenError::Reused
+    /// [`TokenError::Revoked`]: crate::error::TokenError::Revoked
     pub async fn refresh_access_token(&self, refresh_token: &str) -> Result<IssuedToken, Error> {
         self.refresh_access_token_or_ask(refresh_token, None).await
     }
 
-    /// Refreshes as [`refresh_access_token`](Self::refresh_access_token) does, with `hook` if the
-    /// service has none of its own.
+    /// Refreshes as [`refresh_access_token`](Self::refresh_access_token) does. Calls `hook` if the
+    /// service has no `on_refresh` hook.
     async fn refresh_access_token_or_ask(
         &self,
         refresh_token: &str,
@@ -43,8 +44,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<IssuedToken, Error> {
         let exchange = self.begin_exchange(refresh_token, hook).await?;
         let identity = exchange.current_identity().await?;
-        // One refresh token gives many access tokens here. Each needs its own id, so that it can be
-        // revoked alone.
+        // One refresh token gives many access tokens here. Each access token needs a separate id,
+        // so that a revocation can end it alone.
         let jti = format!("{}.{}.a", identity.token_id_stem(), random_id()?);
         exchange.access_with_id(jti.into(), &identity)
     }
@@ -55,8 +56,8 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Returns the endpoint that exchanges a refresh token for an access token without rotation, as
-    /// the predecessor did. It never notices a stolen refresh token, so prefer
+    /// Returns the endpoint that exchanges a refresh token for an access token without rotation,
+    /// like the predecessor. The endpoint never detects a stolen refresh token, so prefer
     /// [`refresh`](Self::refresh).
     #[must_use]
     pub fn refresh_without_rotation(&self) -> Endpoint<RefreshWithoutRotation<A::Claims>> {

@@ -36,11 +36,11 @@ const NAMES: [&str; 7] = [
 /// | `JWT_ISSUER` | the `iss` of issued and accepted tokens |
 /// | `JWT_ALLOWED_AUDIENCES` | further accepted `aud` values |
 ///
-/// The last one is a JSON array of strings or a comma-separated list.
+/// `JWT_ALLOWED_AUDIENCES` is a JSON array of strings or a comma-separated list.
 ///
-/// An unset variable gives `None`, and the default of [`TokenServiceBuilder`] applies. An unusable
-/// or empty value is a [`ConfigError`] that names the variable, so that a typing error does not
-/// become a default.
+/// If a variable is not set, the setting is `None`, and the default of [`TokenServiceBuilder`]
+/// applies. An unusable or empty value causes a [`ConfigError`] that names the variable. So a
+/// typing error does not silently select the default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -71,14 +71,14 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// A variable is set to a value that cannot be used. The message names the variable and never
-    /// shows its value.
+    /// Returns an error if the value of a variable is not usable. The message names the variable
+    /// and never shows its value.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(NAMES.iter().filter_map(|name| env::var_os(name).map(|value| (name, value))))
     }
 
-    /// Reads the variables from pairs of name and value. Ignores other names. The last of equal
-    /// names counts.
+    /// Reads the variables from pairs of name and value. Ignores other names. If a name occurs
+    /// twice, uses the last value.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns `JWT_SECRET_KEY`. Dropping the settings wipes it from memory.
+    /// Returns `JWT_SECRET_KEY`. Dropping the settings wipes the secret from memory.
     #[must_use]
     pub fn secret_key(&self) -> Option<&str> {
         self.secret_key.as_ref().map(|secret| secret.as_str())
@@ -130,7 +130,8 @@ impl Settings {
         self.access_lifetime
     }
 
-    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: how long a session lives without a refresh.
+    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: the time after which a session ends without a
+    /// refresh.
     #[must_use]
     pub fn refresh_lifetime(&self) -> Option<Duration> {
         self.refresh_lifetime
@@ -148,8 +149,8 @@ impl Settings {
         self.issuer.as_deref()
     }
 
-    /// Returns `JWT_ALLOWED_AUDIENCES`: the accepted `aud` values besides `JWT_AUDIENCE`. If set,
-    /// it has at least one.
+    /// Returns `JWT_ALLOWED_AUDIENCES`: the accepted `aud` values besides `JWT_AUDIENCE`. The list
+    /// is never empty.
     #[must_use]
     pub fn allowed_audiences(&self) -> Option<&[String]> {
         self.allowed_audiences.as_deref()
@@ -171,7 +172,7 @@ impl fmt::Debug for Settings {
 }
 
 impl<C> TokenServiceBuilder<C> {
-    /// Applies the settings from the environment. An absent setting changes nothing.
+    /// Applies the settings from the environment. A setting that is `None` changes nothing.
     /// [`build`](Self::build) reports an unknown algorithm.
     pub fn settings(mut self, settings: &Settings) -> Self {
         if let Some(secret) = settings.secret_key() {
@@ -201,14 +202,14 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Returns the text of a value that is not blank, without trimming: other programs that read the
-/// same variable do not trim it either.
+/// Returns the text of the value, or an error if it is blank. Does not trim the text, because other
+/// programs that read the same variable do not trim it either.
 fn text(name: &'static str, value: OsString) -> Result<String, ConfigError> {
     let value = value.into_string().map_err(|_| {
-        ConfigError::new(name, "is not valid UTF-8", "write it in UTF-8; encode random bytes as base64")
+        ConfigError::new(name, "is not valid UTF-8", "encode random bytes as base64, and text as UTF-8")
     })?;
     if value.trim().is_empty() {
-        return Err(ConfigError::new(name, "is set, but empty", "give it a value, or unset it"));
+        return Err(ConfigError::new(name, "is set, but empty", "set a value, or unset the variable"));
     }
     Ok(value)
 }
@@ -224,7 +225,7 @@ fn lifetime(
         ConfigError::out_of_range(
             name,
             format!("is not a whole number from {first} to {last}"),
-            "correct it, or unset it to use the default",
+            "correct the number, or unset the variable to use the default",
         )
     })?;
     Ok(Duration::from_secs(seconds_per_unit.saturating_mul(units)))
@@ -247,8 +248,8 @@ fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError>
     if items.is_empty() || items.iter().any(|item| item.trim().is_empty()) {
         return Err(ConfigError::new(
             name,
-            "is an empty list or has an empty entry",
-            "name at least one audience and remove stray commas, or unset it to accept only JWT_AUDIENCE",
+            "is an empty list or contains an empty entry",
+            "give at least one audience without stray commas, or unset the variable to accept only JWT_AUDIENCE",
         ));
     }
     Ok(items)

@@ -10,8 +10,8 @@ use crate::{
     middleware::{Rejection, RejectionKind, no_store},
 };
 
-/// Converts an error at an endpoint where the client presents a grant: credentials or a refresh
-/// token. `kind` is the kind of the rejection of an invalid grant.
+/// Converts an error at an endpoint to which the client sends a grant (credentials or a refresh
+/// token). If the grant is invalid, the rejection has this `kind`.
 pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
         Fault::Client => Rejection::new(kind).with_cause(error),
@@ -20,7 +20,7 @@ pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
 }
 
 /// Converts an error at an endpoint behind the layer. The layer has already accepted the client's
-/// token, so a token error is not the client's fault.
+/// token, so the client did not cause a later token error.
 pub(super) fn of_operation(error: Error) -> Rejection {
     let kind = match error.fault() {
         _ if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,

@@ -1,8 +1,8 @@
-//! The cookie in which a browser keeps a token.
+//! The cookie in which a browser stores a token.
 //!
-//! This module formats the field without the `cookie` crate, which would add the dependency `time`
-//! for `Expires`. Nothing needs quotes: `build` validates name and attributes, and a token is
-//! base64url with dots.
+//! This module formats the `Set-Cookie` field without the `cookie` crate, which would add the
+//! dependency `time` for `Expires`. No part needs quotes: `build` validates name and attributes,
+//! and a token is base64url with dots.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use http_body_util::Full;
 
 use crate::{error::ConfigError, middleware::check_cookie_name, tokens::IssuedToken};
 
-/// A cookie that holds a token (RFC 6265bis), for
+/// A cookie with a token (RFC 6265bis). For
 /// [`Endpoints::access_cookie`](super::Endpoints::access_cookie),
-/// [`Endpoints::clear_at_logout`](super::Endpoints::clear_at_logout), or for responses of the
-/// application's own.
+/// [`Endpoints::clear_at_logout`](super::Endpoints::clear_at_logout), and responses of the
+/// application.
 ///
 /// | attribute | default |
 /// |--|--|
@@ -94,7 +94,7 @@ impl TokenCookie {
         value
     }
 
-    /// Returns the value of a `Set-Cookie` field that removes the cookie. It repeats the
+    /// Returns the value of a `Set-Cookie` field that removes the cookie. The value repeats the
     /// attributes, because browsers otherwise keep the cookie.
     #[must_use]
     pub fn clear(&self) -> HeaderValue {
@@ -115,19 +115,21 @@ impl TokenCookieBuilder {
         self
     }
 
-    /// Sets the path prefix of requests with which browsers send the cookie. Default: `/`.
+    /// Sets the path prefix. Browsers send the cookie only with requests to paths under it.
+    /// Default: `/`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Sets the domain whose hosts all get the cookie. Default: only the host that sets it.
+    /// Sets the domain. Browsers then send the cookie to all hosts of the domain. By default, they
+    /// send it only to the host that set it.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Sets with which requests from other sites browsers send the cookie.
+    /// Sets the requests from other sites with which browsers send the cookie. Default: `Strict`.
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
@@ -140,40 +142,40 @@ impl TokenCookieBuilder {
         self
     }
 
-    /// Builds the cookie, if browsers would accept it.
+    /// Builds the cookie.
     ///
     /// # Errors
     ///
-    /// * A name, path or domain that breaks the grammar.
-    /// * `SameSite=None` without `Secure`.
-    /// * A name that starts with `__Secure-`, without `Secure`.
-    /// * A name that starts with `__Host-`, without `Secure`, with another path than `/` or with a
-    ///   domain.
+    /// * The name, the path or the domain breaks the grammar.
+    /// * `SameSite=None` is set without `Secure`.
+    /// * The name starts with `__Secure-`, and `Secure` is off.
+    /// * The name starts with `__Host-`, and `Secure` is off, the path is not `/`, or a domain is
+    ///   set.
     pub fn build(self) -> Result<TokenCookie, ConfigError> {
         let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new("cookie", problem, remedy));
         let plain = |text: &str| text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b';' && byte != b',');
         check_cookie_name("cookie", &self.name)?;
         if !self.path.starts_with('/') || !plain(&self.path) {
             return refuse(
-                "has a path that does not start with `/`, or a character that no path has",
+                "has a path that does not start with `/`, or that contains a forbidden character",
                 "give a path such as `/`",
             );
         }
         if self.domain.as_deref().is_some_and(|domain| domain.is_empty() || !plain(domain)) {
             return refuse(
-                "has a domain that is empty, or a character that no domain has",
-                "give a host name, or remove it",
+                "has a domain that is empty, or that contains a forbidden character",
+                "give a host name, or remove `domain`",
             );
         }
         if self.same_site == SameSite::None && !self.secure {
-            return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "keep `secure`");
+            return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "remove `secure(false)`");
         }
         // Browsers ignore the case of the prefixes.
         let begins = |prefix: &str| self.name.get(..prefix.len()).is_some_and(|own| own.eq_ignore_ascii_case(prefix));
         if (begins("__Secure-") || begins("__Host-")) && !self.secure {
             return refuse(
-                "has a name that requires `Secure`, but `secure` is off",
-                "keep `secure`, or give another name",
+                "has a name that requires `Secure`, but `secure` is `false`",
+                "remove `secure(false)`, or give another name",
             );
         }
         if begins("__Host-") && (self.path != "/" || self.domain.is_some()) {
@@ -204,7 +206,7 @@ pub(crate) fn with_cookie(
     answer
 }
 
-/// Clears these cookies, and no other.
+/// Adds the fields that remove these cookies.
 pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, cookies: &[Arc<TokenCookie>]) {
     for cookie in cookies {
         answer.headers_mut().append(SET_COOKIE, cookie.clear());

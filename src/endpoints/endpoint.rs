@@ -1,4 +1,4 @@
-//! The service around every handler: it checks the method, reads the body and renders rejections.
+//! The service around every handler. It checks the method, reads the body and renders rejections.
 
 use std::{
     convert::Infallible,
@@ -50,7 +50,7 @@ impl<H> fmt::Debug for Endpoint<H> {
 pub trait Handle: Send + Sync + 'static {
     /// The methods that the handler answers.
     const METHODS: &'static [Method];
-    /// `true` if the handler needs fields from the body.
+    /// True if the handler needs fields of the body.
     const READS_BODY: bool;
 
     /// Answers the request.
@@ -80,8 +80,8 @@ where
         let Self { handler, responder } = self.clone();
         Box::pin(async move {
             Ok(answer(&*handler, request).await.unwrap_or_else(|rejection| match rejection.kind() {
-                // The layer around the endpoint is optional or switched off. It replaces this
-                // response by its own 401.
+                // This happens only if the layer around the endpoint is optional or switched off.
+                // The layer replaces this response by its own 401.
                 RejectionKind::NoCredentials => rejection.into_response(),
                 _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
             }))

@@ -18,13 +18,13 @@ use crate::{
     middleware::{Rejection, RejectionKind},
 };
 
-/// In bytes: more than any login needs.
+/// The maximum size of a body in bytes, more than any login needs.
 const MAX_BODY: usize = 16 * 1024;
 /// The longest time for receiving a body. Without this limit, a slow client would occupy a task and
 /// a connection.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Name and value of each field, in the order of the body, including repetitions.
+/// The name and the value of each field, in the order of the body, with repetitions.
 #[derive(Default)]
 pub struct Fields(Vec<(String, Field)>);
 
@@ -56,7 +56,8 @@ impl Fields {
         }
     }
 
-    /// Returns the one text field with this name. Rejects repetitions and other JSON types.
+    /// Returns the text of the field with this name. Rejects a missing or repeated field, and a
+    /// JSON value that is not a string.
     pub(crate) fn one(&self, name: &str) -> Result<&str, Rejection> {
         let mut found = self.0.iter().filter(|(own, _)| own == name);
         match (found.next(), found.next()) {
@@ -97,7 +98,7 @@ fn supported_media_type(headers: &HeaderMap) -> Option<MediaType> {
 }
 
 fn parse_form(body: &[u8]) -> Result<Fields, Rejection> {
-    // The parser replaces invalid UTF-8 by U+FFFD, so two different passwords could become equal.
+    // The parser replaces invalid UTF-8 by U+FFFD. So two different passwords could become equal.
     let fields: Vec<_> = form_urlencoded::parse(body)
         .map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())))
         .collect();

@@ -44,8 +44,7 @@ where
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         match self.log_in(credentials, label(&parts.headers)).await {
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
-            // The response to wrong credentials and to a login that was superseded twice is the
-            // same.
+            // Wrong credentials and a login that was superseded twice get the same response.
             Err(error) => Err(of_grant(error, RejectionKind::InvalidCredentials)),
         }
     }
@@ -62,8 +61,8 @@ where
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome;
         }
-        // The second attempt reads the account again, because the revocation may belong to a change
-        // of the password. It also lets a login right after a revocation succeed.
+        // The second attempt calls `authenticate` again, because the password may have changed with
+        // the revocation. If the login began right after a revocation, the second attempt succeeds.
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
@@ -87,7 +86,9 @@ where
             Ok(Ok(Some(found))) => found,
             Ok(Ok(None)) => return Err(Error::InvalidCredentials),
             Ok(Err(error)) => return Err(Error::of_application(error)),
-            Err(_) => return Err(Error::Application("the user lookup panicked".into())),
+            Err(_) => {
+                return Err(Error::Application("the user lookup panicked; see the panic message and fix it".into()));
+            }
         };
         let session = NewSession::new(&id).claims(claims).scope(scope).label(label).auth_time(start);
         Ok((id, self.tokens.create_token_pair(session).await))
@@ -100,8 +101,8 @@ impl<A: UserAuthentication> fmt::Debug for Login<A> {
     }
 }
 
-/// Returns the session's label: the `User-Agent` without control characters, which could control a
-/// terminal that shows the listing.
+/// Returns the session's label: the `User-Agent`, shortened and without control characters. Such
+/// characters could control a terminal that prints the list of sessions.
 fn label(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()

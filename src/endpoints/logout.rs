@@ -68,8 +68,8 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
     }
 }
 
-/// Reads `?keep_current=true` or `false`. Rejects any other value, because a wrong guess would keep
-/// the wrong sessions alive.
+/// Reads `?keep_current=true` or `false`. Rejects any other value, because a wrong guess would end
+/// too many sessions or too few.
 fn keep_current(parts: &Parts) -> Result<bool, Rejection> {
     let query = parts.uri.query().unwrap_or_default();
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "keep_current");

@@ -11,18 +11,19 @@
 //! | [`health`] | `GET` | 200; 503 while the store does not answer |
 //!
 //! Login and refresh reject wrong credentials and refresh tokens with `invalid_grant`.
-//! `logout_all?keep_current=true` spares the caller's own session and cookies.
+//! `logout_all?keep_current=true` keeps the session and the cookies of the caller.
 //!
 //! A token response has the members of [`TokenPair`](crate::TokenPair). Logout responds with
 //! `{"message": ".."}`.
 //!
-//! The services for bearer tokens include the [`AuthLayer`]. It rejects a request before the
-//! endpoint checks the method.
+//! The services for bearer tokens include the [`AuthLayer`]. The layer rejects a request without a
+//! valid token before the endpoint checks the method.
 //!
 //! Responses are JSON with `Cache-Control: no-store`. Each failure is a
 //! [`Rejection`](crate::middleware::Rejection), and the layer's
 //! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook may replace the
-//! response. (The exception is [`health`]: its 503 has the same report as its 200.)
+//! response. (The exception is [`health`]: its 503 response contains the same report as its 200
+//! response.)
 //!
 //! | failure | response |
 //! |--|--|
@@ -30,13 +31,13 @@
 //! | the media type is neither a form nor JSON | 415 |
 //! | the body is larger than 16 KiB | 413 |
 //! | the body does not arrive within 10 s | 408 |
-//! | the method is not in the table above | 405 |
+//! | the method is not in the table above (`GET` includes `HEAD`) | 405 |
 //! | the store fails | 503 |
 //!
 //! The endpoints need a Tokio runtime with its timer.
 //!
-//! Dropping a request is safe. A dropped login may leave a session without a client, which expires.
-//! After a dropped refresh, the client repeats it with the same token.
+//! Dropping a request is safe. A dropped login may leave a session without a client. That session
+//! expires. After a dropped refresh, the client can repeat the refresh with the same token.
 //!
 //! In Axum, with the users of [`UserAuthentication`]'s example:
 //!
@@ -125,7 +126,7 @@ pub struct Endpoints<A: UserAuthentication> {
     auth: AuthLayer<A::Claims>,
     users: Arc<A>,
     access_cookie: Option<Arc<TokenCookie>>,
-    /// Cookies that logout clears in addition to the access token's.
+    /// Cookies that logout clears in addition to `access_cookie`.
     other_cookies: Vec<Arc<TokenCookie>>,
 }
 
@@ -134,7 +135,7 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Creates endpoints for these users, with `auth`'s layer and its
+    /// Creates endpoints for these users. They use the layer `auth` and its
     /// [`TokenService`](crate::TokenService).
     ///
     /// On every refresh the endpoint looks the user up again ([`renew_from`]), unless the service
@@ -144,21 +145,21 @@ where
         Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }
     }
 
-    /// Also stores the access token in this cookie: login and refresh set it, and logout clears it.
-    /// The response bodies do not change. Without this setting, no endpoint sets a cookie.
+    /// Also stores the access token in this cookie: login and refresh set the cookie, and logout
+    /// clears the cookie. The response bodies do not change. Without this setting, no endpoint sets
+    /// a cookie.
     ///
     /// See [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
     /// about CSRF.
     ///
     /// # Errors
     ///
-    /// The layer does not read tokens from a cookie with this name. The layer is final here, and no
-    /// `build` follows that could report it.
+    /// Returns an error if the layer does not read tokens from a cookie with this name.
     pub fn access_cookie(mut self, cookie: TokenCookie) -> Result<Self, ConfigError> {
         if !self.auth.allows_cookie(cookie.name()) {
             return Err(ConfigError::conflict(
                 "access_cookie",
-                "has a name that the layer does not read tokens from",
+                "has a name of a cookie from which the layer reads no tokens",
                 "pass the name to `AuthLayerBuilder::allow_cookie` too",
             ));
         }
@@ -167,7 +168,7 @@ where
     }
 
     /// Also clears this cookie at logout, for example the application's own cookie for the refresh
-    /// token. Further calls add further cookies.
+    /// token. Each call adds a cookie.
     #[must_use]
     pub fn clear_at_logout(mut self, cookie: TokenCookie) -> Self {
         self.other_cookies.push(Arc::new(cookie));

@@ -21,7 +21,8 @@ use crate::{
 /// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
 pub struct Refresh<C> {
     pub(crate) tokens: TokenService<C>,
-    /// Looks the user up again. Used only if the service has no hook.
+    /// A hook that looks the user up again. The endpoint needs this hook only if the service has no
+    /// `on_refresh` hook.
     pub(crate) renewal: Arc<dyn OnRefresh<C>>,
     pub(crate) access_cookie: Option<Arc<TokenCookie>>,
 }

@@ -22,8 +22,8 @@ use crate::{
 
 /// The approximate number of sessions in one response.
 const PER_PAGE: usize = 200;
-/// The maximum number of store calls for one request. A page may list few sessions if most are
-/// dead.
+/// The maximum number of store calls for one request. A page from the store may contain few
+/// sessions, if most of them have ended.
 const MAX_STEPS: usize = 10;
 
 /// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).
@@ -96,9 +96,10 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         // Session ids are base64url, so the path needs no percent-decoding.
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or_else(not_found)?;
         let sid = &SessionId::new(sid);
-        // The lookup comes first, because a revocation writes the log even for an unknown session.
-        // Without it, a client could fill the log with invented ids. The owner of another issuer's
-        // session is unknown, so the caller may end only the token's own session.
+        // The endpoint first looks up the session, because a revocation writes the log even for an
+        // unknown session. Without the lookup, a client could fill the log with invented ids. The
+        // store has no records of another issuer's sessions. In that case, a client may end only
+        // the session of its own token.
         let own = claims.session_id() == Some(sid);
         let known = match self.tokens.has_session(claims.subject(), sid).await {
             Ok(known) => known,

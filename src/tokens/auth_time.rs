@@ -26,15 +26,15 @@ impl AuthTime {
     }
 }
 
-/// The longest time since a login last pinged the store, in ms. The error of the store's estimated
-/// time grows with it.
+/// The maximum age of the last ping for a login, in ms. The older the ping, the less exact is the
+/// estimate of the store's time.
 const MAX_PING_AGE: u64 = 30_000;
 
-/// A pause longer than the resolution of [`Timestamp`], a millisecond, even if two clocks run at
-/// different rates.
+/// A pause that exceeds the resolution of [`Timestamp`] (1 ms), even if the clocks of the node and
+/// the store run at different rates.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The clock that times authentications: the store's, or this node's without a store.
+/// The clock that times authentications: the store's clock, or this node's if there is no store.
 pub(super) struct AuthClock {
     store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,
@@ -52,9 +52,9 @@ impl AuthClock {
         AuthTime(self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now()))
     }
 
-    /// Returns the store's time, after a ping unless there was one in the last 30 s. A ping at
-    /// every login would let a client that guesses passwords load the store. If the store does not
-    /// answer, returns the estimated time, which is earlier and so safe.
+    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago.
+    /// With a ping at every login, a client that guesses passwords could load the store. If the
+    /// store does not answer, returns the estimated time. The estimate is too early, which is safe.
     pub(super) async fn recent(&self) -> AuthTime {
         if let Some(store) = &self.store {
             let last = self.last_ping.load(Ordering::Relaxed);
@@ -68,10 +68,11 @@ impl AuthClock {
     }
 
     /// Pauses, pings the store and returns its time, for the second attempt of a superseded login.
-    /// The time is later than the revocation, as far as the clocks of a cluster's primaries agree.
+    /// The time is later than the revocation. In a cluster, this requires that the clocks of the
+    /// primaries agree.
     ///
-    /// The estimated time lags a little, and times are whole milliseconds. Without pause and ping,
-    /// a login right after a logout everywhere would seem to begin *before* the revocation.
+    /// The estimated time lags a little, and times are in whole milliseconds. Without the pause and
+    /// the ping, the second attempt could seem to begin *before* the revocation.
     pub(super) async fn after_supersession(&self) -> Result<AuthTime, StoreError> {
         sleep(PAUSE).await;
         if let Some(store) = &self.store {

@@ -1,4 +1,4 @@
-//! Configuration of a [`TokenService`]. [`TokenServiceBuilder::build`] checks all settings at once.
+//! Configuration of a [`TokenService`]. [`TokenServiceBuilder::build`] checks all settings.
 
 mod build;
 
@@ -30,9 +30,9 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 /// |--|--|
 /// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them is required |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
-/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; tokens with one are refused |
+/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; accepted tokens have none |
 /// | [`store`](Self::store) | none: required, except for [`TokenPolicy::Stateless`] |
-/// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or a session's if shorter |
+/// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or the session's if shorter |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
 /// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days, or the idle lifetime |
 /// | [`reuse_grace`](Self::reuse_grace) | 30 s |
@@ -53,7 +53,7 @@ pub struct TokenServiceBuilder<C = NoClaims> {
 
 /// The settings that do not depend on the type of the claims.
 struct Config {
-    /// The first error of a setting that could not be applied.
+    /// The error of the first setting that the builder could not apply.
     error: Option<ConfigError>,
     secret: Option<Zeroizing<Vec<u8>>>,
     /// The name of the secret in errors: an operator who sets an environment variable does not know
@@ -92,7 +92,7 @@ struct Config {
 struct Hooks<C> {
     validator: Option<Validator<C>>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    /// The name of a hook that was set before `claims` changed the type, and so was dropped.
+    /// The name of a hook that `claims` dropped, because it was set for another type.
     lost: Option<&'static str>,
 }
 
@@ -138,7 +138,7 @@ impl<C> Hooks<C> {
         Self { validator: None, on_refresh: None, lost: None }
     }
 
-    /// Returns an empty set of hooks of another type, and notes a dropped hook.
+    /// Returns an empty set of hooks for another type. Records the name of a dropped hook.
     fn retyped<D>(self) -> Hooks<D> {
         let lost = self.lost.or(self.on_refresh.map(|_| "on_refresh")).or(self.validator.map(|_| "validator"));
         Hooks { lost, ..Hooks::none() }
@@ -159,8 +159,8 @@ impl TokenServiceBuilder<NoClaims> {
     /// `D` must serialize to a JSON object without reserved names (`iss`, `sub`, `aud`, `exp`,
     /// `iat`, `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`, `tb_stamp`).
     /// [`build`](Self::build) checks the fields of a struct with derived `Deserialize`. It cannot
-    /// see the names in flattened fields, maps, untagged enums and manual implementations. There
-    /// the first login fails.
+    /// find reserved names in flattened fields, maps, untagged enums and manual implementations.
+    /// With such a name, the first login fails.
     ///
     /// See [Changing your claims](crate::tokens#changing-your-claims) before you change `D`.
     pub fn claims<D>(self) -> TokenServiceBuilder<D> {
@@ -175,8 +175,8 @@ impl<C> TokenServiceBuilder<C> {
         self.config.secret_name = name;
     }
 
-    /// Records the error of a setting that could not be applied. [`build`](Self::build) returns the
-    /// first one.
+    /// Records the error of a setting that the builder could not apply. [`build`](Self::build)
+    /// returns the first one.
     pub(crate) fn set_error(&mut self, error: ConfigError) {
         self.config.error.get_or_insert(error);
     }
@@ -185,7 +185,7 @@ impl<C> TokenServiceBuilder<C> {
 impl<C> TokenServiceBuilder<C> {
     /// Sets the secret that signs and verifies, with HS256 or the given
     /// [`algorithm`](Self::algorithm). The secret needs at least as many random bytes as the hash
-    /// (RFC 7518 section 3.2). The builder wipes its copy from memory.
+    /// has (RFC 7518 section 3.2). The builder wipes its copy from memory.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.set_secret(secret.as_ref(), "secret");
         self
@@ -217,13 +217,13 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the `aud` of issued tokens, which is also an accepted audience.
+    /// Sets the `aud` of issued tokens. The service also accepts tokens with this audience.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.config.audience = Some(audience.into());
         self
     }
 
-    /// Adds another audience that is accepted.
+    /// Adds an audience whose tokens the service accepts too.
     pub fn also_accept_audience(mut self, audience: impl Into<String>) -> Self {
         self.config.also_accepted.push(audience.into());
         self
@@ -255,38 +255,39 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets which tokens the service accepts, and how it uses the store. Default:
+    /// Sets the policy by which the service accepts tokens and uses the store. Default:
     /// [`TokenPolicy::Tracked`].
     pub fn policy(mut self, policy: TokenPolicy) -> Self {
         self.config.policy = policy;
         self
     }
 
-    /// Sets when a revocation takes effect, and so the cost of a request. Default:
-    /// [`Consistency::Strong`].
+    /// Sets the time at which a revocation takes effect on other nodes, and so the cost of a
+    /// request. Default: [`Consistency::Strong`].
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.config.consistency = consistency;
         self
     }
 
-    /// Sets the interval between polls of the store's revocation log, which do not depend on
-    /// nudges.
+    /// Sets the interval between polls of the store's revocation log. A node also reads the log
+    /// when a pub/sub message (a nudge) announces a new entry.
     ///
     /// | | default | limits |
     /// |--|--|--|
-    /// | bounded staleness | 25 ms, or a quarter of the staleness if shorter | 1 ms to half of it |
+    /// | bounded staleness | 25 ms, at most a quarter of the staleness | 1 ms to half of it |
     /// | [`Consistency::Strong`] | 250 ms | 1 ms to an hour |
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.config.poll_interval = Some(interval);
         self
     }
 
-    /// Sets how many tokens from before its horizon this node may check with the store, per second.
-    /// Such tokens exist after a start, and after the store has lost or replaced data. The node
-    /// checks each of them once. Beyond the limit it answers 503 with `Retry-After`. Default: 2000.
+    /// Sets the maximum rate, per second, at which this node asks the store about tokens from
+    /// before its horizon. The horizon is the time since which the node has every revocation. Such
+    /// tokens exist after a start, and after the store has lost data. The node asks about each of
+    /// them once. Beyond the limit the node answers 503 with `Retry-After`. Default: 2000.
     ///
     /// The limit applies only under [`Consistency::BoundedStaleness`]. *After a failover all nodes
-    /// ask at once, and the new server has just begun to serve.*
+    /// ask simultaneously, and the new server has just begun to serve.*
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
         self
@@ -296,8 +297,8 @@ impl<C> TokenServiceBuilder<C> {
     /// good. A stream is an open response, a socket or a task with a [`Cutoff`](crate::Cutoff).
     ///
     /// A revocation cuts a stream within milliseconds while this node follows the store's log. If
-    /// the store is away, this node cuts the stream in the second half of this time. With a store
-    /// without a log, this node asks about each stream once in half of this time.
+    /// the store does not answer, this node cuts the stream in the second half of this time. If the
+    /// store has no log, this node asks the store about each stream once in half of this time.
     ///
     /// 500 ms to a day, and at least the staleness that [`consistency`](Self::consistency) allows.
     /// Default: 30 s, or that staleness if it is longer.
@@ -306,31 +307,30 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the mark that makes a token an access token. Default: [`AccessTyp::Compatible`] for
-    /// this service's tokens, [`AccessTyp::AtJwt`] for another issuer's ([`TokenPolicy::Denylist`]
-    /// and [`TokenPolicy::Stateless`]).
+    /// Sets the marks (header `typ`, claim `type`) that an access token must have. Default:
+    /// [`AccessTyp::Compatible`] for this service's tokens, [`AccessTyp::AtJwt`] for another
+    /// issuer's ([`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`]).
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.config.access_typ = Some(typ);
         self
     }
 
     /// Sets the lifetime of an access token. Whole seconds, at most the
-    /// [`session_lifetime`](Self::session_lifetime). The token of a pair ends at the latest when
-    /// its session ends.
+    /// [`session_lifetime`](Self::session_lifetime). The access token of a pair expires at the
+    /// latest when its session ends.
     ///
-    /// A session keeps the lifetime with which it was opened. So a change does not affect the
-    /// tokens of older sessions, except that [`max_access_lifetime`](Self::max_access_lifetime)
-    /// limits them.
+    /// For each session, the lifetime at its login applies. So a change does not affect the tokens
+    /// of older sessions, but [`max_access_lifetime`](Self::max_access_lifetime) limits them.
     ///
-    /// Nodes that share a store may have different lifetimes. Their leeways may differ by less than
-    /// a minute.
+    /// Nodes that share a store may have different lifetimes. Their [`leeway`](Self::leeway)s must
+    /// differ by less than a minute.
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.config.access_lifetime = Some(lifetime);
         self
     }
 
-    /// Sets the idle lifetime: how long a session lives without a refresh. Whole seconds, at most
-    /// the [`session_lifetime`](Self::session_lifetime) if both are given.
+    /// Sets the idle lifetime: the time after which a session ends without a refresh. Whole
+    /// seconds, at most the [`session_lifetime`](Self::session_lifetime) if both are given.
     pub fn refresh_lifetime(mut self, idle: Duration) -> Self {
         self.config.refresh_lifetime = Some(idle);
         self
@@ -351,8 +351,8 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets the longest accepted time since `iat` of an access token, regardless of its `exp`. See
-    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). It is at least the
-    /// [`access_lifetime`](Self::access_lifetime) if the service issues tokens. Default: the
+    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If the service issues
+    /// tokens, this must be at least the [`access_lifetime`](Self::access_lifetime). Default: the
     /// token's lifetime.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.config.max_token_age = Some(max);
@@ -361,20 +361,20 @@ impl<C> TokenServiceBuilder<C> {
 
     /// Requires further claims in access and refresh tokens: registered claims (`client_id`,
     /// `scope`, ...) or the application's own. The service opens no session whose tokens would lack
-    /// one. A token without one can still be revoked, and [`on_refresh`](Self::on_refresh) can
-    /// renew it.
+    /// a required claim. You can still revoke such a token, and [`on_refresh`](Self::on_refresh)
+    /// can renew it.
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.required_claims.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Sets a hook that checks every access token after all other checks, including the store's. It
-    /// runs on every request and must not block. A check that waits for a database belongs in a
-    /// layer, such as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+    /// Sets a hook that checks every access token after all other checks, including the store's.
+    /// The hook runs on every request and must not block. A check that waits for a database belongs
+    /// in a layer, such as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
-    /// The response to [`Validity::Invalid`] is that of any bad token (401). An error or a panic
-    /// becomes a 500. For the rights of a valid token, use scopes or handlers (403).
-    /// [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
+    /// After [`Validity::Invalid`], the response is that of any bad token (401). After an error or
+    /// a panic, the response is 500. To check the rights of a valid token, use scopes or your
+    /// handlers (403). [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
     /// [`decode_token`](TokenService::decode_token) and refreshes do not call the hook.
     ///
     /// ```
@@ -402,14 +402,14 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets the time during which a repeated refresh token gets the same successor. At most 5
-    /// minutes. Default: 30 s. With zero, every repetition counts as theft.
+    /// minutes. Default: 30 s. With zero, the service treats every repetition as theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
         self
     }
 
-    /// Sets the largest difference between the clocks of issuer and verifier. At most a day.
-    /// Default: 5 s.
+    /// Sets the largest difference that checks allow between the clocks of issuer and verifier. At
+    /// most a day. Default: 5 s.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.config.leeway = leeway;
         self
@@ -430,29 +430,29 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets the limits of the verified-token cache, which saves the signature check of a repeated
-    /// token. Every use still checks its times and its revocation, and calls the
+    /// token. Every use still checks the times and the revocation of the token, and calls the
     /// [`validator`](Self::validator). [`replace_keys`](TokenService::replace_keys) clears the
-    /// cache. Zero entries switch it off. Default: 65 536 entries and 64 MiB.
+    /// cache. Zero entries switch the cache off. Default: 65 536 entries and 64 MiB.
     ///
-    /// Both limits apply. An entry counts as twice its text (once for its claims) plus about 300
-    /// bytes. The table's own bytes do not count, nor does memory of custom claims beyond their
-    /// text. A token that is too long for the cache is verified at each use.
+    /// Both limits apply. The size of an entry is twice its text (once for its claims) plus about
+    /// 300 bytes. The size leaves out the cache's table, and the memory of custom claims beyond
+    /// their text. If a token is too long for the cache, the service verifies it at each use.
     pub fn verified_cache(mut self, entries: usize, bytes: usize) -> Self {
         self.config.verified_cache = CacheBounds { entries, bytes };
         self
     }
 
-    /// Sets a hook for every [`SecurityEvent`]. It runs on the task that emits the event and must
-    /// not block. The service catches a panic in it.
+    /// Sets a hook for every [`SecurityEvent`]. The hook runs on the task that emits the event and
+    /// must not block. The service catches a panic of the hook.
     pub fn on_event(mut self, hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {
         self.config.events = Events::new(hook);
         self
     }
 
     /// Sets a hook that decides at every refresh whether the user may have new tokens, and with
-    /// which claims. Without it, new tokens copy scope and custom claims of the refresh token, so a
-    /// revoked role stays until the session ends. The service then also refuses a refresh token
-    /// with custom claims of an older version of the application
+    /// which claims. Without a hook, new tokens copy scope and custom claims of the refresh token.
+    /// So a user keeps a revoked role until the session ends. Without a hook, the service also
+    /// refuses a refresh token with custom claims of an older version of the application
     /// ([`TokenError::CustomClaims`](crate::error::TokenError::CustomClaims)).
     pub fn on_refresh(mut self, hook: impl OnRefresh<C>) -> Self {
         self.hooks.on_refresh = Some(Arc::new(hook));

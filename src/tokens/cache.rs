@@ -1,22 +1,23 @@
 //! The verified-token cache: the texts of verified access tokens, with their claims.
 //!
 //! A signature check costs more than all other checks, and clients send the same token repeatedly.
-//! So the cache keeps the **immutable** result of a check: a valid signature under the current
-//! keys, and claims that the rules allow. Every use still checks the times and the revocation, and
-//! calls the validator. An entry also holds the time of the store's last answer about the token.
+//! So the cache stores the results that do not change: the signature is valid under the current
+//! keys, and the rules allow the claims. Every use still checks the times and the revocation, and
+//! calls the validator. An entry also contains the time of the store's last answer about the token.
 //!
-//! * **Only valid tokens enter**, and only after the check of their revocation. So neither a client
-//!   without a key nor one with a token of an ended session can evict an entry.
+//! * **Only valid tokens enter**, and only after the check of their revocation. So forged tokens
+//!   and tokens of ended sessions cannot evict entries.
 //! * **The key version is part of the cache key.**
-//!   [`replace_keys`](super::TokenService::replace_keys) raises it and clears the cache. A token
-//!   verified with old keys is never found, even if a slow check inserts it late.
+//!   [`replace_keys`](super::TokenService::replace_keys) raises the version and clears the cache.
+//!   So a lookup never finds a token that was verified with old keys, even if a slow check inserts
+//!   the token late.
 //! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits
 //!   (foldhash, with a random key). `quick_cache` 0.7 compares keys by [`Equivalent`]
-//!   (`CacheShard::search_resident`): here first the hash, then the whole text. A wrong text
-//!   reaches the comparison of bytes only once in 2^64. So the time of a guess reveals nothing
-//!   about the cached tokens.
-//! * **Both entries and bytes are bounded.** An entry weighs its bytes, but at least the bound in
-//!   bytes divided by the bound in entries.
+//!   (`CacheShard::search_resident`): here first the hash, then the whole text. Only one wrong text
+//!   in 2^64 reaches the comparison of bytes. So the duration of a lookup reveals nothing about the
+//!   cached tokens.
+//! * **Two bounds limit the cache**, in entries and in bytes. The weight of an entry is its bytes,
+//!   but at least the bound in bytes divided by the bound in entries.
 //! * **It resists scans**: `quick_cache` evicts by Clock-PRO. An entry used twice outlives any
 //!   number of entries used once.
 //! * The cache wipes the texts that it drops (`zeroize`).
@@ -45,10 +46,11 @@ use crate::{
 
 /// The shortest length of a token (see [`Validation::check`](crate::jwt::Validation::check)).
 const SHORTEST: usize = 64;
-/// The number of longest tokens for which each shard has room, if the byte bound allows. A shard
-/// cannot keep an entry larger than itself.
+/// The number of tokens of maximum length that fit into a shard, if the byte bound allows. A shard
+/// cannot store an entry that is larger than the shard.
 const LONGEST_IN_A_SHARD: u64 = 8;
-/// The fewest entries per shard: below it, `quick_cache` reduces the number of shards.
+/// The minimum number of entries per shard. With fewer, `quick_cache` itself reduces the number of
+/// shards.
 const ENTRIES_IN_A_SHARD: u64 = 32;
 
 #[derive(Clone, Copy, Debug)]
@@ -86,12 +88,13 @@ pub(super) struct TokenCache<C> {
 
 pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
-    /// The route to the token's revocation in the replica. It never changes, so it is computed
-    /// once.
+    /// The route: the hashes by which the replica finds a revocation of the token. Never changes,
+    /// so the checker computes it once.
     pub(super) route: Option<Route>,
     /// The store's last confirmation that the token is not revoked.
     pub(super) alive: Alive,
-    /// Another service has verified the claims, so their memo is of another replica.
+    /// True if another service has verified the claims. The memo in the claims then belongs to
+    /// another replica.
     pub(super) is_foreign: bool,
 }
 
@@ -135,18 +138,18 @@ impl<C> TokenCache<C> {
         self.cache.as_ref()?.get(key)
     }
 
-    /// Caches a token if there is room. The caller has checked it completely, with the keys of the
-    /// lookup's version.
+    /// Caches a token if the cache has room. The caller has checked the token completely, with the
+    /// keys of the version in `key`.
     pub(super) fn insert(&self, key: TokenKey, token: VerifiedToken<C>) {
-        // If another thread replaces the keys between these two lines, the entry is never found and
-        // only takes up room.
+        // If another thread replaces the keys between these two lines, no lookup finds the entry.
+        // It only takes up room.
         if let Some(cache) = self.cache.as_ref().filter(|_| key.version == self.version.load(Ordering::Acquire)) {
             cache.insert(key, token);
         }
     }
 
     /// Clears the cache and switches to the new key version `version`. The caller has **already**
-    /// replaced the keys. Keys of earlier lookups find nothing from now on.
+    /// replaced the keys. From now on, a [`LookupKey`] of an earlier version finds nothing.
     pub(super) fn reset(&self, version: u64) {
         self.version.store(version, Ordering::Release);
         if let Some(cache) = &self.cache {
@@ -218,7 +221,8 @@ impl<C> Weighter<TokenKey, VerifiedToken<C>> for Weigh {
 /// claims contain parts of it again.
 ///
 /// The sum leaves out the table's own bytes: about 40 for each entry, and as many for each evicted
-/// entry that `quick_cache` remembers. It also leaves out bytes of custom claims beyond their text.
+/// entry that `quick_cache` remembers. It also leaves out the memory of custom claims that exceeds
+/// their text.
 const fn entry_bytes<C>(text: usize) -> u64 {
     let fixed = size_of::<TokenKey>() + size_of::<VerifiedToken<C>>() + Claims::<C>::BYTES;
     (fixed as u64).saturating_add((text as u64).saturating_mul(2))
@@ -234,17 +238,17 @@ fn cache<C>(
     let shards = wanted
         .min(bytes / entry_bytes::<C>(max_token_len).saturating_mul(LONGEST_IN_A_SHARD))
         .min(entries / ENTRIES_IN_A_SHARD);
-    // `quick_cache` needs a power of two, and rounds each shard's capacity up. Exact values keep
-    // the bound exact.
+    // `quick_cache` needs a power of two, and rounds the capacity of each shard up. The bound stays
+    // exact, because the capacity here is a multiple of the number of shards.
     let shards = 1 << shards.checked_ilog2().unwrap_or_default();
     let share = (bytes / entries).max(1);
     let capacity = share.saturating_mul(entries).min(bytes);
     let capacity = capacity - capacity % shards;
-    // `quick_cache` admits no entry above 97 % of a shard, so a cache of one entry needs a smaller
-    // weight.
+    // `quick_cache` rejects an entry above 97 % of a shard. In a cache for one entry, the minimum
+    // weight must therefore be lower.
     let least = share.min(capacity - capacity / 10);
     // `quick_cache` remembers hashes of evicted entries, half as many as this estimate. The byte
-    // bound limits it.
+    // bound limits the estimate.
     let estimated = entries.min(bytes / entry_bytes::<C>(SHORTEST));
 
     let mut options = OptionsBuilder::new();

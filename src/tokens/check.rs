@@ -2,14 +2,15 @@
 //!
 //! | step | source | cost |
 //! |--|--|--|
-//! | text, signature, claims | the verified-token cache, or the keys | a lookup, or a signature |
+//! | text, signature, claims | the token cache, or the keys | a lookup, or a signature check |
 //! | times | the clock | |
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
 //!
-//! The replica **refuses** a token in its deny set, even without a lease. It **accepts** other
-//! tokens while it has a lease: by one comparison if it has learned nothing since, otherwise by a
-//! lookup.
+//! The replica (this node's copy of the log) **refuses** a token in its deny set, even without a
+//! lease. While it has a lease, it **accepts** other tokens from after its horizon. One comparison
+//! is enough if the deny set has not changed since the replica last accepted the token. Otherwise
+//! the replica searches the deny set.
 
 use std::{
     future::Future,
@@ -39,8 +40,8 @@ use crate::{
 pub(crate) enum Freshness {
     /// The configured source: the replica while it has a lease, otherwise the store.
     AsConfigured,
-    /// The replica as well, but only if it knew the whole log at most this long ago. Zero: always
-    /// the store.
+    /// The replica, but only if it contained the whole log at most this long ago; otherwise the
+    /// store. With zero, always the store.
     Within(Duration),
 }
 
@@ -67,31 +68,33 @@ pub(crate) struct Checker<C> {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) validator: Option<Validator<C>>,
-    /// The streams with tokens of this service. They own the tasks of the replica, which end with
-    /// the last handle of the service. Checks under way, verified claims and open streams count as
-    /// handles.
+    /// The streams with tokens of this service. This field owns the tasks of the replica, which end
+    /// with the last handle of the service. Each pending check, verified claims set and open stream
+    /// is a handle too.
     pub(super) streams: Streams,
 }
 
 /// The outcome of a lookup of an access token.
 pub(crate) enum Lookup<'t, C> {
-    /// The token was verified before. This is the rest of its check.
+    /// The checker has verified the token before. The field is the rest of the check.
     Hit(AccessCheck<C>),
     /// The text is not cached. [`Checker::check_text`] verifies it.
     Miss(CacheMiss<'t>),
 }
 
-/// The key under which the checker caches the token after verifying it. `None` if it must not.
+/// The key under which the checker caches the token after the verification. `None` if it must not
+/// cache the token.
 pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
 
-/// A check of a token that has begun.
+/// A check of a token, done or in progress.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
-    /// Boxed to keep [`AccessCheck`] small: most checks are [`Done`](Self::Done) and are moved.
+    /// Boxed to keep [`AccessCheck`] small. Most checks are [`Done`](Self::Done), and small values
+    /// are cheap to move.
     Pending(Box<Pending<C>>),
 }
 
-/// The expected type of the token, and the source that decides about it.
+/// The expected type of the token, and the source that decides about its revocation.
 #[derive(Clone, Copy)]
 struct CheckOptions {
     token_type: TokenType,
@@ -111,7 +114,7 @@ impl CheckOptions {
 }
 
 impl<C> Checker<C> {
-    /// Verifies text, signature and claims of a token, without its revocation.
+    /// Verifies text, signature and claims of a token. Does not check its revocation.
     pub(super) fn verify(
         &self,
         keyring: &Keyring,
@@ -125,17 +128,18 @@ impl<C> Checker<C> {
 
     /// Replaces the keys, and clears the cache of tokens that were verified with the old ones.
     pub(super) fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
-        // The keyring must change first: a check that sees the new version then loads the new keys
-        // or newer ones.
+        // The keyring must change before the cache does. A check that reads the new version from
+        // the cache then loads the new keys, or newer ones.
         self.keyring.replace(keys, |version| self.cache.reset(version))
     }
 }
 
 impl<C: Send + Sync + 'static> Checker<C> {
-    /// Begins the check of a token. It ends at once, or when the store has answered.
+    /// Begins the check of a token. Returns [`AccessCheck::Pending`] only if the check waits for
+    /// the store.
     pub(super) fn check(self: &Arc<Self>, token: &str, token_type: TokenType, freshness: Freshness) -> AccessCheck<C> {
-        // The cache holds only access tokens. A lookup for a refresh token could accept an access
-        // token in its place.
+        // The cache contains only access tokens. A lookup here could accept an access token in
+        // place of a refresh token.
         let miss = match token_type {
             TokenType::Access => match self.check_cached(token.as_bytes(), freshness) {
                 Lookup::Hit(check) => return check,
@@ -188,12 +192,13 @@ impl<C: Send + Sync + 'static> Checker<C> {
     ) -> AccessCheck<C> {
         let verified = || -> Result<_, Error> {
             let keyring = self.keyring.load();
-            // Another thread may have replaced the keys since the lookup. Then the token is not
-            // cached.
+            // If another thread has replaced the keys since the lookup, this check does not cache
+            // the token.
             let key = miss.0.filter(|key| key.version() == keyring.version);
             let claims = self.verify(&keyring, token, token_type)?;
             let route = self.route(&claims)?;
-            // Before the token is cached: a cached one costs nothing.
+            // Only new tokens need this step. The stamp names the user's last revocation, which
+            // this node may not have read yet.
             if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, &route)
                 && let Some(stamp) = claims.stamp()
             {
@@ -222,7 +227,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
                 Some(self.ask_store(&token, options)?)
             }
         };
-        // A cached token is cached again if its new answer from the store helps the replica.
+        // A cached token enters the cache again if the replica can use the store's new answer.
         let is_news = is_new || (reply.is_some() && self.replica.as_ref().is_some_and(|replica| replica.decides()));
         let key = key.filter(|_| is_news).map(|key| key.to_token_key());
         match reply {
@@ -253,7 +258,7 @@ enum StoreReply {
 enum LocalVerdict {
     /// The token is not revoked, according to a replica with a lease.
     Accepted,
-    /// The node must ask the store, because the token was issued before the horizon.
+    /// The node must ask the store, in most cases because the token was issued before the horizon.
     BeforeHorizon,
     /// The node must ask the store.
     Unknown,
@@ -279,8 +284,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the replica has accepted this token, has learned nothing since, and is as
-    /// fresh as the route demands.
+    /// Returns true if the replica has accepted this token before, its data have not changed since,
+    /// and the data are as fresh as `freshness` demands.
     #[inline]
     fn still_accepts(&self, token: &VerifiedToken<C>, freshness: Freshness) -> bool {
         let (Some(replica), Some(route)) = (&self.replica, &token.route) else { return false };
@@ -316,9 +321,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns an error if this node may not ask the store about the token now. Two limits
-    /// protect the store: a rate limit for tokens from before the horizon, and a pause for
-    /// recently unknown sessions.
+    /// Returns an error if this node may not ask the store about the token now. Two limits protect
+    /// the store. One is a rate limit for tokens from before the horizon. The other is a pause of
+    /// two seconds for each session that the store did not find.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,
@@ -381,7 +386,8 @@ impl<C> Checker<C> {
         Ok(self.confirm(token, judge_denial(&token.claims, denial, leeway)?)?)
     }
 
-    /// Confirms to the replica, if it may decide, that the store has not refused a token.
+    /// Records in the replica that the store has not refused a token. Does nothing if the replica
+    /// makes no decisions.
     fn confirm(&self, token: &VerifiedToken<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &token.route) {
             (Some(replica), Some(route)) if replica.decides() => {
@@ -391,9 +397,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Records in the replica that the store has refused an access token. From then on this node
-    /// refuses a revoked token without the store. Without a replica, the node asks about the open
-    /// streams of the subject.
+    /// Records in the replica that the store has refused an access token. If the token is revoked,
+    /// this node then refuses it without asking the store. Without a replica, the node asks the
+    /// store about the open streams of the subject.
     fn record_refusal(&self, token: &VerifiedToken<C>, checked: &Checked) {
         let (Some(replica), Some(route), Ok(bearer)) = (&self.replica, &token.route, bearer(&token.claims)) else {
             if let SessionState::Revoked { .. } = checked.state {
@@ -408,8 +414,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Calls the application's validator for an access token. For refresh tokens `on_refresh`
-    /// decides.
+    /// Calls the application's validator for an access token. For a refresh token, the `on_refresh`
+    /// hook decides instead.
     fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
         match &self.validator {
             Some(validator) if options.is_access() => validator::ask(validator, claims),
@@ -418,7 +424,8 @@ impl<C> Checker<C> {
     }
 }
 
-/// Refuses a refresh token that this node knows to be revoked, even if the store lost that entry.
+/// Refuses a refresh token whose revocation is in the deny set of this node, even if the store has
+/// lost the revocation.
 pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Result<(), TokenError> {
     let bearer = bearer(claims)?;
     match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.memo()) {
@@ -445,14 +452,14 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
     }
 }
 
-/// Returns the ids under which the store may have denied another issuer's token.
+/// Returns the ids under which the store may have recorded a revocation of another issuer's token.
 fn external_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ExternalId> {
     let token = ExternalId::Token(claims.token_id().clone());
     let subject = ExternalId::Subject(claims.subject().clone());
     [token, subject].into_iter().chain(claims.session_id().map(|sid| ExternalId::Session(sid.clone())))
 }
 
-/// A check that waits for the store. It borrows nothing, so that a response future can hold it.
+/// A check that waits for the store. It borrows nothing, so that a response future can own it.
 pub(crate) struct Pending<C> {
     checker: Arc<Checker<C>>,
     token: VerifiedToken<C>,
@@ -462,7 +469,7 @@ pub(crate) struct Pending<C> {
     options: CheckOptions,
 }
 
-/// An answer for which the check waits.
+/// The answer of the store for which the check waits.
 enum PendingAnswer {
     Session(BoxFuture<Result<Checked, StoreError>>),
     Denial(BoxFuture<Result<Denial, StoreError>>),
@@ -509,10 +516,10 @@ fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> 
         None => Ok((denial.now, denial.server)),
         Some(Refusal::Revoked(before)) => Err(revoked(claims, before).into()),
         Some(Refusal::BeforeMemory) => {
-            Err(TokenError::Claims("it was issued before the store began to remember revocations").into())
+            Err(TokenError::Claims("the token was issued before the store began to record revocations").into())
         }
         Some(Refusal::BeyondMemory) => {
-            Err(TokenError::Claims("it is older than the time for which the store remembers revocations").into())
+            Err(TokenError::Claims("the token is older than the time for which the store keeps revocations").into())
         }
     }
 }

@@ -1,71 +1,75 @@
-//! The guarantee of when a revocation takes effect, and the pace of reading the log.
+//! The time at which a revocation takes effect, and the pace at which a node reads the log.
 
 use std::time::Duration;
 
 use crate::{clock::saturating_millis, error::ConfigError};
 
-/// The guarantee of when a revocation takes effect on other nodes, and the cost of a request.
+/// The guaranteed time at which a revocation takes effect on other nodes, and the cost of a
+/// request.
 ///
 /// | | `Strong` | `BoundedStaleness(d)` |
 /// |--|--|--|
 /// | a request | one round trip to the store | no I/O, even for a new token |
-/// | a revocation made on this node | holds at once | holds at once |
-/// | a revocation made on another node | holds at once | a round trip and a few ms later |
-/// | the same, if nudges are lost | holds at once | at most one [`poll_interval`] later |
-/// | store or network hang or restart | 503 | this node decides for up to `d` more, then 503 |
+/// | a revocation made on this node | holds immediately | holds immediately |
+/// | a revocation made on another node | holds immediately | a round trip and a few ms later |
+/// | the same, if pub/sub messages are lost | holds immediately | within one [`poll_interval`] |
+/// | the store or the network fails | 503 | local decisions for at most `d`, then 503 |
 /// | a signed token of a session that was never opened | refused | accepted |
 ///
-/// The last row needs the signing key: only its holder can make such a token. Under bounded
-/// staleness a session counts as alive unless the log revokes it.
+/// Only an owner of the signing key can make the token of the last row. Under bounded staleness, a
+/// node treats a session as alive if the log contains no revocation of the session.
 ///
 /// # The bound
 ///
-/// No node accepts a revoked token in a request that starts later than the bound after the
-/// confirmation, whatever fails. The bound is `d` (zero under `Strong`) **plus the time for which a
-/// node may believe an old primary**, which depends on the deployment. See
-/// [`Failover`](crate::store::redis::Failover) for one server, `RedisStore::sentinel` and
-/// `RedisStore::cluster` for the others. [`Status::bound_ms`](super::Status::bound_ms) is the sum,
-/// and [`Status::bound_reason`](super::Status::bound_reason) the reason if there is none. The bound
-/// depends on no wall clock, and on no message that can be lost.
+/// The *bound* is a time after the store has confirmed a revocation. No node accepts the revoked
+/// token in a request that starts after the bound, whatever fails. The bound is `d` (zero under
+/// `Strong`) **plus the time for which a node may use a primary that another server has replaced**.
+/// The second time depends on the deployment. See [`Failover`](crate::store::redis::Failover) for
+/// one server, `RedisStore::sentinel` and `RedisStore::cluster` for the others.
+/// [`Status::bound_ms`](super::Status::bound_ms) is the bound. If the bound is unknown,
+/// [`Status::bound_reason`](super::Status::bound_reason) is the reason. The bound depends on no
+/// wall clock, and on no message that can be lost.
 ///
-/// The bound covers revocations that the store still has. A failover can lose a confirmed
-/// revocation. Each node that made or read it republishes it. If no such node runs, it is lost. To
-/// reduce that risk, run Redis with `appendfsync always` and let it wait for replicas. A server
-/// clock that steps back by more than two seconds may hide revocations from nodes that start then.
+/// The bound does not cover revocations that the store has lost. A failover can lose a confirmed
+/// revocation. Each running node that made or read the revocation then republishes it. If no such
+/// node runs, the revocation stays lost. To reduce that risk, run Redis with `appendfsync always`,
+/// and with Redis replicas for which each write waits. If a server's clock steps back by more than
+/// two seconds, a node that starts then may miss revocations.
 ///
 /// A critical route, such as a money transfer, should ask the store:
 /// [`AuthLayer::strong`](crate::AuthLayer::strong),
-/// [`TokenService::validate_token_strong`](super::TokenService::validate_token_strong). To continue
-/// only when a revocation holds everywhere, await
-/// [`Revoke::everywhere`](super::Revoke::everywhere).
+/// [`TokenService::validate_token_strong`](super::TokenService::validate_token_strong). To wait
+/// until a revocation holds on every node, await [`Revoke::everywhere`](super::Revoke::everywhere).
 ///
-/// # A start, and a loss
+/// # After a start or a loss of data
 ///
-/// A node starts at the newest entry of the log. It gets its lease after one small read, whatever
-/// the length of the log. Until it has read the older entries, it asks the store about tokens from
-/// before the last revocation, once for each token. After a failover or a loss of data, it does so
-/// for tokens issued until then, because the store may have lost their sessions.
-/// [`max_questions`](super::TokenServiceBuilder::max_questions) limits these checks per second.
-/// Beyond the limit the node answers 503.
+/// A node starts at the newest entry of the log. It gets its *lease*, the right to decide without
+/// the store, after one small read, whatever the length of the log. Until it has read the older
+/// entries, it asks the store once about each token from before the newest entry. After a failover
+/// or a loss of data, it asks once about each token from before that event. The store may have lost
+/// the session. [`max_questions`](super::TokenServiceBuilder::max_questions) limits these questions
+/// per second. Beyond the limit the node answers 503.
 ///
 /// # Costs
 ///
-/// If the store's log can outlive the process (Redis), each node follows it in a task. The task
-/// republishes revocations that the store loses (see
-/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). Under bounded
-/// staleness the node also decides by the log. The task runs on the Tokio runtime of the call to
-/// [`build`](super::TokenServiceBuilder::build), and ends with the last handle of the service.
+/// Under bounded staleness, a task of each node reads the store's log, and the node decides by its
+/// copy. Under `Strong`, the task runs if the log can outlive the process (Redis), or after the
+/// first open stream. The task also republishes revocations that the store has lost (see
+/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). If
+/// [`build`](super::TokenServiceBuilder::build) starts the task, the task runs on the Tokio runtime
+/// of that call. The task ends with the last handle of the service.
 ///
 /// A poll reads all buckets from Redis in one round trip. By default, a node polls 40 times a
-/// second under bounded staleness, and 4 times under `Strong`. Nudges cause at most as many reads
-/// again. In a cluster each bucket needs a read of its own. `cargo bench --bench following`
-/// measures both.
+/// second under bounded staleness, and 4 times under `Strong`. Nudges (pub/sub messages about new
+/// entries) at most double the number of reads. In a cluster each bucket needs a separate read.
+/// `cargo bench --bench following` measures these reads.
 ///
-/// A million revoked sessions take 52 MB of a node's memory with user ids of 8 characters, 58 MB
-/// with UUIDs, and 80 MB with other ids of 36 characters (a test counts them). The node keeps only
-/// revocations of tokens that could still be valid. Their ids take at most 256 MiB, about 4 to 8
-/// million sessions. Beyond that, the node drops the oldest and asks the store about tokens of
-/// their time. See [`ReplicaStatus`](super::ReplicaStatus).
+/// A million revoked sessions take 52 MB of a node's memory if user ids have 8 characters. They
+/// take 58 MB with UUIDs, and 80 MB with other ids of 36 characters (a test measures this). The
+/// node stores only revocations of tokens that could still be valid. The ids of these revocations
+/// take at most 256 MiB, enough for about 4 to 8 million sessions. Beyond this limit, the node
+/// drops the oldest revocations, and asks the store about the tokens that they may concern. See
+/// [`ReplicaStatus`](super::ReplicaStatus).
 ///
 /// [`poll_interval`]: super::TokenServiceBuilder::poll_interval
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -114,13 +118,13 @@ impl Consistency {
                 "give 20 ms to an hour, such as `BoundedStaleness(Duration::from_secs(1))`",
             ));
         }
-        // Stores count whole milliseconds.
+        // Stores use whole milliseconds.
         let staleness = Duration::from_millis(saturating_millis(staleness));
         let interval = interval.unwrap_or_else(|| DEFAULT_INTERVAL.min(staleness / 4));
         Ok(Pace {
             staleness,
             interval: checked(interval, staleness / 2)?,
-            // With a staleness of a second, the lease survives two reads that time out.
+            // With a staleness of a second, the lease is still valid after two reads that time out.
             deadline: (staleness / 3).clamp(SHORTEST_DEADLINE, LONGEST_DEADLINE),
         })
     }

@@ -12,19 +12,19 @@ use crate::ids::{SessionId, Subject};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SecurityEvent {
-    /// A used refresh token was presented again, outside the reuse grace: a thief has a copy. The
-    /// store has revoked the session.
+    /// A client sent a used refresh token again, outside the reuse grace. A thief may have a copy
+    /// of the token. The store has revoked the session.
     ReuseDetected {
         /// The user of the session.
         subject: Subject,
         /// The session's id.
         session_id: SessionId,
     },
-    /// A login ended an older session, because the user had reached `max_sessions`.
+    /// A login ended an older session of the user, because the user had reached `max_sessions`.
     SessionEvicted {
         /// The user of the session.
         subject: Subject,
-        /// The session's id.
+        /// The id of the older session.
         session_id: SessionId,
     },
     /// The application refused new tokens for a valid refresh token, because the user is deleted or
@@ -35,17 +35,19 @@ pub enum SecurityEvent {
         /// The session's id.
         session_id: SessionId,
     },
-    /// A correct login was refused, because revocations of all sessions superseded it twice. The
-    /// user, or a thief with a session of the user, repeatedly revokes all sessions.
+    /// The service refused a login with valid credentials, because all sessions of the user were
+    /// revoked during both attempts. The user, or a thief with a session of the user, repeatedly
+    /// revokes all sessions.
     LoginSuperseded {
         /// The user who logged in.
         subject: Subject,
     },
-    /// The store has lost revocations that this node knows: it restarted from older data, or
-    /// another server replaced it. They still hold on this node, which republishes them. A
-    /// revocation that no node knows is lost.
+    /// The store has lost revocations that this node has in its copy of the log. The store
+    /// restarted from older data, or another server replaced it. This node still enforces these
+    /// revocations, and republishes them. A revocation that no node has stays lost.
     RevocationsLost {
-        /// The number that the node found missing first, in one bucket.
+        /// The number of lost revocations that the node found first, all in one bucket. There may
+        /// be more.
         count: usize,
     },
     /// This node has republished revocations that the store had lost.
@@ -66,12 +68,13 @@ impl Events {
         Self(Some(Arc::new(hook)))
     }
 
-    /// Calls the hook. Catches a panic, because the operation that emits the event has succeeded.
+    /// Calls the hook. Catches a panic, so that the hook cannot change the result of the operation
+    /// that emits the event.
     pub(super) fn emit(&self, event: &SecurityEvent) {
         let Some(hook) = &self.0 else { return };
         if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
             #[cfg(feature = "tracing")]
-            tracing::error!("the application's `on_event` hook panicked");
+            tracing::error!("the application's `on_event` hook panicked; see the panic message and fix the hook");
         }
     }
 }

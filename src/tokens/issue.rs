@@ -1,4 +1,4 @@
-//! Opening sessions.
+//! The opening of sessions, and their first tokens.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    /// Opens a session and makes its access and refresh token.
+    /// Opens a session and mints its access token and its refresh token.
     pub(super) async fn issue_pair<C: Serialize>(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         let keyring = self.keyring.load_full();
         let (mint, scope) = self.draft(&keyring, &session)?;
@@ -61,7 +61,7 @@ impl Issuer {
     /// Records in the replica that the store has ended a session as part of another operation.
     pub(super) fn session_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp) {
         if let Some(replica) = &self.replica {
-            // The entry is kept as long as tokens of the session may be accepted.
+            // The replica keeps the entry for as long as a node could accept tokens of the session.
             let until = at.saturating_add(self.lifetimes.access).saturating_add(self.lifetimes.after_end);
             replica.record_session_end(subject, session_id, at, until);
         } else {
@@ -69,7 +69,7 @@ impl Issuer {
         }
     }
 
-    /// Checks the parameters of a session before the store opens it.
+    /// Checks the parameters of a session before the store opens the session.
     fn draft<'a, C: Serialize>(
         &'a self,
         keyring: &'a Keyring,
@@ -125,14 +125,15 @@ impl Issuer {
                     self.session_ended(&session.subject, &session_id, now);
                     self.events.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
-                // A store whose clock is at the end of time opens sessions without a lifetime.
+                // If the store's clock is at its maximum, the session has no lifetime.
                 if refresh_end.as_secs() <= now.as_secs() {
                     return Err(StoreError::new(StoreErrorKind::Untrusted).into());
                 }
                 Ok(OpenedSession { sid, now, generation, refresh_end, last_revocation })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),
-            // 128 random bits do not repeat: a store that reports a repetition cannot be trusted.
+            // The id has 128 random bits, which do not repeat. A store that reports a repetition is
+            // not trustworthy.
             Opened::Exists { .. } => Err(StoreError::new(StoreErrorKind::Untrusted).into()),
         }
     }

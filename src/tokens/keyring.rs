@@ -9,13 +9,13 @@ use crate::{
     jwt::{Encoder, KeySet, TokenType, longest_header},
 };
 
-/// A key set with its signer. One pointer holds both, so that an operation that loads it once has a
-/// matching pair.
+/// A key set with its signer. An operation loads both by one pointer, so the two always match.
 pub(super) struct Keyring {
     pub(super) keys: KeySet,
     /// `None` if the service only verifies tokens.
     pub(super) signer: Option<Signer>,
-    /// The number of earlier key sets of the service. A cached token belongs to one version.
+    /// The number of earlier key sets of the service. Each cached token belongs to the version of
+    /// the keys that verified it.
     pub(super) version: u64,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct CurrentKeyring {
     replacing: Mutex<()>,
 }
 
-/// The encoders for tokens of the signing key.
+/// The encoders of the tokens that the signing key signs.
 pub(super) struct Signer {
     pub(super) access: Encoder,
     pub(super) refresh: Encoder,

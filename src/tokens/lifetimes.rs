@@ -8,7 +8,7 @@ use crate::{error::ConfigError, jwt::Validation};
 /// clock differences and commands in progress (`docs/protocol.md`, section 9).
 pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
-/// 100 years: a longer lifetime is a mistake, and sums of shorter times do not overflow.
+/// The maximum of each lifetime: 100 years. Sums of such times do not overflow.
 pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The lifetimes of one service.
@@ -25,7 +25,8 @@ pub(super) struct Lifetimes {
     pub(super) after_end: Duration,
 }
 
-/// Returns an error for a lifetime that tokens cannot express: JWT times are whole seconds here.
+/// Returns an error for a lifetime that is out of range or not in whole seconds. Tokens express
+/// times in whole seconds.
 pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
     let problem = if lifetime < Duration::from_secs(1) {
         "is shorter than a second"
@@ -39,8 +40,8 @@ pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Resul
     Err(ConfigError::out_of_range(setting, problem, "give whole seconds, from one to 100 years"))
 }
 
-/// Returns the longest time for which a token of another issuer can be accepted. The store must
-/// keep its denial for as long.
+/// Returns the longest time for which this service can accept a token of another issuer. The store
+/// must keep a denial (a revocation of the token) for the same time.
 pub(super) fn max_external_lifetime(validation: &Validation, after_end: Duration) -> Duration {
     validation.max_access_lifetime_in_force().saturating_add(after_end).saturating_add(validation.leeway_in_force())
 }

@@ -31,7 +31,8 @@ pub(super) struct MintRules {
 impl MintRules {
     /// Returns a mint that signs with this keyring.
     pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring) -> Result<Mint<'a>, Error> {
-        // `Keyring::new` has checked that a service that issues tokens has both.
+        // `Keyring::new` has checked that a service that issues tokens has a signer and a signing
+        // key.
         match (&keyring.signer, keyring.keys.signing_key()) {
             (Some(signer), Some(key)) => Ok(Mint { rules: self, signer, key }),
             _ => Err(Error::Signing),
@@ -39,8 +40,8 @@ impl MintRules {
     }
 }
 
-/// The identity of a token, derived from the session's record and the refresh token. So a repeated
-/// refresh gives the same identity (`docs/protocol.md`, section 3).
+/// The identity of a token, derived from the session's record and the refresh token. So the tokens
+/// of a repeated refresh have the same identity (`docs/protocol.md`, section 3).
 pub(crate) struct Identity<'a> {
     pub(super) subject: &'a Subject,
     pub(super) sid: &'a SessionId,
@@ -50,12 +51,13 @@ pub(crate) struct Identity<'a> {
     pub(super) issued_at: Timestamp,
     /// The end of the session if it is not refreshed again.
     pub(super) session_end: Timestamp,
-    /// The lifetime of the session's access tokens. The refresh token carries it, so that a
-    /// repetition on a node with another setting gives the same `exp`.
+    /// The lifetime of the session's access tokens. The refresh token contains this lifetime, so
+    /// that a repeated refresh on a node with another setting gives the same `exp`.
     pub(super) access_lifetime: Duration,
     /// The store's time of its answer.
     pub(super) now: Timestamp,
-    /// The stamp of the subject's last revocation, if some node may not have applied it.
+    /// The stamp (the name) of the subject's last revocation, if some node may not have read the
+    /// revocation yet.
     pub(super) last_revocation: Option<LogStamp>,
 }
 
@@ -66,7 +68,7 @@ impl Identity<'_> {
         if self.session_end.as_secs() > self.issued_at.as_secs() { Ok(()) } else { Err(TokenError::SessionExpired) }
     }
 
-    /// Returns the prefix of the `jti` that access and refresh token share.
+    /// Returns the prefix that the `jti` of the access token and of the refresh token share.
     pub(crate) fn token_id_stem(&self) -> String {
         format!("{}.{}", self.sid, self.counter)
     }
@@ -84,8 +86,9 @@ pub(super) struct Mint<'a> {
 }
 
 impl Mint<'_> {
-    /// Returns an error if tokens with these claims cannot be made or would be refused. The caller
-    /// checks before it changes the store, so that signing afterwards cannot fail for the claims.
+    /// Returns an error if the mint cannot make tokens with these claims, or if this service would
+    /// refuse them. The caller calls this before it changes the store. The claims then cannot make
+    /// the later signing fail.
     pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
         let sid = &SessionId::from("0123456789012345678901");
         let identity = Identity {
@@ -103,17 +106,18 @@ impl Mint<'_> {
         let jti = TokenId::from(format!("{}.{sid}.a", identity.token_id_stem()));
         let stamp = LogStamp::new(Timestamp::END_OF_TIME, "").to_text();
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
-        // Access tokens carry the stamp, and refresh tokens the lifetime. One check covers both.
+        // Only access tokens contain the stamp, and only refresh tokens the lifetime. One check of
+        // claims with both covers both types.
         let claims = claims.with_stamp(Some(stamp));
         if !self.rules.validation.has_required(&claims) {
             return Err(Error::Issue(
-                "its tokens would lack a claim of `require_claims` and be refused; add the claim".into(),
+                "the session's tokens would lack a claim of `require_claims` and be refused; add the claim".into(),
             ));
         }
         let len = self.signer.refresh.encoded_len(&claims, self.signer.signature_len)?;
         if len > self.rules.max_token_len {
             return Err(Error::Issue(
-                format!("its tokens would take up to {len} bytes, more than `max_token_len`; shorten the claims")
+                format!("the session's tokens could have {len} bytes, more than `max_token_len`; shorten the claims")
                     .into(),
             ));
         }
@@ -134,7 +138,7 @@ impl Mint<'_> {
         Ok(TokenPair { access, refresh, session_id: identity.sid.clone() })
     }
 
-    /// Mints the access token of this identity. It ends with its session at the latest.
+    /// Mints the access token of this identity. The token expires with its session at the latest.
     pub(super) fn access<C: Serialize>(
         &self,
         identity: &Identity<'_>,
@@ -145,7 +149,7 @@ impl Mint<'_> {
         self.access_with_id(jti, identity, scope, custom)
     }
 
-    /// Mints an access token with another id than the one derived from the refresh token.
+    /// Mints an access token with the id `jti` instead of the id that belongs to this identity.
     pub(super) fn access_with_id<C: Serialize>(
         &self,
         jti: TokenId,
@@ -200,7 +204,7 @@ impl Mint<'_> {
 /// 14 bytes more in every record.
 pub(crate) fn random_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
-    // Without randomness an id could be guessed or repeat.
+    // Without random bytes, an attacker could guess the id, and ids could repeat.
     getrandom::fill(&mut bytes).map_err(|_| Error::Signing)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -3,12 +3,12 @@
 //! | call | what happens |
 //! |--|--|
 //! | [`create_token_pair`] | opens a session in the store, and signs its tokens |
-//! | [`validate_token`] | verifies the text, then checks that it is not revoked |
-//! | [`refresh`] | asks the application, rotates the session in the store, and signs a new pair |
-//! | [`revoke_token`], [`revoke_session`], [`revoke_all_for_subject`] | one atomic step each |
+//! | [`validate_token`] | verifies the token's text, then checks that the token is not revoked |
+//! | [`refresh`] | asks the application for claims, rotates the session, and signs a new pair |
+//! | [`revoke_token`], [`revoke_session`], [`revoke_all_for_subject`] | revoke in one atomic step |
 //!
-//! A check asks the store or the replica of its log: see [`Consistency`]. A revocation that the
-//! store did not confirm is an error.
+//! A check asks the store, or this node's copy of the store's revocation log: see [`Consistency`].
+//! If the store does not confirm a revocation, the call returns an error.
 //!
 //! [`create_token_pair`]: TokenService::create_token_pair
 //! [`validate_token`]: TokenService::validate_token
@@ -19,49 +19,51 @@
 //!
 //! # Refresh tokens
 //!
-//! A refresh token is valid once. A client that repeats it within
-//! [`TokenServiceBuilder::reuse_grace`] (two tabs, a lost answer) gets **the same successor
-//! again**. The successor's identity (`jti`, `iat`, `exp`) is a function of the session's record.
-//! So a repetition creates no second token, and the store keeps no answers. Any other repetition
-//! counts as theft (RFC 9700 section 4.14.2): the session ends with all its tokens, and the service
-//! emits [`SecurityEvent::ReuseDetected`].
+//! A client can exchange a refresh token once. The new pair of tokens is the *successor* of the old
+//! token. A client may send the old token again within [`TokenServiceBuilder::reuse_grace`], for
+//! example from two tabs or after a lost response. The service then returns **the same successor
+//! again**. It derives the successor's identity (`jti`, `iat`, `exp`) from the session's record. So
+//! a repetition creates no second token, and the store saves no responses. The service treats any
+//! other repetition as theft (RFC 9700 section 4.14.2). The store ends the session with all its
+//! tokens, and the service emits [`SecurityEvent::ReuseDetected`].
 //!
-//! The user lookup, the new claims and the choice of the key can fail. The service does them
-//! *before* the store rotates the session, and only signs afterwards. Otherwise a failing user
-//! database would turn the client's next attempt into "theft".
+//! The user lookup, the check of the new claims and the choice of the key can fail. The service
+//! runs these steps *before* the store rotates the session, and only signs afterwards. Otherwise,
+//! after a failure of the user database, the service could treat the client's next attempt as
+//! theft.
 //!
 //! # Times
 //!
-//! `iat` is the store's time in the answer that allowed the token, not the node's time. So a node
-//! that stalls, or whose clock is fast, cannot make a token that outlives the record of its
-//! revocation (`docs/protocol.md`, section 3).
+//! `iat` is the store's time from the answer that allowed the token. It is not the node's time. So
+//! a node that stalls, or has a fast clock, cannot make a token that expires after the record of
+//! its revocation (`docs/protocol.md`, section 3).
 //!
 //! # Changing your claims
 //!
-//! After you deploy a new version of your claims type, clients still hold tokens with old claims.
-//! They hold access tokens for minutes, refresh tokens for weeks. Nodes of both versions run side
-//! by side for a while.
+//! After you deploy a new version of your claims type, clients still send tokens with old claims:
+//! access tokens for minutes, refresh tokens for weeks. For a while, nodes of both versions run.
 //!
 //! | change | tokens with the old claims |
 //! |--|--|
-//! | a field is removed | are accepted without it |
+//! | a field is removed | are accepted without the field |
 //! | a field is added with `#[serde(default)]` | are accepted and renewed with the default |
 //! | a field is added without a default | are refused: [`TokenError::CustomClaims`] |
-//! | a field is renamed, or has another type | are refused as well |
+//! | a field is renamed, or has another type | are refused: [`TokenError::CustomClaims`] |
 //!
-//! So prefer `#[serde(default)]`. Without a good default, set an
-//! [`on_refresh`](TokenServiceBuilder::on_refresh) hook: it gets the old members of a refresh token
-//! and returns new claims. A client whose access token is refused then refreshes and continues.
-//! Without a hook, the refresh is refused too, and the user must log in again. The refresh endpoint
-//! has such a hook ([`renew_from`](crate::users::renew_from)), which builds the claims from your
-//! user. A refused refresh token stays usable.
+//! So prefer `#[serde(default)]`. If a field has no good default, set an
+//! [`on_refresh`](TokenServiceBuilder::on_refresh) hook, which gets the old claims of a refresh
+//! token and returns new claims. If a node refuses a client's access token, the client then
+//! refreshes and continues. Without a hook, the service refuses the refresh too, and the user must
+//! log in again. The refresh endpoint brings its own hook
+//! ([`renew_from`](crate::users::renew_from)), which builds the claims from your user data. A
+//! refusal because of old claims does not use up the refresh token.
 //!
 //! A new field must not have a reserved name, such as `scope`: see
 //! [`claims`](TokenServiceBuilder::claims). `build` finds reserved names in a struct with derived
-//! `Deserialize`. With flattened fields, maps, untagged enums and manual implementations, only the
-//! first login fails. So add a test that logs in once.
+//! `Deserialize`. It cannot find them in flattened fields, maps, untagged enums and manual
+//! implementations. With such a name, the first login fails. So add a test that logs in once.
 //!
-//! Revocation never reads your claims: [`revoke_token`](TokenService::revoke_token) revokes a
+//! A revocation never reads your claims. So [`revoke_token`](TokenService::revoke_token) revokes a
 //! leaked token with claims of any version.
 //!
 //! [`TokenError::CustomClaims`]: crate::error::TokenError::CustomClaims

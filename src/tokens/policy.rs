@@ -1,4 +1,4 @@
-//! The policy of acceptance, and the store that it needs.
+//! The policy by which the service accepts tokens, and the store that the policy needs.
 
 use std::sync::Arc;
 
@@ -8,21 +8,24 @@ use crate::store::{Denylist, SessionStore};
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenPolicy {
-    /// The service's own tokens: the store must know the token's session, and the session must be
-    /// alive. The service refuses a signed token of an unknown session.
+    /// The tokens are the service's own. The service accepts a token while the token's session is
+    /// alive. If the store does not contain the session, the service refuses the token. Under
+    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness), the service does
+    /// not always ask the store.
     #[default]
     Tracked,
-    /// Another issuer's tokens, whose sessions the store does not know. The service accepts a token
-    /// unless the token, its session or its subject was revoked here. It issues no tokens.
+    /// The tokens are those of another issuer, so the store has no records of their sessions. The
+    /// service refuses a token if the token, its session or its subject was revoked in this store.
+    /// It issues no tokens.
     ///
-    /// The service refuses tokens from before the store's incarnation: an earlier incarnation may
-    /// have held their revocations.
+    /// The service also refuses tokens from before the creation of the store's data set. An
+    /// earlier, lost data set may have contained their revocations.
     Denylist,
-    /// Signature and claims alone decide. There is no store, and nothing can be revoked.
+    /// The service checks only signature and claims. It has no store, and cannot revoke anything.
     Stateless,
 }
 
-/// A policy with the store that it needs.
+/// A policy with the store that the policy needs.
 #[derive(Clone)]
 pub(super) enum Authority {
     /// [`TokenPolicy::Tracked`].

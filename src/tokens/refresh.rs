@@ -40,10 +40,10 @@ use crate::{
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
 /// ```
 pub trait OnRefresh<C>: Send + Sync + 'static {
-    /// Decides before the refresh token is used up. After an error or a panic, the client may try
-    /// again with the same token.
+    /// Returns the decision, before the store uses up the refresh token. After an error or a panic,
+    /// the client may try again with the same token.
     ///
-    /// The future is dropped if the client disconnects.
+    /// If the client disconnects, the server may drop the future.
     fn on_refresh(&self, session: Refreshing<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
 }
 
@@ -86,7 +86,7 @@ impl<C> Refreshing<C> {
         self.0.custom.as_ref().ok().map(|claims| claims.custom())
     }
 
-    /// Returns the custom members of the token as they are, independent of `C`.
+    /// Returns the custom claims as the token contains them, even if they do not fit `C`.
     #[must_use]
     pub fn raw_custom(&self) -> &RawClaims {
         self.0.claims.custom()
@@ -111,7 +111,7 @@ impl<C> fmt::Debug for Refreshing<C> {
 #[non_exhaustive]
 pub enum Renewal<C> {
     /// The new tokens have the claims and the scope of the refresh token. If
-    /// [`custom`](Refreshing::custom) is `None`, the refresh is refused.
+    /// [`custom`](Refreshing::custom) is `None`, the service refuses the refresh.
     Keep,
     /// The new tokens have these claims and this scope, for example without a revoked role.
     Replace {
@@ -127,7 +127,8 @@ pub enum Renewal<C> {
 /// The part of a service that exchanges refresh tokens.
 pub(super) struct Refresher<C> {
     pub(super) issuer: Arc<Issuer>,
-    /// The rules except for the application's required claims, which `on_refresh` may add.
+    /// The rules for tokens, without the claims that the application requires. `on_refresh` may add
+    /// those.
     pub(super) validation: Arc<Validation>,
     pub(super) clock: Arc<dyn Clock>,
     /// [`Claims::parse_custom`] for `C`. A function pointer, so that no method needs more bounds on
@@ -138,8 +139,8 @@ pub(super) struct Refresher<C> {
 
 impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
     /// Begins an exchange: verifies the token, checks the replica's deny set, and asks the
-    /// application. The token is not used up yet. `fallback` is the hook if the service has none of
-    /// its own.
+    /// application. Does not use up the token yet. Calls `fallback` if the service has no
+    /// `on_refresh` hook.
     pub(super) async fn begin(
         &self,
         refresh_token: &str,
@@ -173,8 +174,8 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         Ok(Refreshing(Arc::new(Presented { claims, custom })))
     }
 
-    /// Asks the application for claims and scope. Returns `None` to keep the claims of the refresh
-    /// token. A panic of the hook becomes an error.
+    /// Asks the application for claims and scope. Returns no claims if the new tokens keep those of
+    /// the refresh token. Returns an error if the hook panics.
     async fn renew(
         &self,
         token: &Refreshing<C>,
@@ -187,7 +188,9 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         match asked.catch_unwind().await {
             Ok(Ok(Renewal::Keep)) => Ok((None, claims.scope().clone())),
             Ok(Ok(Renewal::Replace { claims, scope })) => {
-                let scope = Scope::parse(&scope).ok_or(Error::Issue("`on_refresh` gave a malformed scope".into()))?;
+                let scope = Scope::parse(&scope).ok_or(Error::Issue(
+                    "`on_refresh` returned a malformed scope; separate scope tokens by single spaces".into(),
+                ))?;
                 Ok((Some(claims), scope))
             }
             Ok(Ok(Renewal::Refuse)) => {
@@ -198,26 +201,29 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
                 Err(TokenError::UserRefused.into())
             }
             Ok(Err(error)) => Err(Error::of_application(error)),
-            Err(_) => Err(Error::Application("the `on_refresh` hook panicked".into())),
+            Err(_) => {
+                Err(Error::Application("the `on_refresh` hook panicked; see the panic message and fix the hook".into()))
+            }
         }
     }
 }
 
-/// A verified refresh token, with the claims and scope of its successors.
+/// A verified refresh token, with the claims and the scope of its successor (the new pair of
+/// tokens).
 pub(crate) struct Exchange<'a, C> {
     issuer: &'a Issuer,
-    /// One key set from start to end of the exchange.
+    /// The keys for the whole exchange, even if another thread replaces the service's keys.
     keyring: Arc<Keyring>,
     token: Refreshing<C>,
     sid: SessionId,
     counter: u32,
-    /// `None` to keep the claims of the refresh token.
+    /// The new custom claims. `None` to keep those of the refresh token.
     replaced: Option<C>,
     scope: Scope,
 }
 
 impl<C: Serialize> Exchange<'_, C> {
-    /// Uses the refresh token up, and mints its successors.
+    /// Uses up the refresh token, and mints its successor.
     pub(super) async fn rotate(self) -> Result<TokenPair, Error> {
         let Self { issuer, ref token, ref sid, .. } = self;
         let claims = token.claims();
@@ -240,8 +246,8 @@ impl<C: Serialize> Exchange<'_, C> {
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
-        // Only signing is left. A failure of the application after the rotation would turn the
-        // client's next attempt into reuse (`docs/protocol.md`, section 3).
+        // Only signing is left. If the application failed after the rotation, the store could treat
+        // the client's next attempt as reuse (`docs/protocol.md`, section 3).
         let identity = Identity {
             counter: successor.counter,
             issued_at: successor.issued_at,
@@ -252,8 +258,8 @@ impl<C: Serialize> Exchange<'_, C> {
         issuer.rules.mint(&self.keyring)?.pair(&identity, &self.scope, self.custom()?)
     }
 
-    /// Asks the store for the current state of the session, and uses nothing up. Refuses a refresh
-    /// token that is not the newest of its session.
+    /// Asks the store for the current state of the session. Does not use up the refresh token.
+    /// Returns an error if the token is not the newest of its session.
     pub(crate) async fn current_identity(&self) -> Result<Identity<'_>, Error> {
         let claims = self.token.claims();
         let checked = self.issuer.store.check(claims.subject(), &self.sid, claims.token_id()).await?;
@@ -280,13 +286,13 @@ impl<C: Serialize> Exchange<'_, C> {
             session_end,
             access_lifetime: self.access_lifetime(),
             now,
-            // A check does not answer it.
+            // The store's answer to a check does not contain the stamp.
             last_revocation: None,
         }
     }
 
-    /// Returns the lifetime of the new access tokens. Refresh tokens of older versions do not carry
-    /// it.
+    /// Returns the lifetime of the new access tokens. Uses the configured lifetime for refresh
+    /// tokens of older versions of this crate, which do not contain a lifetime.
     fn access_lifetime(&self) -> Duration {
         let lifetime = self.token.claims().access_lifetime().unwrap_or(self.issuer.lifetimes.access);
         lifetime.min(self.issuer.rules.validation.max_access_lifetime_in_force())
@@ -294,7 +300,7 @@ impl<C: Serialize> Exchange<'_, C> {
 }
 
 impl<C> Exchange<'_, C> {
-    /// Returns the custom claims of the successors.
+    /// Returns the custom claims of the successor.
     fn custom(&self) -> Result<&C, TokenError> {
         match &self.replaced {
             Some(replaced) => Ok(replaced),

@@ -25,7 +25,8 @@ pub(super) struct Revoker {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) keyring: Arc<CurrentKeyring>,
-    /// The rules except for the application's required claims: any token can be revoked.
+    /// The rules for tokens, without the claims that the application requires, so that any token
+    /// can be revoked.
     pub(super) validation: Arc<Validation>,
     /// The issuer of accepted tokens; empty if they have none.
     pub(super) issuer: String,
@@ -34,7 +35,8 @@ pub(super) struct Revoker {
     pub(super) streams: Streams,
 }
 
-/// The streams about which the watcher asks after a revocation that no replica contains.
+/// The open streams about which the watcher asks the store after a revocation, if the node has no
+/// replica.
 enum Announced {
     Subject(Subject),
     External(String, ExternalId),
@@ -61,8 +63,8 @@ impl Revoker {
         let until = claims.expires_at().saturating_add(self.after_end);
         match (&self.authority, claims.token_type(), claims.session_id()) {
             (Authority::Denylist(store, _), ..) => {
-                // The store keeps the denial as long as the token could be accepted, including the
-                // difference between the issuer's clock and the store's.
+                // The store keeps the denial for as long as a node could accept the token. The
+                // leeway covers the difference between the issuer's clock and the store's.
                 let until = until.saturating_add(self.validation.leeway_in_force());
                 let keep = until.saturating_since(store.now()).min(self.max_external_lifetime());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
@@ -119,11 +121,13 @@ impl Revoker {
         Ok(matches!(checked.state, SessionState::Active { .. }))
     }
 
-    /// Returns the store if it holds the sessions of the accepted tokens.
+    /// Returns the store if it contains the sessions of the accepted tokens.
     fn own_sessions(&self) -> Result<&Arc<dyn SessionStore>, Error> {
         match &self.authority {
             Authority::Sessions(store) => Ok(store),
-            _ => Err(Error::Issue("the store knows sessions only under the policy `Tracked`".into())),
+            _ => Err(Error::Issue(
+                "the store has sessions only under the policy `Tracked`; use a service with this policy".into(),
+            )),
         }
     }
 
@@ -159,7 +163,7 @@ impl Revoker {
         let future = async move {
             let mut revoked = asked.await?;
             match (replica, &mut revoked.logged) {
-                // Without the entry, neither the replica nor `everywhere` could do its work.
+                // The replica and `everywhere` both need the log entry.
                 (_, None) if has_log => return Err(not_logged()),
                 (Some(replica), Some(logged)) => {
                     if logged.until > revoked.now {
@@ -178,16 +182,16 @@ impl Revoker {
     }
 }
 
-/// A `jti` that no token of this service has, to check a session without a token. The store's
-/// contract does not allow an empty id.
+/// A `jti` that no token of this service has. `has_session` passes this id to the store, because
+/// the store's contract does not allow an empty id.
 const NO_TOKEN: &str = "-";
 
 const SUBJECT: &str = "subject";
 const SESSION_ID: &str = "session id";
 const TOKEN_ID: &str = "token id";
 
-/// Rejects ids that no token can have. The store would keep them, and every node would read them
-/// from the log.
+/// Rejects ids that no token can have. Otherwise the store would save them, and every node would
+/// read them from the log.
 fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
     match ids.into_iter().find(|(_, text)| !is_id(text)) {
         Some((id, _)) => Err(Error::InvalidId { id }),
@@ -199,19 +203,19 @@ fn no_store() -> Error {
     Error::Issue("the policy `Stateless` has no store to list or revoke sessions; use another policy".into())
 }
 
-/// Returns the error for a store that breaks its contract. The store may have made the revocation,
-/// so the caller must repeat it, as after any error.
+/// Returns the error for a store that breaks its contract. The store may or may not have made the
+/// revocation. The caller must repeat it, as after any error.
 fn not_logged() -> Error {
-    let cause = "the store has a revocation log, but confirmed a revocation without its entry (`Revoked::logged`)";
+    let cause = "the store has a revocation log, but confirmed a revocation without its entry; set `Revoked::logged`";
     StoreError::new(StoreErrorKind::Untrusted).with_source(cause).into()
 }
 
 /// A revocation. When awaited, it resolves to the store's confirmation or an error.
 ///
-/// The revocation then holds on this node at once, and on other nodes as described at
-/// [`Consistency`](super::Consistency).
+/// The revocation then holds on this node immediately. [`Consistency`](super::Consistency)
+/// describes when it holds on other nodes.
 ///
-/// If the future is dropped early, the revocation was made completely or not at all.
+/// If the caller drops the future early, the store makes the revocation completely or not at all.
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
     future: BoxFuture<Result<Revoked, Error>>,
@@ -222,20 +226,22 @@ pub struct Revoke {
 impl Revoke {
     /// Makes the future resolve only when the revocation holds on every node.
     ///
-    /// The wait is the longest staleness that any node of the deployment was ever allowed, plus the
-    /// failover bound: how long a node may believe a replaced server. See
-    /// [`Status::bound_ms`](super::Status::bound_ms). If that second time is unknown, the future
-    /// does not wait for it. If both are zero, the future resolves at once.
+    /// The wait is the sum of two times. One is the longest staleness with which any node was ever
+    /// configured. The other is the failover bound: the longest time for which a node may use a
+    /// replaced server. See [`Status::bound_ms`](super::Status::bound_ms). If the failover bound is
+    /// unknown, the wait does not include it. If both times are zero, the future resolves
+    /// immediately.
     ///
-    /// With a store without a log, every node asks the store about each token. So the wait is only
-    /// the store's [`failover_bound`](SessionStore::failover_bound), if known.
+    /// If the store has no log, every node asks the store about each token. So the wait is only the
+    /// store's [`failover_bound`](SessionStore::failover_bound), if known.
     ///
-    /// A store with a log keeps both times as long as its data. If a node was once allowed an hour,
-    /// the wait is an hour. When no such node runs any more, an operator can lower `dmax` and
-    /// `fmax` in the key `m` of each bucket (`docs/protocol.md`, section 1).
+    /// A store with a log saves the maximum of each time together with its data. If a node once had
+    /// a staleness of an hour, each wait lasts at least an hour. When no such node runs any more,
+    /// an operator can lower `dmax` and `fmax` in the key `m` of each bucket (`docs/protocol.md`,
+    /// section 1).
     ///
-    /// An error is that of the revocation. If the future is dropped during the wait, the store has
-    /// confirmed the revocation.
+    /// The future returns an error only if the revocation fails. If the caller drops the future
+    /// during the wait, the store has already confirmed the revocation.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -257,7 +263,7 @@ impl Revoke {
                 None => store.and_then(|store| store.failover_bound().ok()).unwrap_or_default(),
             };
             if !longest.is_zero() {
-                // The rates of two nodes' clocks differ by a few parts in ten thousand.
+                // The clocks of two nodes run at rates that differ by a few parts in ten thousand.
                 sleep(longest.saturating_add(longest / 1000)).await;
             }
             Ok(revoked)

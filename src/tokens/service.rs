@@ -49,7 +49,7 @@ use crate::{
 /// # }
 /// ```
 pub struct TokenService<C = NoClaims> {
-    /// Separate from the other parts, because a request's check uses only this one.
+    /// Separate from the other parts, because the check of a request uses only the checker.
     pub(crate) checker: Arc<Checker<C>>,
     parts: Arc<Parts<C>>,
 }
@@ -86,22 +86,23 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// request. The check asks the store, unless this node may decide under
     /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness).
     ///
-    /// A refresh token is valid only while it is the newest of its session. Only the store knows
-    /// that. To exchange the token, call [`refresh`](Self::refresh).
+    /// A refresh token is valid only while it is the newest of its session. Only the store can
+    /// decide this. To exchange the token, call [`refresh`](Self::refresh).
     ///
     /// Dropping the future has no effect: a check changes nothing.
     ///
     /// # Errors
     ///
     /// * [`Error::Token`] with the reason if the token is refused.
-    /// * [`Error::Store`] if the store did not answer: the token may be valid or not.
+    /// * [`Error::Store`] if the store failed. The token may or may not be valid.
     /// * [`Error::Application`] if the [`validator`](super::TokenServiceBuilder::validator) failed.
     pub async fn validate_token(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
         self.validate(token, expected, Freshness::AsConfigured).await
     }
 
-    /// Verifies a token as [`validate_token`](Self::validate_token) does, and always asks the
-    /// store. Use it for actions that must fail at once after a logout. See also
+    /// Verifies a token as [`validate_token`](Self::validate_token) does, but accepts the token
+    /// only after the store has confirmed that the token is not revoked. Use this method for
+    /// actions that must fail immediately after a logout. See also
     /// [`AuthLayer::strong`](crate::AuthLayer::strong).
     ///
     /// # Errors
@@ -111,12 +112,12 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::STRONG).await
     }
 
-    /// Checks verified claims again, as the middleware would check their token now. The check
-    /// covers the times, the revocation of the token, its session and its subject, and the
+    /// Checks verified claims again, as the middleware checks the token of a new request. Checks
+    /// the times, and the revocation of the token, its session and its subject. Then calls the
     /// [`validator`](super::TokenServiceBuilder::validator).
     ///
-    /// Use it in a handler that runs for long, before a step that needs the rights of the token. To
-    /// react to a revocation when it happens, see [`ended`](Self::ended).
+    /// Use this method in a long-running handler, before a step that needs the rights of the token.
+    /// To react to a revocation immediately, see [`ended`](Self::ended).
     ///
     /// ```
     /// # use tower_bearer::{Claims, Error, TokenService};
@@ -138,21 +139,22 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
-    /// Starts a watch over the token of these claims. The future resolves with the cause when the
-    /// token is no longer good: after a revocation of the token, its session or its subject, or if
-    /// the store was away for too long.
+    /// Starts a watch over the token of these claims. The future resolves with the cause when a
+    /// revocation of the token, its session or its subject reaches this node. It also resolves if
+    /// the store does not answer for too long.
     ///
-    /// Sockets and tasks that outlive their request use it. Pass the claims of the current request.
-    /// The watch begins with this call, and ends when the future is dropped. A revocation resolves
-    /// the future within milliseconds while this node follows the store's log. Whatever fails, the
-    /// future resolves within [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
+    /// Use this method for sockets and tasks that outlive their request, and pass the claims of
+    /// that request. The watch begins with this call, and ends when you drop the future. A
+    /// revocation resolves the future within milliseconds while this node follows the store's log.
+    /// Whatever fails, the future resolves within
+    /// [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
     ///
-    /// The service that verified the claims watches them, even if this is another one. A refresh
-    /// does not resolve the future, because a socket belongs to its session. The expiry of the
-    /// token resolves it only after [`Cutoff::at_expiry`]. So under
+    /// If another service verified the claims, that service watches them. A refresh does not
+    /// resolve the future, because a socket belongs to its session. The expiry of the token
+    /// resolves the future only if you call [`Cutoff::at_expiry`]. So under
     /// [`Stateless`](super::TokenPolicy::Stateless) the future may stay pending for ever.
     ///
-    /// Call this inside of a Tokio runtime. Outside of one, no timer wakes the future.
+    /// Call this in a Tokio runtime. Without a runtime, no timer wakes the future.
     ///
     /// ```
     /// # use tower_bearer::{Claims, TokenService};
@@ -187,13 +189,13 @@ impl<C> TokenService<C> {
         Self { checker, parts: Arc::new(parts) }
     }
 
-    /// Verifies text, signature and claims of a token, and nothing else. A revoked token passes.
-    /// The method calls no [`validator`](super::TokenServiceBuilder::validator), and bypasses the
+    /// Verifies text, signature and claims of a token, and nothing else. Accepts a revoked token.
+    /// Does not call the [`validator`](super::TokenServiceBuilder::validator), and does not use the
     /// verified-token cache.
     ///
     /// # Errors
     ///
-    /// The first rule that the token breaks.
+    /// Returns an error for the first rule that the token breaks.
     pub fn validate_jwt_stateless(&self, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
         self.checker.verify(&self.checker.keyring.load(), token, expected)
     }
@@ -202,7 +204,7 @@ impl<C> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// The first rule that the token breaks.
+    /// Returns an error for the first rule that the token breaks.
     pub fn decode_token(&self, token: &str) -> Result<JwtClaims<C>, TokenError>
     where
         C: DeserializeOwned,
@@ -213,23 +215,23 @@ impl<C> TokenService<C> {
     /// Makes a revocation of another node hold on this node, for every request that begins after
     /// this call returns.
     ///
-    /// The position comes from [`Revoked::position`](crate::store::Revoked::position), and may
-    /// travel as text. Accept it only from your own services, because it makes requests ask the
-    /// store. The call returns at once. If this node has not read the log up to the position, it
-    /// starts a read. Until that read ends, requests of the bucket ask the store. Without bounded
-    /// staleness this call does nothing.
+    /// [`Revoked::position`](crate::store::Revoked::position) returns the position. Your services
+    /// can send it to each other as text. Accept positions only from your own services, because a
+    /// position makes requests ask the store. The call returns immediately. If this node has not
+    /// read the log up to the position, it starts a read. Until the read ends, the node asks the
+    /// store about each token of that bucket. Without bounded staleness this call does nothing.
     pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.checker.replica {
             replica.require_position(position);
         }
     }
 
-    /// Returns true if this node has read a revocation in the store's log. Then the revocation
-    /// holds on this node even if the store loses it.
+    /// Returns true if this node has read the revocation at this position of the store's log. The
+    /// revocation then holds on this node even if the store loses it.
     ///
-    /// A revocation made on this node holds here at once, but is read only at the next nudge or
-    /// poll. Returns `true` if the node follows no log, as with the memory store under
-    /// [`Strong`](super::Consistency::Strong).
+    /// A revocation by this node holds here immediately. The node reads it from the log only later,
+    /// at the next nudge (a pub/sub message) or poll. Returns `true` if the node follows no log, as
+    /// with the memory store under [`Strong`](super::Consistency::Strong).
     #[must_use]
     pub fn has_applied(&self, position: &LogPosition) -> bool {
         self.checker.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
@@ -240,9 +242,10 @@ impl<C> TokenService<C> {
     ///
     /// A check that begins after this call uses only the new keys: the call clears the
     /// verified-token cache. Operations in progress still use the old keys. So keep the old signing
-    /// key as a verifying key, unless it leaked. Concurrent calls take effect one after another.
+    /// key as a verifying key. Remove the old key immediately only if it leaked. Concurrent calls
+    /// take effect one after another.
     ///
-    /// The call changes only this node: make it on every node.
+    /// The call changes only this node. Replace the keys on every node.
     ///
     /// ```
     /// use tower_bearer::{
@@ -269,16 +272,16 @@ impl<C> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// The errors of [`build`](super::TokenServiceBuilder::build) about keys, if the service issues
-    /// tokens: no key signs, the key cannot sign, or its `kid` is too long for
+    /// A service that issues tokens returns an error in three cases: the set has no signing key,
+    /// the key cannot sign, or its `kid` is too long for
     /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The old keys then stay in use.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         self.checker.replace_keys(keys)
     }
 
     /// Pings the store, and returns its state with the keys and the consistency in use. Ends within
-    /// the store's deadline and never fails: the status contains any error. Dropping the future
-    /// changes nothing.
+    /// the store's deadline. Never fails: the status contains the store's error. Dropping the
+    /// future changes nothing.
     pub async fn status(&self) -> Status {
         let Checker { authority, replica, keyring, cache, streams, .. } = &*self.checker;
         Subjects { authority, replica: replica.as_deref(), keyring, cache, streams }.status().await
@@ -290,17 +293,17 @@ impl<C> TokenService<C> {
     /// Returns the start time of an authentication. Call it **before** you check the password, and
     /// pass the result to [`NewSession::auth_time`](super::NewSession::auth_time).
     ///
-    /// The result is the store's time, estimated without a call. The estimate lags: in a
-    /// `RedisStore` by 15 ms more for each minute without a call. A revocation of all sessions
-    /// within that lag supersedes the login ([`Error::LoginSuperseded`]). Then authenticate again
-    /// from the start, a little later, as the login endpoint does.
+    /// The result is the store's time, estimated without a call to the store. The estimate lags: in
+    /// a `RedisStore` by 15 ms more for each minute without a call. If all of the user's sessions
+    /// were revoked within that lag, the login fails with [`Error::LoginSuperseded`]. Then
+    /// authenticate again from the start, a little later, as the login endpoint does.
     #[must_use]
     pub fn auth_time(&self) -> AuthTime {
         self.parts.auth_clock.now()
     }
 
-    /// Returns the start time of an authentication, by a store that was pinged within the last
-    /// 30 s.
+    /// Returns the start time of an authentication. Pings the store first if the last ping is older
+    /// than 30 s.
     pub(crate) async fn recent_auth_time(&self) -> AuthTime {
         self.parts.auth_clock.recent().await
     }
@@ -313,13 +316,13 @@ impl<C> TokenService<C> {
     /// Reports to the application that a correct login was superseded twice.
     pub(crate) fn report_superseded_login(&self, subject: Subject) {
         #[cfg(feature = "tracing")]
-        tracing::warn!(%subject, "a correct login was refused: all sessions were revoked during it, twice");
+        tracing::warn!(%subject, "a valid login failed: all sessions were revoked during both attempts; find the cause");
         self.parts.events.emit(&SecurityEvent::LoginSuperseded { subject });
     }
 
     fn refresher(&self) -> Result<&Refresher<C>, Error> {
         let refresher = self.parts.refresher.as_ref();
-        refresher.ok_or(Error::Issue("this service was configured to verify tokens, not to issue them".into()))
+        refresher.ok_or(Error::Issue("this service only verifies tokens; use the service that issues them".into()))
     }
 
     fn issuer(&self) -> Result<&Issuer, Error> {
@@ -329,23 +332,26 @@ impl<C> TokenService<C> {
 
 /// Issue and refresh.
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Opens a session and makes its access and refresh token.
+    /// Opens a session and mints its access token and its refresh token.
     ///
     /// Dropping the future may leave a session without a client. That session expires.
     ///
     /// # Errors
     ///
-    /// * [`Error::Issue`] if the session is not acceptable, or the service issues no tokens.
-    /// * [`Error::LoginSuperseded`] if all of the user's sessions were revoked since
+    /// * [`Error::Issue`] if a parameter of the session is not allowed, or the service issues no
+    ///   tokens.
+    /// * [`Error::LoginSuperseded`] if all of the user's sessions were revoked after
     ///   [`NewSession::auth_time`].
     /// * [`Error::Store`] if the store failed.
     pub async fn create_token_pair(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         self.issuer()?.issue_pair(session).await
     }
 
-    /// Opens a session with one access token, without a refresh token. It ends with the token.
+    /// Opens a session with one access token, without a refresh token. The session ends with the
+    /// token.
     ///
-    /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
+    /// Dropping the future has the same effect as with
+    /// [`create_token_pair`](Self::create_token_pair).
     ///
     /// # Errors
     ///
@@ -354,10 +360,11 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         self.issuer()?.issue_access(session).await
     }
 
-    /// Opens a session and makes only its refresh token, for a client that fetches its access
+    /// Opens a session and returns only its refresh token, for a client that fetches its access
     /// tokens itself.
     ///
-    /// Dropping the future is as with [`create_token_pair`](Self::create_token_pair).
+    /// Dropping the future has the same effect as with
+    /// [`create_token_pair`](Self::create_token_pair).
     ///
     /// # Errors
     ///
@@ -370,21 +377,23 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ///
     /// A repetition within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace) gives tokens of
     /// the same identity (`jti`, `iat`, `exp`). Their bytes may differ if the algorithm randomizes
-    /// signatures. So a client repeats the request after a lost answer or a dropped future.
+    /// signatures. So a client can safely repeat the request after a lost response or a dropped
+    /// future.
     ///
     /// # Errors
     ///
-    /// * [`Error::Token`] if the token is refused. [`TokenError::Reused`] if it was used before:
-    ///   its session is then revoked.
+    /// * [`Error::Token`] if the token is refused. The reason is [`TokenError::Reused`] if the
+    ///   token was used before. The store has then revoked its session.
     /// * [`Error::Application`] if [`on_refresh`](super::TokenServiceBuilder::on_refresh) failed,
-    ///   and [`Error::Issue`] if its claims are not acceptable. The token stays usable.
-    /// * [`Error::Store`]: the token may or may not be used up. Try again with the same token.
+    ///   and [`Error::Issue`] if the new claims are not allowed. The token stays usable.
+    /// * [`Error::Store`] if the store failed. The token may or may not be used up. Try again with
+    ///   the same token.
     pub async fn refresh(&self, refresh_token: &str) -> Result<TokenPair, Error> {
         self.refresh_or_ask(refresh_token, None).await
     }
 
-    /// Refreshes as [`refresh`](Self::refresh) does, with `hook` if the service has none of its
-    /// own.
+    /// Refreshes as [`refresh`](Self::refresh) does. Calls `hook` if the service has no
+    /// `on_refresh` hook.
     pub(crate) async fn refresh_or_ask(
         &self,
         refresh_token: &str,
@@ -393,8 +402,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         self.begin_exchange(refresh_token, hook).await?.rotate().await
     }
 
-    /// Checks a refresh token and asks the application for its new claims. Does not use the refresh
-    /// token yet.
+    /// Checks a refresh token and asks the application for its new claims. Does not use up the
+    /// refresh token yet.
     pub(crate) async fn begin_exchange(
         &self,
         refresh_token: &str,
@@ -406,19 +415,19 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
 /// Revocation.
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Revokes the token with this text: only an access token, but the whole session of a refresh
-    /// token.
+    /// Revokes the token with this text. If the token is a refresh token, revokes its whole
+    /// session. Under [`Denylist`](super::TokenPolicy::Denylist), revokes only the token.
     ///
-    /// It does not read custom claims, so it also revokes tokens of older versions of the
+    /// Does not read custom claims, and so also revokes tokens of older versions of the
     /// application.
     ///
-    /// Idempotent. An expired token can be revoked too, for example to end its session by an old
-    /// refresh token. `.await` the returned value: nothing happens before.
+    /// Idempotent. Also accepts an expired token: for example, an old refresh token ends its
+    /// session. Nothing happens until you `.await` the returned value.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Token`] if the text is not a token of this service; [`Error::Store`]
-    /// if the store did not confirm the revocation: repeat it until it succeeds.
+    /// When awaited: [`Error::Token`] if the text is not a token of this service. [`Error::Store`]
+    /// if the store did not confirm the revocation; repeat the call until it succeeds.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke {
         self.parts.revoker.revoke_token(token)
@@ -428,8 +437,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is malformed.
+    /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         self.parts.revoker.revoke_claims(claims)
@@ -437,44 +446,43 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
-    /// A session of another subject stays as it is. Under
-    /// [`Denylist`](super::TokenPolicy::Denylist) the subject is ignored, because the store does
-    /// not know the owner of a session.
+    /// Does not end a session of another subject. Under [`Denylist`](super::TokenPolicy::Denylist)
+    /// the call ignores the subject, because the store has no record of a session's owner.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is malformed.
+    /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone())
     }
 
-    /// Revokes all sessions of a user in one step. Call it on a password change (after the new
-    /// password is stored), a lost device or a disabled account. Idempotent.
+    /// Revokes all sessions of a user in one step. Call it when a device is lost, when an account
+    /// is disabled, and after a new password is stored. Idempotent.
     ///
-    /// It also ends logins and refreshes in progress. One exception: a call within ten seconds of
-    /// the last one changes nothing if no session was opened since. A login that began between the
-    /// two calls then succeeds. Otherwise a thief could block every login of the owner by repeating
-    /// the call.
+    /// Also ends logins and refreshes in progress, with one exception. A call within ten seconds of
+    /// the previous call changes nothing if no session was opened in between. A login that began
+    /// between the two calls then succeeds. Without this exception, a thief could block every login
+    /// of the user by repeating the call.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm it: repeat it until it succeeds.
-    /// [`Error::InvalidId`] if an id is malformed.
+    /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), None)
     }
 
-    /// Revokes all sessions of a user but one: "log out everywhere else". A session that has ended
-    /// is not revived.
+    /// Revokes all sessions of a user except this session: "log out everywhere else". Does not
+    /// revive this session if it has already ended.
     ///
     /// # Errors
     ///
     /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
-    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because the store does not
-    /// know which sessions of another issuer belong to the user.
+    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because the store has no
+    /// record of which sessions belong to the user.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))
@@ -487,14 +495,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// * [`Error::InvalidId`] if an id is malformed.
     /// * [`Error::Store`] if the store did not answer.
-    /// * [`Error::Issue`] unless the policy is [`Tracked`](super::TokenPolicy::Tracked): the store
-    ///   does not know the sessions of another issuer.
+    /// * [`Error::Issue`] if the policy is not [`Tracked`](super::TokenPolicy::Tracked), because
+    ///   the store then has no records of sessions.
     pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
         self.parts.revoker.sessions(&subject.into(), page).await
     }
 
-    /// Returns true if the user has this session and it is alive. Dropping the future changes
-    /// nothing.
+    /// Returns true if the user has this session and the session is alive. Dropping the future
+    /// changes nothing.
     ///
     /// # Errors
     ///

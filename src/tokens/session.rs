@@ -70,7 +70,7 @@ impl<C> NewSession<C> {
         self
     }
 
-    /// Sets the text for the listing of sessions, such as a device or an address. At most 1 KiB.
+    /// Sets the label of the session in listings, such as a device or an address. At most 1 KiB.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
@@ -81,10 +81,10 @@ impl<C> NewSession<C> {
     /// [`TokenService::auth_time`](super::TokenService::auth_time) from **before** the check of the
     /// password.
     ///
-    /// If all of the user's sessions were revoked since, the store refuses the session
+    /// If all of the user's sessions were revoked after this time, the store refuses the session
     /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without this time, a login that
-    /// has just checked the old password survives a password change. The login endpoint of this
-    /// crate sets it.
+    /// checked the old password just before a password change would still succeed. The login
+    /// endpoint of this crate sets this time.
     #[must_use]
     pub fn auth_time(mut self, auth_time: AuthTime) -> Self {
         self.auth_time = Some(auth_time.timestamp());
@@ -95,18 +95,20 @@ impl<C> NewSession<C> {
     /// [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
     /// configured [`access_lifetime`](super::TokenServiceBuilder::access_lifetime).
     ///
-    /// The session keeps this lifetime. A later change of the configuration does not affect it.
+    /// This lifetime applies to the session until its end. A later change of the configured
+    /// lifetime does not affect it.
     ///
-    /// If it is longer than the configured lifetime of every node, each request asks the store. The
-    /// log keeps revocations only as long as configured lifetimes need.
+    /// If this lifetime is longer than the configured lifetime of every node, nodes ask the store
+    /// about the tokens at each request. The reason is that the log keeps revocations only as long
+    /// as configured lifetimes need.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(lifetime);
         self
     }
 
-    /// Sets the lifetime of the session. Whole seconds. It can only shorten the configured
-    /// [`session_lifetime`](super::TokenServiceBuilder::session_lifetime), which is the default.
+    /// Sets the lifetime of the session. Whole seconds. Default and maximum: the configured
+    /// [`session_lifetime`](super::TokenServiceBuilder::session_lifetime).
     #[must_use]
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = Some(lifetime);
@@ -124,7 +126,8 @@ impl<C> fmt::Debug for NewSession<C> {
     }
 }
 
-/// An issued token. Its `Debug` text does not show the token, and dropping it wipes its memory.
+/// An issued token. Its `Debug` text does not show the token. Dropping the value wipes the token
+/// from memory.
 #[derive(Clone)]
 pub struct IssuedToken {
     pub(super) token: Zeroizing<String>,
@@ -152,7 +155,8 @@ impl IssuedToken {
         &self.scope
     }
 
-    /// Returns the seconds from the store's answer to `exp`, by its clock, rounded down.
+    /// Returns the lifetime that remained at the time of the store's answer, in seconds, rounded
+    /// down.
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.expires_at.saturating_since(self.now).as_secs()
@@ -167,10 +171,10 @@ impl fmt::Debug for IssuedToken {
 
 /// An access and a refresh token of one session.
 ///
-/// It serializes to a token response (RFC 6749 section 5.1) with the members of
-/// `fastcore.security`: `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`,
-/// `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send it
-/// with `Cache-Control: no-store`.
+/// Serializes to a token response (RFC 6749 section 5.1) with the members of `fastcore.security`.
+/// These are `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`,
+/// `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send the
+/// response with `Cache-Control: no-store`.
 #[derive(Clone, Debug)]
 pub struct TokenPair {
     pub(super) access: IssuedToken,
@@ -191,7 +195,7 @@ impl TokenPair {
         &self.refresh
     }
 
-    /// Returns the session's id (`sid`), which is not secret. Listings and revocations use it.
+    /// Returns the session's id (`sid`), for listings and revocations. The id is not secret.
     #[must_use]
     pub fn session_id(&self) -> &SessionId {
         &self.session_id

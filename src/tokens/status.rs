@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// `ok` if requests can be checked now.
+    /// `ok` if the service can check requests now.
     pub status: ServiceHealth,
     /// The name of the store: `memory`, `redis`, ...; `None` without a store.
     pub store: Option<&'static str>,
@@ -29,8 +29,8 @@ pub struct Status {
     /// The source of decisions about revocations.
     pub consistency: ConsistencyStatus,
     /// The longest time until a confirmed revocation holds on this node, whatever fails, in
-    /// milliseconds. It is the staleness plus the time for which this node may believe a replaced
-    /// server. `None` if unknown.
+    /// milliseconds. This is the staleness plus the longest time for which this node may use a
+    /// replaced server. `None` if unknown.
     pub bound_ms: Option<u64>,
     /// The reason why `bound_ms` is unknown, with a remedy.
     pub bound_reason: Option<String>,
@@ -46,10 +46,10 @@ pub struct Status {
     /// The number of verified access tokens in the cache (see
     /// [`verified_cache`](super::TokenServiceBuilder::verified_cache)).
     pub verified_tokens: usize,
-    /// The weight of these tokens, which the byte bound limits. An entry weighs at least the bound
-    /// in bytes divided by the bound in entries.
+    /// The weight of these tokens in bytes, which the byte bound limits. An entry weighs at least
+    /// the bound in bytes divided by the bound in entries.
     pub verified_tokens_bytes: u64,
-    /// The streams that were admitted with tokens of this service: responses, sockets and tasks.
+    /// The state of the open streams (responses, sockets and tasks) with tokens of this service.
     pub streams: StreamStatus,
     #[serde(skip)]
     store_error_kind: Option<StoreErrorKind>,
@@ -60,7 +60,7 @@ pub struct Status {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServiceHealth {
-    /// The store answers, or the policy needs none.
+    /// The store answers, or the policy needs no store.
     Ok,
     /// The store does not answer.
     Unavailable,
@@ -75,7 +75,7 @@ pub enum ConsistencyStatus {
     Strong,
     /// The replica, while it has a lease. See [`Status::replica`].
     Bounded,
-    /// None: signature and claims alone decide.
+    /// No source: the service checks only signature and claims.
     None,
 }
 
@@ -83,15 +83,15 @@ pub enum ConsistencyStatus {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KeyStatus {
-    /// `kid`.
+    /// The `kid` of the key.
     pub kid: Option<String>,
-    /// `alg`.
+    /// The `alg` of the key.
     #[serde(serialize_with = "as_str")]
     pub alg: Algorithm,
 }
 
 impl Status {
-    /// Returns true if requests can be checked now.
+    /// Returns true if the service can check requests now.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.store_error_kind.is_none()
@@ -170,8 +170,8 @@ impl<C> Subjects<'_, C> {
     }
 }
 
-/// Returns how long a node may believe a replaced server, beyond the staleness, or the reason why
-/// that is unknown.
+/// Returns the longest time for which a node may use a replaced server, or the reason why the time
+/// is unknown.
 fn failover_bound(authority: &Authority) -> Result<Duration, String> {
     match authority.store() {
         Some(store) => store.failover_bound(),

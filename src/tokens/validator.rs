@@ -16,18 +16,20 @@ use crate::{
 pub enum Validity {
     /// The service accepts the token.
     Valid,
-    /// The service refuses the token. The client gets the response for any bad token.
+    /// The service refuses the token. The client gets the same response as for any other bad token.
     Invalid,
 }
 
 pub(super) type Validator<C> = Arc<dyn Fn(&Claims<C>) -> Result<Validity, BoxError> + Send + Sync>;
 
-/// Calls the validator. An error or a panic in it refuses the token.
+/// Calls the validator. If the validator fails or panics, returns an error.
 pub(super) fn ask<C>(validator: &Validator<C>, claims: Claims<C>) -> Result<Claims<C>, Error> {
     match catch_unwind(AssertUnwindSafe(|| validator(&claims))) {
         Ok(Ok(Validity::Valid)) => Ok(claims),
         Ok(Ok(Validity::Invalid)) => Err(TokenError::Refused.into()),
         Ok(Err(error)) => Err(Error::of_application(error)),
-        Err(_) => Err(Error::Application("the application's `validator` panicked".into())),
+        Err(_) => Err(Error::Application(
+            "the application's `validator` panicked; see the panic message and fix the hook".into(),
+        )),
     }
 }

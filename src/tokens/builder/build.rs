@@ -33,24 +33,27 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// The longest grace found in comparable systems. Within it a thief can use a stolen token unseen.
+/// The maximum of `reuse_grace`, as in comparable systems. Within the grace, a thief can use a
+/// stolen token undetected.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
 /// The default of `stream_staleness`. A longer staleness of requests replaces it.
 const STREAM_STALENESS: Duration = Duration::from_secs(30);
-/// The bounds of `stream_staleness`. Below the first, a pause of the runtime would cut streams.
+/// The bounds of `stream_staleness`. Below the lower bound, a pause of the runtime would cut
+/// streams.
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
-/// The interval of reads of a log that only streams need. Such a log is in memory.
+/// The interval between reads of a log without feeds, which only open streams need. This log is
+/// usually in memory.
 const LAZY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl<C> TokenServiceBuilder<C> {
-    /// Builds the service. Call it in a Tokio runtime if the node follows the store's log, as it
-    /// does with Redis under either [`Consistency`](crate::Consistency). A task on that runtime
-    /// follows the log.
+    /// Builds the service. Call this in a Tokio runtime if the node reads the store's log, as with
+    /// Redis under either [`Consistency`](crate::Consistency). A task on that runtime reads the
+    /// log.
     ///
     /// # Errors
     ///
-    /// The first setting that is missing, out of range or in conflict with another. The error names
-    /// the setting and the remedy.
+    /// Returns an error for the first setting that is missing, out of range or in conflict with
+    /// another setting. The error names the setting and the remedy.
     pub fn build(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -133,8 +136,8 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Rejects a claims type with a field of a reserved name. The parser would never fill the field,
-/// and the encoder rejects it.
+/// Rejects a claims type with a field of a reserved name. The parser never fills this field, and
+/// the encoder rejects the field.
 fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     match reserved_member_of::<C>() {
         None => Ok(()),
@@ -244,9 +247,9 @@ impl Config {
         }
     }
 
-    /// Creates the replica of the store's log and starts its tasks. They exist under bounded
-    /// staleness, and for any store that can lose data while this process lives. Also asks the
-    /// store to keep revocations for at least `keep`.
+    /// Creates the replica of the store's log and starts its tasks. A replica exists under bounded
+    /// staleness, and for any store that can lose data while this process runs. Also asks the store
+    /// to keep revocations for at least `keep`.
     fn replica(
         &self,
         authority: &Authority,
@@ -313,7 +316,7 @@ impl Config {
         })
     }
 
-    /// Makes the registry of open streams.
+    /// Creates the registry of open streams.
     fn streams(&self, authority: &Authority, leeway: Duration) -> Result<Streams, ConfigError> {
         let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
         let log = authority.store().cloned().and_then(SessionStore::revocation_log);
@@ -350,7 +353,7 @@ impl Config {
         }))
     }
 
-    /// Returns the staleness of streams. `staleness` is that of requests.
+    /// Returns the staleness of streams. `staleness` is the staleness of requests.
     fn stream_staleness(&self, staleness: Duration) -> Result<Duration, ConfigError> {
         let Some(given) = self.stream_staleness else { return Ok(STREAM_STALENESS.max(staleness)) };
         let (shortest, longest) = STREAM_STALENESS_BOUNDS;
@@ -358,14 +361,14 @@ impl Config {
             return Err(ConfigError::out_of_range(
                 "stream_staleness",
                 "is shorter than the staleness that `consistency` allows",
-                "give at least as much, or leave it out",
+                "give at least that staleness, or remove the setting",
             ));
         }
         if !(shortest..=longest).contains(&given) {
             return Err(ConfigError::out_of_range(
                 "stream_staleness",
-                format!("is {given:?}"),
-                "give 500 ms to a day, as `Duration::from_secs(30)`",
+                format!("is {given:?}, which is out of range"),
+                "give 500 ms to a day, such as `Duration::from_secs(30)`",
             ));
         }
         Ok(given)
@@ -411,7 +414,7 @@ impl Config {
         })
     }
 
-    /// Returns the rules for tokens, except for the claims that the application requires.
+    /// Returns the rules for tokens, without the claims that the application requires.
     fn lenient_validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
         let issues = self.issues();
         // The encoder writes `atl` only into refresh tokens, `tb_stamp` into few tokens, and never
@@ -424,8 +427,8 @@ impl Config {
         if issues && let Some(name) = self.required_claims.iter().find(never_written) {
             return Err(ConfigError::conflict(
                 "require_claims",
-                format!("contains `{name}`, but tokens issued here lack it and would be refused"),
-                "remove it, or set `client_id` if that is the claim",
+                format!("contains `{name}`, but tokens issued here lack this claim and would be refused"),
+                "remove the claim, or call `client_id(..)` if the claim is `client_id`",
             ));
         }
         if issues && self.max_token_age.is_some_and(|max| max < lifetimes.access) {

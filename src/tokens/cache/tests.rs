@@ -64,7 +64,7 @@ fn a_flood_of_valid_tokens_stays_within_the_bound_of_bytes() {
         let cache = cache_of(2_000_000, bytes);
         for number in 0..3000 {
             keep(&cache, &text(number, len), &claims);
-            // An independent count: two texts for each entry.
+            // Checks the bound without the weights: each entry takes at least two texts.
             assert!(cache.entries() * 2 * len <= bytes, "{} of {len}", cache.entries());
             assert!(cache.bytes() <= bytes as u64);
         }
@@ -153,7 +153,7 @@ fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late()
     assert_eq!(cache.entries(), 0);
     cache.insert(before.to_token_key(), verified());
     assert_eq!(cache.entries(), 0);
-    // An insertion that was in progress during the reset.
+    // Simulates an insertion that was in progress during the reset.
     cache.cache.as_ref().unwrap().insert(before.to_token_key(), verified());
     assert!(!has(&cache, &token));
     keep(&cache, &token, &claims);
