@@ -102,7 +102,7 @@ impl Finisher {
             upgrade.finish(response, watch.is_on());
         }
         if watch.is_on() {
-            let framing = Form::framing(response.headers());
+            let framing = self.form.framing(response.headers());
             response.body_mut().set_watch(watch.framed(framing));
         }
     }

@@ -103,9 +103,13 @@ impl Form {
         Self { is_safe: method.is_safe(), is_head: method == Method::HEAD, protocol, is_endpoint: false }
     }
 
-    /// Returns the units in which the body of a response is sent. A handler may answer a gRPC
-    /// request with another type of body.
-    pub(super) fn framing(response: &HeaderMap) -> Framing {
+    /// Returns the units in which the handler sends the body of this response. A handler may answer
+    /// a gRPC request with another type of body.
+    #[inline]
+    pub(super) fn framing(self, response: &HeaderMap) -> Framing {
+        if let Protocol::Http = self.protocol {
+            return Framing::Bytes;
+        }
         let media = response.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         match Protocol::of(response) {
             // Its encoding is base64, whose groups a frame could break.
