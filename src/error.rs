@@ -69,7 +69,8 @@ impl ConfigError {
         Self::of(ConfigErrorKind::OutOfRange, setting, problem.into(), remedy.into())
     }
 
-    /// Creates an error about settings in [`Conflict`](ConfigErrorKind::Conflict).
+    /// Creates an error of the kind [`Conflict`](ConfigErrorKind::Conflict): two settings
+    /// contradict each other.
     pub(crate) fn conflict(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
         Self::of(ConfigErrorKind::Conflict, setting, problem.into(), remedy.into())
     }
@@ -406,7 +407,7 @@ pub enum PasswordError {
     #[error("the password contains a NUL byte, which bcrypt cannot hash; ask for another one")]
     ContainsNul,
     /// An empty password is never hashed.
-    #[error("the password is empty; ask for a password")]
+    #[error("the password is empty; ask the user for a password")]
     Empty,
     /// Too many computations are running or waiting. Try again later.
     #[error("too many passwords are being hashed at the same time; try again later")]

@@ -1,4 +1,4 @@
-//! The predecessor's refresh, which does not rotate the refresh token.
+//! The refresh of `fastcore.security`, which does not rotate the refresh token.
 
 use std::fmt;
 

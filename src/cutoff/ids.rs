@@ -10,8 +10,8 @@ use crate::{
     store::ExternalId,
 };
 
-/// The ids of a token. The `jti` of a token of this crate begins with its `sid`, so the text has
-/// these bytes only once.
+/// The ids of a token. The `jti` of a token of this crate begins with its `sid`, so this type
+/// stores the bytes of the `sid` only once.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Ids {
     /// Subject, session and token. For another issuer's token, the issuer follows.

@@ -37,7 +37,8 @@ pub(super) struct Stream {
     pub(super) is_covered: AtomicBool,
     /// The watcher has queued a question about the stream, or waits for the answer.
     pub(super) is_asked: AtomicBool,
-    /// The watcher must ask again, because a revocation came after an earlier question.
+    /// The watcher must ask the store about this stream again. A revocation came after its last
+    /// question.
     pub(super) is_urgent: AtomicBool,
 }
 

@@ -519,7 +519,8 @@ impl BucketData {
         is_first || mem::take(&mut self.has_unreported_skip)
     }
 
-    /// Replaces the bounds. Returns true if they have changed: cached verdicts are then invalid.
+    /// Replaces the horizon, `keep` and the era. Returns true if any of them has changed: cached
+    /// verdicts are then invalid.
     fn set_bounds(&mut self, bounds: Bounds, eras: &AtomicU64) -> bool {
         let before = mem::replace(&mut self.bounds, bounds);
         if before.era != bounds.era || self.era_began == u64::MAX {

@@ -18,7 +18,8 @@ const SLACK: Duration = Duration::from_secs(2);
 /// store about the stamp's subject until then.
 #[derive(Debug, Default)]
 pub(super) struct SettledStamps {
-    /// The stamps of the newest applied entries, and of tokens that came before their entries.
+    /// The stamps of the newest applied entries, and the stamps of tokens that arrived before the
+    /// node had read their entries.
     recent: VecDeque<LogStamp>,
     /// The store's time on the newest page.
     newest: Timestamp,

@@ -84,7 +84,7 @@ pub(super) struct Gap {
 /// The link from an entry to the entry before it.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// The cursor before which the next page backwards ends.
+    /// The next page of reading back has the entries just before this cursor.
     pub(super) before: LogCursor,
     pub(super) sequence: u64,
     pub(super) previous: String,

@@ -33,7 +33,7 @@ const SECOND: u64 = 1_000_000_000;
 pub(super) struct HorizonChecks {
     /// Nanoseconds from one check to the next.
     interval: u64,
-    /// The time of the next check at a steady rate, by the leases' clock (GCRA).
+    /// The time at which the next check is due at a steady rate (GCRA), by the leases' clock.
     next: AtomicU64,
     hashers: [RandomState; 2],
     confirmed: Cache<u128, Alive>,

@@ -60,8 +60,9 @@ impl<T> Leased<T> {
         change(&mut value)
     }
 
-    /// Mutates the value. `change` returns true with its result if results of earlier reads are now
-    /// invalid. Only in this case the version changes, before any lease that relies on the change.
+    /// Mutates the value. `change` returns its result, and true if verdicts from earlier reads are
+    /// now invalid. If so, the version changes before the node grants a lease that relies on the
+    /// change.
     pub(super) fn mutate_if_changed<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         let (result, is_changed) = change(&mut value);

@@ -47,11 +47,11 @@ pub(crate) struct Alive {
     /// The store's time of the confirmation; the Unix epoch if there is none.
     pub(super) at: Timestamp,
     /// The count of eras ([`Era`](super::log_reader::Era)) in all buckets at the time of the
-    /// confirmation. The confirmation is void once the next era of the token's bucket begins.
+    /// confirmation. If an era of the token's bucket began later, the confirmation is void.
     pub(super) eras: u64,
 }
 
-/// The times that determine if the replica covers a token.
+/// The times that determine if the replica may decide about a token.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenTimes {
     pub(super) issued_at: Timestamp,

@@ -493,8 +493,8 @@ pub trait LogFeed: Send + 'static {
     /// missing. The feed saves a wake-up that comes while no task waits, for the next call.
     fn nudged(&self) -> BoxFuture<Vec<u32>>;
 
-    /// Drops every connection. A node calls this method after the node was frozen for longer than
-    /// its staleness, because another server may have replaced the server meanwhile.
+    /// Drops every connection. A node calls this method after its process was suspended, because
+    /// another server may have replaced the primary meanwhile.
     fn suspect(&mut self) {}
 }
 

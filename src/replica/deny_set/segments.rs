@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::entry::{self, Entry};
 use crate::clock::Timestamp;
 
-/// The size of a segment. One entry may fill it.
+/// The size of a segment in bytes, which is also the maximum size of an entry.
 pub(super) const SEGMENT: usize = 1 << OFFSET_BITS;
 const OFFSET_BITS: u32 = 15;
 /// Maximum count of segments. A segment's number takes the bits of an address that the offset does

@@ -50,13 +50,13 @@ pub enum ConnectErrorKind {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
     /// The server's version.
-    #[error("the server has version {0:.20}")]
+    #[error("the server has version {0:.20}, which is too old")]
     Version(String),
     /// The server's eviction policy.
-    #[error("the server evicts keys by the policy {0:.20}")]
+    #[error("the server may delete keys by its eviction policy {0:.20}")]
     Eviction(String),
     /// Commands to which the user has no right.
-    #[error("the user lacks a right to {0}")]
+    #[error("the Redis user lacks a right to {0}")]
     Rights(String),
 }
 

@@ -267,7 +267,7 @@ pub(crate) struct Checkout {
     /// The slot of the connection, which [`discard`](Self::discard) empties.
     pub(super) slot: Arc<ConnectionSlot>,
     pub(super) connection: Arc<Connection>,
-    /// True if this may be the wrong server.
+    /// True if the connection may lead to the wrong server.
     pub(super) doubt: Arc<AtomicBool>,
     pub(super) guard: Arc<Guard>,
     pub(super) server: Arc<ServerState>,

@@ -89,7 +89,8 @@ impl Connections {
         }
     }
 
-    /// Returns whether a call has caused doubt since the last [`trust`](Self::trust).
+    /// Returns true if a call since the last [`trust`](Self::trust) suggested that this is the
+    /// wrong server.
     #[cfg(feature = "cluster")]
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubt.load(Ordering::Relaxed)

@@ -165,7 +165,8 @@ impl Guard {
         }
     }
 
-    /// Adds a server whose reads count unchecked, with the reason. On `None`, removes one server.
+    /// With a reason, adds one to the number of servers whose reads are used without a check. With
+    /// `None`, subtracts one.
     fn count(&self, unchecked: Option<Unchecked>) {
         let mut servers = lock(&self.unchecked);
         let before = servers.count;
