@@ -45,8 +45,11 @@ impl SettledStamps {
         self.complete_up_to = before;
     }
 
-    /// Adds a stamp.
+    /// Adds a stamp, unless the bucket remembers it already.
     pub(super) fn add(&mut self, stamp: LogStamp) {
+        if self.recent.contains(&stamp) {
+            return;
+        }
         if self.recent.len() >= REMEMBERED {
             self.recent.pop_front();
         }

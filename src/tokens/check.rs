@@ -157,6 +157,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
             // The access tokens of another issuer may have no type.
             let token_type = claims.token_type().unwrap_or(TokenType::Access);
             let (claims, route) = (claims.clone(), self.route(claims)?);
+            // `validate_jwt_stateless` and other services verify tokens without this step.
+            self.settle(&claims, route.as_ref(), token_type);
             let is_foreign = !claims.is_verified_by(&self.streams.verifier());
             let token = VerifiedToken { claims, route, alive: Alive::default(), is_foreign };
             let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
@@ -197,13 +199,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let key = miss.0.filter(|key| key.version() == keyring.version);
             let claims = self.verify(&keyring, token, token_type)?;
             let route = self.route(&claims)?;
-            // Only new tokens need this step. The stamp names the user's last revocation, which
-            // this node may not have read yet.
-            if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, &route)
-                && let Some(stamp) = claims.stamp()
-            {
-                replica.settle(route, LogStamp::of_text(stamp));
-            }
+            // A cached token was settled at its first check.
+            self.settle(&claims, route.as_ref(), token_type);
             let token = VerifiedToken { claims, route, alive: Alive::default(), is_foreign: false };
             self.check_revocation(token, key, true, CheckOptions { token_type, freshness })
         };
@@ -287,6 +284,16 @@ impl<C> Checker<C> {
     /// Returns true if the replica has accepted this token before, its data have not changed since,
     /// and the data are as fresh as `freshness` demands.
     #[inline]
+    /// Settles the stamp of an access token: the name of its user's last revocation, which this node
+    /// may not have read yet.
+    fn settle(&self, claims: &JwtClaims<C>, route: Option<&Route>, token_type: TokenType) {
+        if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, route)
+            && let Some(stamp) = claims.stamp()
+        {
+            replica.settle(route, LogStamp::of_text(stamp));
+        }
+    }
+
     fn still_accepts(&self, token: &VerifiedToken<C>, freshness: Freshness) -> bool {
         let (Some(replica), Some(route)) = (&self.replica, &token.route) else { return false };
         let accepts = || !token.is_foreign && replica.still_accepts(route, token.claims.memo());

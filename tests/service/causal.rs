@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tower_bearer::{
-    Consistency, Error, NewSession, NoClaims, TokenPair, TokenService,
+    Consistency, Error, NewSession, NoClaims, TokenPair, TokenService, TokenType,
     clock::{Clock, ManualClock, Timestamp},
     store::{LogStamp, OpenSession, Opened, SessionStore},
     tokens::{ReplicaState, TokenServiceBuilder},
@@ -135,6 +135,30 @@ async fn from_the_first_use_of_a_new_token_a_node_refuses_the_old_one() {
             assert_revoked(access(here, old_token).await);
         }
         assert_eq!(fixture.store.checks(), asked, "round {round}: the log says all");
+    }
+}
+
+/// A handler may check claims that this service has not admitted.
+#[tokio::test]
+async fn a_check_of_claims_is_a_first_use_too() {
+    for by_this_service in [false, true] {
+        let fixture = leased_with(|builder| builder).await;
+        let (here, other) = (&fixture.tokens, other_node(&fixture));
+        let old = pair_of(here, "42").await;
+        let old_token = old.access().as_str();
+        fixture.clock.advance(Duration::from_millis(1));
+        cut_off(&fixture).await;
+        other.revoke_session("42", old.session_id()).await.unwrap();
+        let new = pair_of(&other, "42").await;
+        access(here, old_token).await.expect("the node does not know yet");
+        let claims = if by_this_service {
+            here.validate_jwt_stateless(new.access().as_str(), TokenType::Access).unwrap()
+        } else {
+            access(&other, new.access().as_str()).await.unwrap()
+        };
+        here.check(&claims).await.unwrap();
+        assert_revoked(access(here, old_token).await);
+        fixture.store.answer(Behaviour::AtOnce);
     }
 }
 
