@@ -401,8 +401,9 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the time during which a repeated refresh token gets the same successor. At most 5
-    /// minutes. Default: 30 s. With zero, the service treats every repetition as theft.
+    /// Sets the time during which a repeated refresh token gets the same successor, while that is
+    /// unused. At most 5 minutes. Default: 30 s. With zero, the service treats every repetition as
+    /// theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
         self

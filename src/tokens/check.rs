@@ -53,7 +53,7 @@ impl Freshness {
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
-/// The part of a service that checks tokens. Only its keys and its cache change.
+/// The part of a service that checks tokens.
 pub(crate) struct Checker<C> {
     /// Each operation loads the keyring once, so that it uses one key set from start to end.
     pub(super) keyring: Arc<CurrentKeyring>,
@@ -89,8 +89,8 @@ pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
 /// A check of a token, done or in progress.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
-    /// Boxed to keep [`AccessCheck`] small. Most checks are [`Done`](Self::Done), and small values
-    /// are cheap to move.
+    /// Boxed to keep [`AccessCheck`] small, because small values are cheap to move. Under bounded
+    /// staleness most checks are [`Done`](Self::Done).
     Pending(Box<Pending<C>>),
 }
 
@@ -284,8 +284,8 @@ impl<C> Checker<C> {
     /// Returns true if the replica has accepted this token before, its data have not changed since,
     /// and the data are as fresh as `freshness` demands.
     #[inline]
-    /// Settles the stamp of an access token: the name of its user's last revocation, which this node
-    /// may not have read yet.
+    /// Settles the stamp of an access token: the name of its user's last revocation, which this
+    /// node may not have read yet.
     fn settle(&self, claims: &JwtClaims<C>, route: Option<&Route>, token_type: TokenType) {
         if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, route)
             && let Some(stamp) = claims.stamp()

@@ -12,8 +12,8 @@ use crate::ids::{SessionId, Subject};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SecurityEvent {
-    /// A client sent a used refresh token again, outside the reuse grace. A thief may have a copy
-    /// of the token. The store has revoked the session.
+    /// A client sent a used refresh token again, after the reuse grace or after its successor was
+    /// used. A thief may have a copy of the token. The store has revoked the session.
     ReuseDetected {
         /// The user of the session.
         subject: Subject,
@@ -27,8 +27,8 @@ pub enum SecurityEvent {
         /// The id of the older session.
         session_id: SessionId,
     },
-    /// The application refused new tokens for a valid refresh token, because the user is deleted or
-    /// disabled.
+    /// The application refused new tokens for a valid refresh token, for example because the user
+    /// is deleted or disabled.
     RefreshRefused {
         /// The user of the session.
         subject: Subject,

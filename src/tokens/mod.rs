@@ -20,12 +20,12 @@
 //! # Refresh tokens
 //!
 //! A client can exchange a refresh token once. The new pair of tokens is the *successor* of the old
-//! token. A client may send the old token again within [`TokenServiceBuilder::reuse_grace`], for
-//! example from two tabs or after a lost response. The service then returns **the same successor
-//! again**. It derives the successor's identity (`jti`, `iat`, `exp`) from the session's record. So
-//! a repetition creates no second token, and the store saves no responses. The service treats any
-//! other repetition as theft (RFC 9700 section 4.14.2). The store ends the session with all its
-//! tokens, and the service emits [`SecurityEvent::ReuseDetected`].
+//! token. A client may send the old token again within [`TokenServiceBuilder::reuse_grace`] while
+//! the successor is unused, for example from two tabs or after a lost response. The service then
+//! returns **the same successor again**. It derives the successor's identity (`jti`, `iat`, `exp`)
+//! from the session's record. So a repetition creates no second token, and the store saves no
+//! responses. The service treats any other repetition as theft (RFC 9700 section 4.14.2). The store
+//! ends the session with all its tokens, and the service emits [`SecurityEvent::ReuseDetected`].
 //!
 //! The user lookup, the check of the new claims and the choice of the key can fail. The service
 //! runs these steps *before* the store rotates the session, and only signs afterwards. Otherwise,

@@ -21,7 +21,8 @@ pub enum TokenPolicy {
     /// The service also refuses tokens from before the creation of the store's data set. An
     /// earlier, lost data set may have contained their revocations.
     Denylist,
-    /// The service checks only signature and claims. It has no store, and cannot revoke anything.
+    /// The service checks only signature and claims. It has no store, issues no tokens, and cannot
+    /// revoke anything.
     Stateless,
 }
 

@@ -200,7 +200,7 @@ fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Resu
 }
 
 fn no_store() -> Error {
-    Error::Issue("the policy `Stateless` has no store to list or revoke sessions; use another policy".into())
+    Error::Issue("the policy `Stateless` has no store, so it cannot revoke; use another policy".into())
 }
 
 /// Returns the error for a store that breaks its contract. The store may or may not have made the

@@ -217,9 +217,9 @@ impl<C> TokenService<C> {
     ///
     /// [`Revoked::position`](crate::store::Revoked::position) returns the position. Your services
     /// can send it to each other as text. Accept positions only from your own services, because a
-    /// position makes requests ask the store. The call returns immediately. If this node has not
-    /// read the log up to the position, it starts a read. Until the read ends, the node asks the
-    /// store about each token of that bucket. Without bounded staleness this call does nothing.
+    /// position makes requests ask the store. The call returns immediately. The node reads the log.
+    /// If it had not read it up to the position before, it asks the store about each token of that
+    /// bucket until this read ends. Without bounded staleness the node asks in any case.
     pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.checker.replica {
             replica.require_position(position);
@@ -376,9 +376,9 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Exchanges a refresh token for a new pair of its session. The token is then used up.
     ///
     /// A repetition within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace) gives tokens of
-    /// the same identity (`jti`, `iat`, `exp`). Their bytes may differ if the algorithm randomizes
-    /// signatures. So a client can safely repeat the request after a lost response or a dropped
-    /// future.
+    /// the same identity (`jti`, `iat`, `exp`), while the new refresh token is unused. Their bytes
+    /// may differ if the algorithm randomizes signatures. So a client can safely repeat the request
+    /// after a lost response or a dropped future.
     ///
     /// # Errors
     ///
@@ -428,6 +428,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// When awaited: [`Error::Token`] if the text is not a token of this service. [`Error::Store`]
     /// if the store did not confirm the revocation; repeat the call until it succeeds.
+    /// [`Error::Issue`] under [`Stateless`](super::TokenPolicy::Stateless).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke {
         self.parts.revoker.revoke_token(token)
@@ -438,7 +439,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed.
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`]
+    /// under [`Stateless`](super::TokenPolicy::Stateless).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         self.parts.revoker.revoke_claims(claims)
@@ -452,7 +454,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed.
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`]
+    /// under [`Stateless`](super::TokenPolicy::Stateless).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone())
@@ -469,7 +472,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed.
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`]
+    /// under [`Stateless`](super::TokenPolicy::Stateless).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), None)
