@@ -21,13 +21,14 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
 };
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Claims, Consistency, Cutoff, CutoffCause, MemoryStore, NewSession, TokenService,
     clock::{Clock, Timestamp},
     middleware::{AuthLayerBuilder, Rejection, RejectionKind, ResponseBody},
     tokens::TokenPair,
 };
+use tower_http::compression::CompressionLayer;
 
 use crate::support::{
     Behaviour, HANG, Log, eventually,
@@ -398,6 +399,27 @@ async fn a_grpc_body_ends_by_a_status_between_messages_and_by_an_error_within_on
     text.assert_waits();
     text.revoke().await;
     assert_eq!(text.cause().await, CutoffCause::Revoked);
+}
+
+/// A compression layer outside holds bytes back, but must not turn the cutoff into a clean end.
+#[tokio::test]
+async fn a_compressed_body_ends_with_an_error_too() {
+    let tokens = tokens();
+    let pair = log_in(&tokens).await;
+    let (feed, body) = fed();
+    let service = ServiceBuilder::new()
+        .layer(CompressionLayer::new())
+        .layer(AuthLayer::new(tokens.clone()))
+        .service(Once(Arc::new(std::sync::Mutex::new(Some(body)))));
+    let mut request = request(&pair);
+    request.headers_mut().insert("accept-encoding", HeaderValue::from_static("gzip"));
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    feed.send("one");
+    let reader = tokio::spawn(response.into_body().collect());
+    eventually("the body waits", async || (tokens.status().await.streams.open == 1).then_some(())).await;
+    tokens.revoke_session("42", pair.session_id()).await.unwrap();
+    assert!(timeout(HANG, reader).await.expect("the body ends").unwrap().is_err(), "a clean end");
 }
 
 #[tokio::test]
