@@ -8,7 +8,7 @@ use std::{
 };
 
 use tower_bearer::{
-    Consistency, Error, NewSession, TokenPair, TokenType,
+    Consistency, CutoffCause, Error, NewSession, TokenPair, TokenType,
     error::{StoreError, StoreErrorKind},
     store::{
         DenyRequest, ExternalId, LogFeed, LogPage, LogQuery, Page, RedisStore, Rotated, SessionState,
@@ -496,6 +496,31 @@ async fn a_cluster_is_found_through_any_of_the_nodes_that_were_named() {
     for n in 0..4 {
         let store = RedisStore::cluster(urls.clone()).timeout(4 * TIMEOUT).connect().await.unwrap();
         open(&store, &format!("user-{n}"), "s").await;
+    }
+}
+
+/// Each primary has its own feed, and so its own proofs of open streams.
+#[tokio::test]
+async fn open_streams_of_every_primary_are_cut_by_another_node() {
+    let cluster = Cluster::start().await;
+    for consistency in [Consistency::Strong, Consistency::BoundedStaleness(Duration::from_secs(1))] {
+        let here = redis_fixture::node_on(cluster.store().await, |builder| builder.consistency(consistency));
+        let there = redis_fixture::node_on(cluster.store().await, |builder| builder);
+        let mut streams = Vec::new();
+        // Users enough for each of the primaries.
+        for number in 0..24 {
+            let user = format!("user-{number}");
+            let pair = there.create_token_pair(NewSession::new(user.as_str())).await.unwrap();
+            let token = pair.access().as_str();
+            let admitted = async || here.validate_token(token, TokenType::Access).await.ok();
+            let claims = eventually("the token is admitted", admitted).await;
+            streams.push((user, pair.session_id().clone(), here.ended(&claims)));
+        }
+        for (user, session_id, cutoff) in streams {
+            there.revoke_session(user.as_str(), &session_id).await.unwrap();
+            let cause = tokio::time::timeout(HANG, cutoff).await.expect("the stream is cut");
+            assert_eq!(cause, CutoffCause::Revoked, "{user}");
+        }
     }
 }
 
