@@ -1,9 +1,10 @@
-//! The predecessor's error codes.
+//! The error codes of `fastcore.security`, the predecessor of this crate.
 
 use crate::error::{Error, TokenError};
 
 impl TokenError {
-    /// Returns the predecessor's code: `EXPIRED_TOKEN`, `REVOKED_TOKEN` or `INVALID_TOKEN`.
+    /// Returns [the predecessor's](crate::compat) code for this error: `EXPIRED_TOKEN`,
+    /// `REVOKED_TOKEN` or `INVALID_TOKEN`.
     #[must_use]
     pub fn fastcore_code(&self) -> &'static str {
         match self {
@@ -15,7 +16,7 @@ impl TokenError {
 }
 
 impl Error {
-    /// Returns the predecessor's code.
+    /// Returns [the predecessor's](crate::compat) code for this error.
     #[must_use]
     pub fn fastcore_code(&self) -> &'static str {
         match self {

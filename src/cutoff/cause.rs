@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 /// The reason why an open response or socket was cut.
 ///
-/// It is the error of a response body that was cut: see [`ResponseBody`].
+/// A response body that was cut returns this cause as its error: see [`ResponseBody`].
 ///
 /// [`ResponseBody`]: crate::middleware::ResponseBody
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -12,9 +12,10 @@ use std::{error::Error, fmt};
 pub enum CutoffCause {
     /// The token, its session or all sessions of its subject were revoked.
     Revoked,
-    /// The token has expired, or its session has ended by time.
+    /// The token has expired, or the lifetime of its session is over.
     Expired,
-    /// The store was away for so long that this node could not confirm the token.
+    /// This node could not confirm in time that the token is still valid. The usual reason is a
+    /// store that was unavailable for too long.
     Unconfirmed,
 }
 
@@ -33,9 +34,9 @@ impl CutoffCause {
 impl fmt::Display for CutoffCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Revoked => "the token was revoked",
-            Self::Expired => "the token has expired",
-            Self::Unconfirmed => "the token could not be confirmed in time",
+            Self::Revoked => "the token was revoked; log in again",
+            Self::Expired => "the token or its session has expired; refresh the token or log in again",
+            Self::Unconfirmed => "the store did not confirm the token in time; check the store and connect again",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The future of a stream's end.
+//! A future that resolves when the node cuts a stream.
 
 use std::{
     fmt,
@@ -12,15 +12,15 @@ use std::{
 use super::{cause::CutoffCause, io::CutoffIo, stream::OpenStream, streams::Streams};
 use crate::jwt::{Claims, NoClaims};
 
-/// A future that resolves with a cause when a token is no longer good.
+/// A future that resolves with a [`CutoffCause`] when the node no longer accepts a token.
 ///
-/// The cause is a revocation of the token, its session or its subject, or a store that was away for
-/// too long. Sockets and tasks that outlive their request use this type. [`TokenService::ended`]
-/// makes it from claims. In Axum it is also an extractor (feature `axum`), and `C` is the type of
-/// the layer's claims.
+/// Use this future in sockets and tasks that outlive their request. It resolves if the token, its
+/// session or its subject is revoked, or if the store is unavailable for too long.
+/// [`TokenService::ended`] creates the future from claims. With the feature `axum` the type is also
+/// an extractor, and `C` is the type of the layer's claims.
 ///
-/// Take it before the handler returns. The watch over the token begins when the value is made, and
-/// ends when the value is dropped. A loop can poll `&mut Cutoff` repeatedly, as below.
+/// Create the future before the handler returns. The node watches the token from then on, until the
+/// future is dropped. A loop can poll `&mut Cutoff` repeatedly, as below.
 ///
 /// ```
 /// use axum::{
@@ -52,8 +52,8 @@ use crate::jwt::{Claims, NoClaims};
 /// }
 /// ```
 ///
-/// If a client does not read, a send can wait for long. Give the send a deadline, or
-/// [`wrap`](Self::wrap) the connection.
+/// If a client does not read, a send in this loop can wait for a long time. Give the send a
+/// deadline, or [`wrap`](Self::wrap) the connection.
 ///
 /// [`TokenService::ended`]: crate::TokenService::ended
 #[must_use = "a future does nothing unless it is polled"]
@@ -71,7 +71,7 @@ impl<C> Cutoff<C> {
         Self { stream: OpenStream::open(streams, &claims.names(), notes.cut_at_expiry, None), claims: PhantomData }
     }
 
-    /// Starts a watch over the token of these claims. Returns `None` if no service verified them.
+    /// Starts to watch the token of these claims. Returns `None` if no service verified the claims.
     pub(crate) fn of(claims: &Claims<C>) -> Option<Self>
     where
         C: Send + Sync + 'static,
@@ -79,25 +79,24 @@ impl<C> Cutoff<C> {
         Some(Self::new(&claims.ticket()?.streams()?, claims))
     }
 
-    /// Makes the expiry of the token a cause too: the future then resolves at `exp` plus the
-    /// leeway.
+    /// Makes the future also resolve when the token expires, at `exp` plus the leeway.
     ///
-    /// By default a socket may outlive its token. A layer with
-    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry) calls this for the claims of
-    /// its requests.
+    /// By default a socket may outlive its token. For requests through a layer with
+    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), the future resolves at the
+    /// expiry without this call.
     pub fn at_expiry(mut self) -> Self {
         self.stream.cut_at_expiry();
         self
     }
 
-    /// Returns the cause if the token is no longer good now, and `None` otherwise.
+    /// Returns the cause if the node no longer accepts the token, and `None` otherwise.
     #[must_use]
     pub fn cause(&self) -> Option<CutoffCause> {
         self.stream.cause()
     }
 
-    /// Wraps a connection. After the cutoff, its reads, writes and flushes return an error:
-    /// see [`CutoffIo`].
+    /// Wraps a connection, whose reads, writes and flushes return an error after the cutoff. See
+    /// [`CutoffIo`].
     pub fn wrap<T>(self, io: T) -> CutoffIo<T> {
         CutoffIo::new(self.stream, io)
     }

@@ -10,11 +10,12 @@ use crate::{
     store::ExternalId,
 };
 
-/// The ids of a token. The `jti` of a token of this crate begins with its `sid`, so this type
-/// stores the bytes of the `sid` only once.
+/// The ids of a token. The `jti` of a token of this crate begins with its `sid`, so `text` contains
+/// the bytes of the `sid` only once.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Ids {
-    /// Subject, session and token. For another issuer's token, the issuer follows.
+    /// The subject, the session id and the token id (without a leading session id). For another
+    /// issuer's token, the issuer follows.
     text: Box<str>,
     subject: u16,
     session: u16,
@@ -39,7 +40,8 @@ pub(super) struct OwnedIds {
 }
 
 impl Ids {
-    /// Packs the ids. Returns `None` if an id is longer than the ids of a verified token.
+    /// Packs the ids. Returns `None` if an id has more than 65,535 bytes. The ids of verified
+    /// tokens are shorter.
     pub(super) fn new(names: &TokenNames<'_>, keeps_issuer: bool) -> Option<Self> {
         let TokenNames { subject, session_id, token_id, generation, issued_at, expires_at, .. } = *names;
         let (subject, session) = (subject.as_str(), session_id.map_or("", SessionId::as_str));
@@ -60,7 +62,8 @@ impl Ids {
         })
     }
 
-    /// Copies the ids to separate values. `issuer` is the issuer of this service's tokens.
+    /// Copies the ids to separate values. `issuer` is the issuer of this service's tokens, and is
+    /// used if `text` contains no issuer.
     pub(super) fn unpack(&self, issuer: &Arc<str>) -> OwnedIds {
         let own_issuer = self.text.get(self.lengths().iter().sum::<usize>()..).unwrap_or_default();
         OwnedIds {
@@ -101,8 +104,8 @@ impl Ids {
         self.part(if self.follows_session { 1 } else { 2 }, 3)
     }
 
-    /// Returns the text of the ids from number `first` to before `end`. Number 0 is the subject, 1
-    /// the session, 2 the token.
+    /// Returns the text from part `first` up to, but without, part `end`. Part 0 is the subject,
+    /// part 1 the session id, part 2 the token id (without a leading session id).
     fn part(&self, first: usize, end: usize) -> &str {
         let until = |number| self.lengths().iter().take(number).sum::<usize>();
         self.text.get(until(first)..until(end)).unwrap_or_default()
@@ -126,7 +129,7 @@ impl OwnedIds {
         }
     }
 
-    /// Returns the names under which a denylist may have another issuer's token.
+    /// Returns the ids by which a denylist may deny another issuer's token.
     pub(super) fn external(&self) -> Vec<ExternalId> {
         let session = self.session.clone().map(ExternalId::Session);
         let all = [ExternalId::Subject(self.subject.clone()), ExternalId::Token(self.token.clone())];

@@ -13,12 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{cause::CutoffCause, stream::OpenStream};
 
-/// A connection that ends at a cutoff, such as an upgraded one. [`Cutoff::wrap`] makes it.
+/// A wrapper that ends a connection at a cutoff. [`Cutoff::wrap`] creates the wrapper, for example
+/// around an upgraded connection.
 ///
 /// After the cutoff, reads, writes and flushes immediately return an error of kind
-/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). It contains the [`CutoffCause`]. A
-/// shutdown still goes to the connection, so that the application can close it. Two tasks may use
-/// the halves of `tokio::io::split`: the cutoff wakes both.
+/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). The error contains the [`CutoffCause`].
+/// A shutdown still reaches the connection, so that the application can close the connection. Two
+/// tasks may use the halves of `tokio::io::split`: the cutoff wakes both tasks.
 ///
 /// ```
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +50,7 @@ use super::{cause::CutoffCause, stream::OpenStream};
 pub struct CutoffIo<T> {
     stream: OpenStream,
     halves: Arc<Halves>,
-    /// Wakes both halves, because a stream has room for only one waker.
+    /// Wakes the tasks of both halves. A stream stores only one waker, which is this one.
     waker: Waker,
     #[pin]
     io: T,
@@ -85,7 +86,7 @@ impl<T> CutoffIo<T> {
         self.stream.cause()
     }
 
-    /// Returns the connection. From now on nothing cuts it.
+    /// Returns the connection. A later cutoff does not affect the connection.
     pub fn into_inner(self) -> T {
         self.io
     }

@@ -11,24 +11,26 @@ use crate::{
 /// A store's verdict on the token of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
-    /// The token was not revoked at this time by the store's clock. The server, if known, said so.
+    /// The token was not revoked at this time by the store's clock. The second field is the server
+    /// that answered, if the store names it.
     Alive(Timestamp, Option<ServerId>),
-    /// The node must cut the stream.
+    /// The node must cut the stream for this cause.
     Ended(CutoffCause),
 }
 
 /// The reason why a node refuses another issuer's token after the store's answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
-    /// The token was denied by itself, or all tokens that were issued up to this time.
+    /// The denylist denies the token itself, or all tokens of its subject or session that were
+    /// issued up to this time.
     Revoked(Option<Timestamp>),
     /// The token was issued before the store began to keep denials.
     BeforeMemory,
-    /// The token is older than the time for which the store keeps denials.
+    /// The token is so old that the store may already have deleted its denial.
     BeyondMemory,
 }
 
-/// Judges a token of this service.
+/// Returns the verdict on a token of this service.
 pub(super) fn judge_session(checked: &Checked) -> Verdict {
     match checked.state {
         SessionState::Active { .. } => Verdict::Alive(checked.now, checked.server),
@@ -37,7 +39,7 @@ pub(super) fn judge_session(checked: &Checked) -> Verdict {
     }
 }
 
-/// Judges another issuer's token.
+/// Returns the verdict on another issuer's token.
 pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, leeway: Duration) -> Verdict {
     match refusal(issued_at, denial, leeway) {
         None => Verdict::Alive(denial.now, denial.server),
@@ -48,8 +50,9 @@ pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, leeway: Durati
 
 /// Returns the reason to refuse another issuer's token (`docs/protocol.md`, section 6).
 ///
-/// The issuer's clock and the store's may differ by the leeway. A token within it counts as issued
-/// before the revocation, and before the store began to keep denials.
+/// The clocks of the issuer and of the store may differ by the leeway. So the node also refuses a
+/// token that was issued at most the leeway after a revocation. For the same reason it refuses a
+/// token that was issued less than the leeway after the store began to keep denials.
 pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, leeway: Duration) -> Option<Refusal> {
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
     if denial.token || before.is_some() {
@@ -59,7 +62,7 @@ pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, leeway: Duration) -
         return Some(Refusal::BeforeMemory);
     }
     // Before a node with a longer accepted lifetime started, the store kept denials for less time.
-    // So it may have dropped those of older tokens.
+    // So the store may have deleted the denial of a token that was issued before that start.
     let is_too_old = |kept: &KeptLonger| {
         issued_at < kept.since.saturating_add(leeway)
             && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)

@@ -4,17 +4,19 @@
 //!
 //! An owner **registers** its stream first ([`register`](Registry::register)), and looks at the
 //! deny set after that. The node **applies** a revocation to the deny set first, and announces it
-//! after that ([`announce`](Registry::announce)). So the later of the two sees the earlier. In any
-//! other order each could miss the other, and the stream would stay open. The locks of the deny set
-//! and of the registry keep the order.
+//! after that ([`announce`](Registry::announce)). So the announcement finds the stream, or the
+//! owner finds the revocation, or both. In any other order both could miss, and the stream would
+//! stay open. Because each step takes the lock of the deny set or of the registry, no thread can
+//! observe the steps in another order.
 //!
 //! # Locks
 //!
 //! `announce` and `for_each` copy the handles of a shard, release its lock, and then call back. *If
-//! they held it, a waker that drops another stream would wait for its own caller.*
+//! they called back under the lock, a waker that drops another stream would wait for a lock of its
+//! own thread.*
 //!
-//! The file depends on nothing else and takes its primitives from `super::sync`, so that loom runs
-//! this very code (`tests/cutoff_order.rs`).
+//! This file uses no file of the crate except `super::sync`, which contains the locks and atomics.
+//! So the loom test `tests/cutoff_order.rs` can compile and run this file.
 
 use std::{slice, sync::Arc};
 
@@ -24,16 +26,16 @@ use super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonErr
 
 /// A stream that can be indexed.
 pub(super) trait Indexed {
-    /// Returns the place with this number, from 0. A stream has at least one place and few in all.
-    /// No two have the same key.
+    /// Returns the place with this number. The numbers start at 0. A stream has one to three
+    /// places, whose keys differ.
     fn place(&self, number: usize) -> Option<&Place>;
 }
 
-/// A key of a stream, and its index in the list of the streams with that key.
+/// A key of a stream, and the stream's index in the list of all streams with that key.
 #[derive(Debug)]
 pub(super) struct Place {
     key: u64,
-    /// The index. It changes only under the lock of the key's shard.
+    /// The index. The registry changes it only under the lock of the key's shard.
     position: AtomicU32,
     /// The bucket whose log contains the revocations with this key.
     pub(super) bucket: u32,
@@ -45,8 +47,8 @@ pub(super) struct Registry<T> {
     open: AtomicUsize,
 }
 
-/// The streams with one key, mostly a single one. The number is that of the place with this key in
-/// the first stream. A slot of the table takes 16 bytes.
+/// The streams with one key. Mostly there is only one. The `u8` is a place number: the first stream
+/// of the list has the key at that place. A slot of the table takes 16 bytes.
 enum List<T> {
     One(u8, Arc<T>),
     #[allow(clippy::box_collection, reason = "a bare vector would make each slot of the table larger")]
@@ -55,7 +57,7 @@ enum List<T> {
 
 /// The count of locks over which the streams are spread.
 const SHARDS: usize = 64;
-/// The capacity above which a mostly empty table is shrunk.
+/// The capacity above which the registry shrinks a mostly empty table.
 const WORTH_SHRINKING: usize = 32;
 
 impl Place {
@@ -88,7 +90,7 @@ impl<T: Indexed> Registry<T> {
 
     /// Indexes a stream by all its keys. Returns true if no other stream was open.
     pub(super) fn insert(&self, stream: &Arc<T>) -> bool {
-        // The count first, because an announcement returns early if the count is zero.
+        // Raises the count first, because an announcement returns early if the count is zero.
         let is_first = self.open.fetch_add(1, Ordering::AcqRel) == 0;
         for (number, place) in places_of(&**stream) {
             let mut shard = self.shard(place.key);
@@ -122,13 +124,15 @@ impl<T: Indexed> Registry<T> {
                 shard.shrink_to(length, hash_of);
             }
             drop(shard);
-            // Without the lock: the last handle drops a waker, which may run any code.
+            // Drops the handle without the lock. The last handle also drops a waker, which may run
+            // any code.
             drop(removed);
         }
         self.open.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Calls `look` for each stream with this key. The caller has made its change visible before.
+    /// Calls `look` for each stream with this key. The caller must make its change, such as a
+    /// revocation, visible before this call.
     pub(super) fn announce(&self, key: u64, mut look: impl FnMut(&Arc<T>)) {
         if self.open() == 0 {
             return;
@@ -147,7 +151,8 @@ impl<T: Indexed> Registry<T> {
         for shard in &self.shards {
             let table = lock(shard);
             for list in &*table {
-                // A stream with several keys is in several lists. Only the first counts.
+                // A stream with several keys is in several lists. Take it only from the list of its
+                // first key.
                 let is_first = |stream: &&Arc<T>| stream.place(0).map(|place| place.key) == list.key();
                 found.extend(list.streams().iter().filter(is_first).cloned());
             }
@@ -179,7 +184,7 @@ fn places_of<T: Indexed>(stream: &T) -> impl Iterator<Item = (u8, &Place)> {
     (0u8..=u8::MAX).map_while(|number| Some((number, stream.place(usize::from(number))?)))
 }
 
-/// Returns the key of a list. It is a hash, so the table needs no other.
+/// Returns the hash of a list, which is its key. Keys are hashes already.
 fn hash_of<T: Indexed>(list: &List<T>) -> u64 {
     list.key().unwrap_or_default()
 }
@@ -209,7 +214,8 @@ impl<T: Indexed> List<T> {
         }
     }
 
-    /// Removes the stream at an index. Returns the stream, and true if the list is now empty.
+    /// Removes and returns the stream at an index. If the list has a single stream, returns `None`
+    /// and true instead, and the caller removes the whole list.
     fn take(&mut self, position: usize, key: u64) -> (Option<Arc<T>>, bool) {
         let Self::Many(number, streams) = self else { return (None, true) };
         if position >= streams.len() {
@@ -221,7 +227,7 @@ impl<T: Indexed> List<T> {
         {
             place.position.store(position, Ordering::Relaxed);
         }
-        // The first stream may be another now, and the key may have another number there.
+        // Another stream may be the first one now, and may have the key at another place.
         if let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key)) {
             *number = number_of_first;
         }

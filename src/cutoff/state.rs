@@ -19,26 +19,28 @@ use super::{
 pub(super) struct Stream {
     pub(super) ids: Ids,
     place: Place,
-    /// The other places of another issuer's token. Two boxes, so that a token of this service,
-    /// which has one place, pays for one pointer only.
+    /// The further places of another issuer's token. A token of this service has only one place.
+    /// The outer box reduces this field to one pointer.
     others: Option<Box<Others>>,
     /// The waker of the owner's task.
     waker: Mutex<Option<Waker>>,
-    /// The latest proof by the store, in nanoseconds of the leases' clock.
+    /// The first proof, or a later proof by the store, in nanoseconds by the clock of the leases.
+    /// If the coverage of the log changes, the watcher also copies the proof by the log to this
+    /// field.
     proved: AtomicU64,
-    /// 0 while the stream is open.
+    /// 0 while the stream is open, and the number of the cause after the cutoff.
     cause: AtomicU8,
     /// A random number that spreads questions and cutoffs over time.
     pub(super) share: u8,
-    /// The stream is also cut when its token expires.
+    /// True if the node also cuts the stream when its token expires.
     pub(super) expires: AtomicBool,
-    /// The log proves the stream, because the horizon covers its token. Only the watcher writes
-    /// this.
+    /// True if the log covers the token, so that the log proves the stream. Only the watcher writes
+    /// this field.
     pub(super) is_covered: AtomicBool,
-    /// The watcher has queued a question about the stream, or waits for the answer.
+    /// True if the watcher has queued a question about the stream, or waits for the answer.
     pub(super) is_asked: AtomicBool,
-    /// The watcher must ask the store about this stream again. A revocation came after its last
-    /// question.
+    /// True if the watcher must ask the store immediately, because of a revocation. An answer to an
+    /// earlier question does not suffice.
     pub(super) is_urgent: AtomicBool,
 }
 
@@ -90,11 +92,12 @@ impl Stream {
         }
         let before = held.replace(waker.clone());
         drop(held);
-        // Without the lock: the waker may be the last handle of a task that owns this stream.
+        // Drops the old waker without the lock. It may be the last handle of a task that owns this
+        // stream.
         drop(before);
     }
 
-    /// Wakes the owner. The caller holds no lock.
+    /// Wakes the owner. The caller must hold no lock.
     pub(super) fn wake(&self) {
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waker) = waker {
@@ -102,12 +105,12 @@ impl Stream {
         }
     }
 
-    /// Returns the latest proof by the store.
+    /// Returns the latest proof that this stream has stored.
     pub(super) fn proved(&self) -> u64 {
         self.proved.load(Ordering::Acquire)
     }
 
-    /// Lowers the first proof of a new stream to this time.
+    /// Lowers the first proof of a new stream to `at`, if `at` is earlier.
     pub(super) fn prove_no_later(&self, at: u64) {
         self.proved.fetch_min(at, Ordering::AcqRel);
     }

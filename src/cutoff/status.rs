@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::cause::CutoffCause;
 
-/// The streams of a service: responses and sockets that are open, and those that were cut.
+/// The counts of a service's open and cut streams. A stream is a response, a socket or a task.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StreamStatus {
@@ -16,7 +16,7 @@ pub struct StreamStatus {
     pub revoked: u64,
     /// Count of the streams that were cut because their token or session expired.
     pub expired: u64,
-    /// Count of the streams that were cut because the store was away for too long.
+    /// Count of the streams that were cut because the node could not confirm their token in time.
     pub unconfirmed: u64,
 }
 

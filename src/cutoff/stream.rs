@@ -25,7 +25,7 @@ use crate::{clock::Timestamp, jwt::TokenNames};
 /// The longest sleep until a token expires. A longer wait takes several sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30 * 86_400);
 
-/// A registered stream. Dropping it deregisters it.
+/// The owner's handle of a stream. Its drop removes the stream from the registry.
 pub(crate) struct OpenStream(State);
 
 enum State {
@@ -33,10 +33,11 @@ enum State {
     Ended(CutoffCause),
 }
 
-/// The end of a stream that is cut when its token expires.
+/// The time at which the node cuts a stream because its token expires.
 struct Expiry {
     at: Timestamp,
-    /// `None` without a runtime. Then only a poll compares the time.
+    /// The timer that wakes the task. `None` if there was no Tokio runtime: then only a poll
+    /// compares the time.
     sleep: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
@@ -50,7 +51,8 @@ impl OpenStream {
         watcher::start(core);
         let is_first = core.registry.register(&stream, |stream| core.look_at_new(stream));
         core.has_new.store(true, Ordering::Release);
-        // The watcher may have ended since, and has then cut only the streams that it found.
+        // The first watcher may have ended before the registration, without a cutoff of this
+        // stream. Then this call starts another watcher.
         watcher::start(core);
         if is_first {
             core.bell.notify_one();
@@ -73,11 +75,11 @@ impl OpenStream {
         }
     }
 
-    /// Resolves with the cause when the stream is cut. The cutoff wakes the waker of the latest
-    /// call.
+    /// Resolves with the cause when the stream is cut. The cutoff wakes only the waker of the
+    /// latest call.
     ///
-    /// This call compares the time. So a poll cuts the stream in time even if the watcher has
-    /// ended.
+    /// Each call compares the time with the limit of the stream. So a poll after the limit cuts the
+    /// stream even if the watcher has ended.
     pub(crate) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
         let State::Watched { core, stream, expiry } = &self.0 else {
             return self.cause().map_or(Poll::Pending, Poll::Ready);
@@ -85,7 +87,7 @@ impl OpenStream {
         if let Some(cause) = stream.cause() {
             return Poll::Ready(cause);
         }
-        // The waker first: a cutoff after the look wakes it.
+        // Sets the waker before the check, so that a cutoff after the check wakes the task.
         stream.set_waker(context.waker());
         if let Some(cause) = self.cause() {
             return Poll::Ready(cause);
@@ -97,7 +99,8 @@ impl OpenStream {
         stream.cause().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Returns the cause if the stream is cut. Compares the time, and registers no waker.
+    /// Returns the cause if the stream is cut. Cuts the stream if its limit or its expiry has
+    /// passed. Registers no waker.
     pub(crate) fn cause(&self) -> Option<CutoffCause> {
         let (core, stream, expiry) = match &self.0 {
             State::Watched { core, stream, expiry } => (core, stream, expiry),
@@ -121,7 +124,8 @@ impl Expiry {
         Self { at, sleep: Mutex::new(sleep) }
     }
 
-    /// Resolves when the wall clock has reached `at`. The timer only wakes the task.
+    /// Resolves when the wall clock has reached `at`. The timer wakes the task, and the task then
+    /// compares the wall clock.
     fn poll(&self, core: &Core, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = core.clock.now();

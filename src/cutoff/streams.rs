@@ -31,11 +31,11 @@ use crate::{
     store::{BoxFuture, DenyQuery, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
 };
 
-/// The maximum number of keys in the queue of urgent questions. Beyond it, the watcher asks about
-/// all streams.
+/// The maximum number of keys in the queue of urgent questions. If the queue has more keys, the
+/// watcher asks about all streams.
 const MOST_URGENT: usize = 4096;
 
-/// The streams with tokens of one service. Clones share them.
+/// The open streams whose tokens one service verified. Clones refer to the same streams.
 #[derive(Clone)]
 pub(crate) struct Streams(Arc<Core>);
 
@@ -48,31 +48,32 @@ pub(crate) struct StreamSettings {
     /// The issuer of this service's tokens, or an empty text if they name none.
     pub(crate) issuer: String,
     pub(crate) authority: StreamAuthority,
-    /// The log of the store, if it has one.
+    /// The log of the store, if the store has one.
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
-    /// The replica to start with the first stream, if the service has none and the store has a log.
+    /// The replica that the first stream starts, if the service has none and the store has a log.
     pub(crate) lazy: Option<LazyReplica>,
 }
 
-/// The store that is asked about the tokens of streams.
+/// The store that the watcher asks about the tokens of streams.
 pub(crate) enum StreamAuthority {
     /// The store of this service's sessions.
     Sessions(Arc<dyn SessionStore>),
     /// The denylist of other issuers' tokens.
     Denylist(Arc<dyn Denylist>),
-    /// No store: the policy knows no revocation.
+    /// No store, because the token policy has no revocations.
     Nothing,
 }
 
-/// A replica that the first stream starts. Under strong consistency, requests on a memory store
-/// need no replica. Streams need one, to learn of revocations by other services.
+/// The parts of a replica that the first stream starts. Under strong consistency, a service over a
+/// memory store needs no replica for its requests. Its streams need a replica, because another
+/// service may revoke their tokens in the same store.
 pub(crate) struct LazyReplica {
     pub(crate) source: Source,
     pub(crate) settings: ReplicaSettings,
     pub(crate) on_notice: OnNotice,
 }
 
-/// The part that all handles share, those of claims and of open streams too.
+/// The state that a service shares with its claims and its open streams.
 pub(super) struct Core {
     pub(super) registry: Arc<Registry<Stream>>,
     pub(super) pace: Pace,
@@ -84,14 +85,14 @@ pub(super) struct Core {
     lazy: Mutex<Option<LazyReplica>>,
     followed: OnceLock<Followed>,
     hasher: RandomState,
-    /// Count of all streams since the start. Its hash is the share of the next stream.
+    /// Count of all streams since the start. The hash of the count is the share of the next stream.
     opened: AtomicU64,
     counts: Counts,
     /// Wakes the watcher.
     pub(super) bell: Arc<Notify>,
     pub(super) watcher: Mutex<Option<AbortHandle>>,
     pub(super) is_watched: AtomicBool,
-    /// Streams were registered since the last tick.
+    /// True if an owner has registered a stream since the last tick.
     pub(super) has_new: AtomicBool,
     /// The keys of the streams about which the watcher must ask immediately.
     urgent: Mutex<Vec<u64>>,
@@ -100,10 +101,11 @@ pub(super) struct Core {
 /// The replica whose log proves streams.
 pub(super) struct Followed {
     pub(super) replica: Arc<Replica>,
-    /// The tasks end with the last handle.
+    /// The tasks of the replica. They end when this field is dropped.
     _tasks: ReplicaTasks,
-    /// For each bucket, the time of the proof by its log. The watcher first looks at all streams,
-    /// and then sets this time. So no stream gets a proof that does not cover its token.
+    /// For each bucket, the time of the proof by its log. The watcher sets this time only after it
+    /// has updated the coverage of all streams. So no stream uses a log that does not cover its
+    /// token.
     pub(super) proven: Box<[AtomicU64]>,
 }
 
@@ -131,8 +133,8 @@ impl Streams {
         }))
     }
 
-    /// Returns the listener to which the replica announces revocations. While no stream is open, an
-    /// announcement costs one atomic load.
+    /// Returns the listener to which the replica announces revocations. While no stream is open,
+    /// each announcement costs only one atomic load.
     pub(crate) fn listener(&self) -> Box<dyn RevocationListener> {
         self.0.listener()
     }
@@ -142,7 +144,8 @@ impl Streams {
         _ = self.0.followed.set(Followed::new(replica, tasks));
     }
 
-    /// Returns this handle for verified claims, which do not know its type.
+    /// Returns this handle as the type that verified claims store. The module of the claims cannot
+    /// name `Streams`.
     pub(crate) fn verifier(&self) -> Verifier {
         Arc::clone(&self.0) as Verifier
     }
@@ -162,16 +165,16 @@ impl Streams {
         self.0.look_at(&ids, None, None).is_some_and(|(is_refused, _)| is_refused)
     }
 
-    /// Makes the watcher ask about the streams of a subject immediately. For a revocation by this
-    /// node that no replica contains.
+    /// Makes the watcher ask the store immediately about the streams of a subject. The node calls
+    /// this after a revocation that its replica does not contain, or if it has no replica.
     pub(crate) fn revoked_subject(&self, subject: &Subject) {
         if self.0.registry.open() > 0 {
             self.0.ask_at_once(self.0.subject_key(subject.as_str()));
         }
     }
 
-    /// Makes the watcher ask immediately about the streams of another issuer's token, session or
-    /// subject.
+    /// Makes the watcher ask the store immediately about the streams of another issuer's token,
+    /// session or subject.
     pub(crate) fn revoked_external(&self, issuer: &str, id: &ExternalId) {
         if self.0.registry.open() > 0 {
             self.0.ask_at_once(self.0.external_place(issuer, id).0);
@@ -199,7 +202,7 @@ impl Core {
         Box::new(Listener { registry: Arc::clone(&self.registry), core: Arc::downgrade(self) })
     }
 
-    /// Cuts the streams that a revocation concerns. The deny set contains the revocation before.
+    /// Cuts the streams of the revoked tokens. The deny set must already contain the revocation.
     fn announce(&self, revocation: &Revocation) {
         let (key, subject) = match revocation {
             Revocation::Session { subject, .. }
@@ -209,11 +212,12 @@ impl Core {
         };
         let mut refused: Option<Arc<Stream>> = None;
         self.registry.announce(key, |stream| {
-            // One token may have many streams. No revocation is ever undone, so one look suffices.
+            // One token may have many streams. A revocation is final, so one look at the deny set
+            // suffices for all of them.
             if refused.as_ref().is_some_and(|refused| refused.ids == stream.ids) {
                 return self.cut(stream, CutoffCause::Revoked);
             }
-            // The keys of two subjects may collide.
+            // The keys of two subjects may collide, so this compares the subjects.
             self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids.subject()));
             if stream.cause() == Some(CutoffCause::Revoked) {
                 refused = Some(Arc::clone(stream));
@@ -221,20 +225,20 @@ impl Core {
         });
     }
 
-    /// Looks at a stream in the deny set, and cuts it if it is refused. Returns true if the log
-    /// covers it.
+    /// Searches the deny set for the token of a stream, and cuts the stream if the token is
+    /// revoked. Returns true if the log covers the token and the token is not revoked.
     pub(super) fn look(&self, stream: &Stream) -> bool {
         self.look_with(stream, None)
     }
 
-    /// Looks at a new stream in the deny set, and corrects its first proof.
+    /// Does the same as [`look`](Self::look) for a new stream, and corrects the first proof.
     ///
-    /// A node with a lease may have admitted the token by its copy of the log. Then it knows the
-    /// token as alive only up to the time of that copy. Without a lease the store was asked, mostly
-    /// just now.
+    /// Under a lease, the node may have admitted the token by its copy of the log. Then the first
+    /// proof is the time up to which the node has applied the log. Without a lease, the node has
+    /// asked the store, mostly just before. Then the first proof is at most half the staleness old.
     pub(super) fn look_at_new(&self, stream: &Stream) {
         let replica = self.followed.get().map(|followed| &followed.replica).filter(|replica| replica.decides());
-        // The time before the look: see `Bucket::known`.
+        // Reads the time before the deny set: see `Bucket::known`.
         let known = replica.and_then(|replica| stream.buckets().map(|bucket| replica.known(bucket).0).min());
         let is_leased = replica.is_some_and(|replica| stream.buckets().all(|bucket| replica.is_leased(bucket)));
         if let (true, Some(known)) = (self.look(stream), known) {
@@ -243,8 +247,8 @@ impl Core {
         }
     }
 
-    /// Does the same as [`look`](Self::look). `subject` is the stream's subject, if the caller has
-    /// a value of it.
+    /// Does the same as [`look`](Self::look). If the caller passes the stream's subject, this call
+    /// does not have to copy it.
     fn look_with(&self, stream: &Stream, subject: Option<&Subject>) -> bool {
         match self.look_at(&stream.ids, stream.buckets().next(), subject) {
             Some((true, _)) => {
@@ -256,15 +260,15 @@ impl Core {
         }
     }
 
-    /// Returns two answers about a token: the deny set refuses it, and the log covers it. Returns
-    /// `None` without a replica.
+    /// Returns two flags: true if the deny set refuses the token, and true if the log covers the
+    /// token. Returns `None` without a replica.
     fn look_at(&self, ids: &Ids, bucket: Option<u32>, subject: Option<&Subject>) -> Option<(bool, bool)> {
         let Followed { replica, .. } = self.followed.get()?;
         let look = if let StreamAuthority::Denylist(_) = self.authority {
             let ids = ids.unpack(&self.issuer);
             replica.look_at_external(&ids.bearer(), &ids.external())
         } else {
-            // A copy of the subject for each of its streams would cost an allocation each.
+            // Borrows the caller's subject. A copy would cost one allocation for each stream.
             let subject = subject.map_or_else(|| Cow::Owned(ids.subject().into()), Cow::Borrowed);
             let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&subject));
             replica.look_at_session(bucket, &ids.bearer(&self.issuer, &subject))
@@ -272,7 +276,7 @@ impl Core {
         Some((look.is_refused, look.is_covered))
     }
 
-    /// Cuts a stream, if it is open, and wakes its owner. The caller holds no lock.
+    /// Cuts a stream, if it is open, and wakes its owner. The caller must hold no lock.
     pub(super) fn cut(&self, stream: &Stream, cause: CutoffCause) {
         if stream.set_cause(cause) {
             self.counts.count(cause);
@@ -298,7 +302,7 @@ impl Core {
         stream.buckets().map(proven_of).min().flatten()
     }
 
-    /// Returns the time at which the stream is cut without a further proof.
+    /// Returns the time at which the node cuts the stream if no further proof arrives.
     pub(super) fn limit(&self, stream: &Stream) -> u64 {
         let (proof, is_by_log) = self.proof(stream);
         if self.asks() { proof.saturating_add(self.pace.limit(stream.share, is_by_log)) } else { u64::MAX }
@@ -309,7 +313,7 @@ impl Core {
         !matches!(self.authority, StreamAuthority::Nothing)
     }
 
-    /// Returns the wall clock's time at which a token expires, with the leeway.
+    /// Returns the expiry of a stream's token plus the leeway, by the wall clock.
     pub(super) fn end_of(&self, stream: &Stream) -> Timestamp {
         stream.ids.expires_at.saturating_add(self.leeway)
     }
@@ -318,7 +322,8 @@ impl Core {
         self.followed.get()
     }
 
-    /// Starts the replica that only streams need, once. Does nothing outside of a runtime.
+    /// Starts the replica that only streams need, if it has not started. Does nothing outside of a
+    /// Tokio runtime.
     pub(super) fn follow_if_lazy(self: &Arc<Self>) {
         if self.followed.get().is_some() {
             return;
@@ -339,16 +344,16 @@ impl Core {
 
     /// Creates the state of a stream whose first proof is `since`, or now.
     ///
-    /// A response may be open for long before it is registered. Its proof then counts as half of
-    /// the staleness old, and no older. So the watcher asks at the next tick, and has time for the
-    /// answer.
+    /// A response may be open for a long time before its registration. The first proof is then set
+    /// to half the staleness ago, and not to an earlier time. So the watcher asks at the next tick,
+    /// and the store has time to answer before the cutoff.
     pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool, since: Option<u64>) -> Option<Arc<Stream>> {
         let ids = self.pack(names)?;
         let mut places = Vec::new();
         if let StreamAuthority::Denylist(_) = self.authority {
             for id in ids.unpack(&self.issuer).external() {
                 let (key, bucket) = self.external_place(names.issuer, &id);
-                // Two places with one key would share one index.
+                // Two places with one key would add the stream to the same list twice.
                 if places.iter().all(|(earlier, _)| *earlier != key) {
                     places.push((key, bucket));
                 }
@@ -382,7 +387,7 @@ impl Core {
 
     fn ask_at_once(&self, key: u64) {
         let mut urgent = lock(&self.urgent);
-        // Above this length the watcher asks about all streams, so further keys change nothing.
+        // In a longer queue the watcher asks about all streams, so a further key has no effect.
         if urgent.len() <= MOST_URGENT && !urgent.contains(&key) {
             urgent.push(key);
         }
@@ -390,7 +395,8 @@ impl Core {
         self.bell.notify_one();
     }
 
-    /// Takes the queue of urgent questions. Calls `mark` for each of its streams.
+    /// Empties the queue of urgent keys, and calls `mark` for each stream with one of these keys.
+    /// If the queue was too long, calls `mark` for all streams.
     pub(super) fn take_urgent(&self, mut mark: impl FnMut(&Arc<Stream>)) {
         let keys = mem::take(&mut *lock(&self.urgent));
         if keys.len() > MOST_URGENT {
@@ -445,7 +451,8 @@ impl Core {
     }
 }
 
-/// The replica's handle of the streams. It is weak, because the streams own the replica's tasks.
+/// The listener that the replica calls for each revocation. The handle of the core is weak, because
+/// the core owns the replica's tasks.
 struct Listener {
     registry: Arc<Registry<Stream>>,
     core: Weak<Core>,

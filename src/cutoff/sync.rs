@@ -1,4 +1,4 @@
-//! The locks and atomics of `registry`. The loom test replaces them by loom's.
+//! The locks and atomics of `registry`. The loom test replaces this file with loom's types.
 
 pub(super) use std::sync::{
     Mutex, MutexGuard, PoisonError,

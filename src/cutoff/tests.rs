@@ -36,18 +36,18 @@ impl Indexed for Entry {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Registers a stream with these keys. Some of them were announced before.
+    /// Registers a stream with these keys. Some keys may have been announced before.
     Register(BTreeSet<u64>),
     /// Removes one of the open streams.
     Drop(usize),
     /// Revokes and announces a key.
     Announce(u64),
-    /// The same, and each look drops the stream that it finds, as a waker may.
+    /// Revokes and announces a key. Each look removes the stream that it finds, as a waker may.
     AnnounceAndDrop(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    // So few keys that streams share them. Those with the same low bits share a shard.
+    // There are so few keys that streams share them. The shifted keys lie in both shards.
     let key = || prop_oneof![0..6_u64, (0..3_u64).prop_map(|number| number << 24)];
     prop_oneof![
         4 => prop::collection::btree_set(key(), 1..=3).prop_map(Step::Register),
@@ -81,7 +81,7 @@ impl World {
         let all: Vec<_> = std::mem::take(&mut world.open).into_values().collect();
         for entry in all {
             world.registry.remove(&entry);
-            // The registry holds no handle of it.
+            // The registry has dropped its handles of the stream.
             assert_eq!(Arc::strong_count(&entry), 1);
         }
         assert_eq!(world.registry.open(), 0);
@@ -206,7 +206,7 @@ fn questions_and_cutoffs_are_spread_over_their_spans() {
             assert!(by_log > whole / 2 + pace.tick && by_log <= whole);
             let by_store = pace.limit(share, false);
             assert!(by_store > whole / 4 * 3 && by_store <= whole);
-            // Time for a late question, and for its answer.
+            // There is time for a late question and for its answer.
             assert!(due + pace.tick + u64::try_from(pace.patience().as_nanos()).unwrap() < by_store);
         }
         assert!(pace.limit(u8::MAX, true) - pace.limit(0, true) > whole / 4, "they are spread");

@@ -1,4 +1,4 @@
-//! The handle by which verified claims become a stream of the service that verified them.
+//! The handle that opens a stream for verified claims, in the service that verified them.
 
 use std::{fmt, sync::Arc};
 
@@ -10,19 +10,19 @@ use crate::{
 
 /// A handle of verified claims that does not depend on the application's claims type.
 ///
-/// It points to the allocation of the claims: it takes 16 bytes, and nothing on the heap. So each
-/// response can have one.
+/// The handle points to the existing allocation of the claims. It takes 16 bytes and no further
+/// memory, so each response can have one.
 #[derive(Clone)]
 pub(crate) struct Ticket(Arc<dyn Admitted>);
 
 impl Ticket {
-    /// Registers a stream, and looks at the deny set after that. With `at_expiry`, the expiry of
-    /// the token cuts the stream too. `since` is the time at which the stream opened, by
-    /// [`now`](Self::now).
+    /// Registers a stream, and then searches the deny set for its token. If `at_expiry` is true,
+    /// the node also cuts the stream when the token expires. `since` is the time at which the
+    /// stream opened, by [`now`](Self::now). `None` means now.
     pub(crate) fn open(&self, at_expiry: bool, since: Option<u64>) -> OpenStream {
         match self.streams() {
             Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry, since),
-            // This cannot happen, because a ticket has a verifier. Fail closed.
+            // Unreachable, because each ticket has a verifier. The stream is refused, to be safe.
             None => OpenStream::ended(CutoffCause::Unconfirmed),
         }
     }

@@ -1,13 +1,14 @@
-//! The task that watches the open streams of a service. It has one timer for all of them.
+//! The task that watches the open streams of a service, with one timer for all of them.
 //!
 //! | at each tick the watcher | for which streams |
 //! |--|--|
-//! | looks at the deny set, and at the cover of the log | new ones; all after the horizon rose |
-//! | asks the store, with at most 64 questions open | those whose proof is old |
-//! | cuts | those whose time ends before the next tick |
+//! | searches the deny set, and updates the coverage | all, if the coverage of the log changed |
+//! | does the same, if there are new streams | those that the log did not cover before |
+//! | asks the store (at most 64 unanswered questions) | those with an old proof or a revocation |
+//! | cuts | those whose limit comes before the next tick |
 //!
-//! While the node follows the log and the log covers all streams, a tick reads only one time for
-//! each bucket. Without open streams there is no tick.
+//! While the node follows the log and the log covers all streams, a tick reads only two numbers for
+//! each bucket. Without open streams there are no ticks.
 
 use std::{
     collections::VecDeque,
@@ -30,15 +31,16 @@ use super::{
 };
 use crate::store::BoxFuture;
 
-/// The maximum number of open questions to the store.
+/// The maximum number of unanswered questions to the store.
 const MOST_QUESTIONS: usize = 64;
 /// The number of consecutive failures after which the watcher waits for the next tick.
 const MOST_FAILURES: u32 = 16;
-/// The drift of the wall clock against the timers, in ms, from which the clock counts as set.
+/// The maximum drift of the wall clock against the timers, in ms. After a larger drift, the watcher
+/// assumes that somebody has set the clock.
 const JUMP: u64 = 200;
 
-/// Starts the watcher, unless it runs. Does nothing outside of a runtime: then only the polls of
-/// the owners compare the time.
+/// Starts the watcher, if none runs. Does nothing outside of a Tokio runtime: then only the owners'
+/// polls compare the time.
 pub(super) fn start(core: &Arc<Core>) {
     if core.is_watched.swap(true, Ordering::AcqRel) {
         return;
@@ -66,7 +68,8 @@ pub(super) fn start(core: &Arc<Core>) {
     *lock(&core.watcher) = Some(task.abort_handle());
 }
 
-/// Cuts all streams if the watcher ends before the service: with its runtime, or by a panic.
+/// A guard that cuts all streams if the watcher ends before the service does: with its runtime, or
+/// by a panic.
 struct EndGuard(Weak<Core>);
 
 impl Drop for EndGuard {
@@ -83,24 +86,26 @@ impl Drop for EndGuard {
 /// The answer to a question.
 struct Answer {
     stream: Arc<Stream>,
-    /// The time before the question.
+    /// The time just before the watcher asked.
     began: u64,
-    /// The question followed a revocation.
+    /// True if the watcher asked because of a revocation.
     is_urgent: bool,
+    /// `None` if the store did not answer in time, or failed.
     verdict: Option<Verdict>,
 }
 
 struct Watcher {
-    /// Weak, so that the watcher does not keep the service alive.
+    /// A weak handle, so that the watcher does not keep the service alive.
     core: Weak<Core>,
     bell: Arc<Notify>,
     tick: Duration,
     began: Instant,
-    /// The wall clock minus the time of the timers, in ms.
+    /// The wall clock minus the watcher's age by the clock of the timers, in ms.
     offset: Option<u64>,
     /// The coverage version of each bucket at the last tick.
     versions: Vec<u64>,
-    /// True if the log may not cover some streams.
+    /// True if the next tick must compare the times of all streams. Either the log does not cover
+    /// one of them, or a question is urgent or got no answer.
     has_uncovered: bool,
     /// The streams about which the watcher has to ask.
     queue: VecDeque<Arc<Stream>>,
@@ -154,8 +159,9 @@ impl Watcher {
         }
     }
 
-    /// Moves the proofs by the log on. Returns true if the times of streams must be compared: the
-    /// cover of the log has changed, or the log was not read for long.
+    /// Updates the proofs by the log. Returns true if the watcher must compare the times of all
+    /// streams. The reason is a missing replica, a changed coverage, or a log that the node has not
+    /// read for long.
     fn look_at_log(&mut self, core: &Core, now: u64, has_new: bool) -> bool {
         let Some(followed) = core.followed() else { return true };
         // `Bucket::known` reads the time first, and then the version.
@@ -182,7 +188,8 @@ impl Watcher {
         is_changed || is_old
     }
 
-    /// Cuts the streams whose time ends before the next tick, and queues questions about others.
+    /// Cuts the streams whose limit comes before the next tick. Queues questions about streams with
+    /// an old proof or an urgent question.
     fn look_at_times(&mut self, core: &Core, now: u64) {
         let next = now.saturating_add(core.pace.tick);
         let soon = now.saturating_add(core.pace.tick / 2);
@@ -204,8 +211,8 @@ impl Watcher {
         self.has_uncovered = has_uncovered;
     }
 
-    /// Wakes the streams that are cut at their token's expiry if the wall clock was set, or if the
-    /// machine was suspended. Their timers notice neither.
+    /// Wakes the streams that end when their token expires, if the wall clock was set or the
+    /// machine was suspended. The timers of these streams do not follow the wall clock.
     fn notice_jump(&mut self, core: &Core) {
         let timers = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let offset = core.clock.now().as_millis().wrapping_sub(timers);
@@ -223,7 +230,8 @@ impl Watcher {
     fn take_urgent(&mut self, core: &Core) {
         let queue = &mut self.queue;
         core.take_urgent(|stream| {
-            // Also with a question under way, whose answer may be older than the revocation.
+            // Marks a stream with an unanswered question too, because the answer may be older than
+            // the revocation.
             stream.is_urgent.store(true, Ordering::Release);
             if !stream.is_asked.swap(true, Ordering::AcqRel) {
                 queue.push_front(Arc::clone(stream));
@@ -231,12 +239,12 @@ impl Watcher {
         });
     }
 
-    /// Sends questions about streams of the queue, up to the maximum.
+    /// Asks the store about the streams of the queue, up to the maximum of unanswered questions.
     fn ask(&mut self, core: &Core) {
         while self.questions.len() < MOST_QUESTIONS {
             let Some(stream) = self.queue.pop_front() else { return };
             if self.failures >= MOST_FAILURES || stream.cause().is_some() {
-                // The next tick queues the stream again.
+                // If the stream is open, the next tick queues it again.
                 stream.is_asked.store(false, Ordering::Release);
                 continue;
             }
@@ -264,7 +272,7 @@ impl Watcher {
             None => {
                 self.failures = self.failures.saturating_add(1);
                 self.has_uncovered = true;
-                // A revocation made the question urgent, and the next tick repeats it.
+                // The next tick repeats a question that a revocation made urgent.
                 if is_urgent {
                     stream.is_urgent.store(true, Ordering::Release);
                 }

@@ -1,29 +1,35 @@
-//! The stamps in tokens that the log reader has settled, and the subjects that the node holds until
-//! then (`docs/protocol.md`, section 5.6). No clock, no I/O.
+//! The settled stamps and the held subjects of a bucket (`docs/protocol.md`, section 5.6).
+//!
+//! The **stamp** in a token names the newest revocation of the token's subject. To **settle** a new
+//! stamp, the node **holds** the subject: the node asks the store about the subject's tokens until
+//! a later read of the log has ended. The types here use no clock and no I/O.
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{clock::Timestamp, store::LogStamp};
 
-/// Maximum count of stamps that a bucket remembers. A stamp that it forgot is settled once more,
-/// unless its time settles it.
+/// Maximum count of stamps that a bucket remembers. The node settles a forgotten stamp again if the
+/// stamp's time is too recent to settle it.
 const REMEMBERED: usize = 64;
-/// Maximum count of held subjects in a bucket. For a further one the node ends the bucket's lease.
+/// Maximum count of held subjects in a bucket. Instead of holding a further subject, the node ends
+/// the bucket's lease.
 const MOST_HELD: usize = 64;
-/// The least age at which its time alone settles a stamp. A store may date an entry by the start of
-/// a transaction that ends later.
+/// The minimum age of a stamp that its time alone settles. Some stores date an entry by the start
+/// of a transaction, and the node can read the entry only after the end of the transaction.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// The settled stamps. For each, the node has applied every entry up to the stamp's, or asks the
-/// store about the stamp's subject until then.
+/// The settled stamps of a bucket.
+///
+/// For each stamp, the node has applied the log up to the stamp's entry, or holds the subject until
+/// a later read has ended.
 #[derive(Debug, Default)]
 pub(super) struct SettledStamps {
-    /// The stamps of the newest applied entries, and the stamps of tokens that arrived before the
-    /// node had read their entries.
+    /// The stamps of the newest applied entries, and of tokens that the node received before it had
+    /// read their entries.
     recent: VecDeque<LogStamp>,
-    /// The store's time on the newest page.
+    /// The store's time on the newest page of the log.
     newest: Timestamp,
-    /// The store's time on the newest page before the last complete read began.
+    /// The value of `newest` when the last read that reached the end of the log began.
     complete_up_to: Timestamp,
 }
 
@@ -39,13 +45,14 @@ impl SettledStamps {
         self.newest = now;
     }
 
-    /// Notes that a read reached the end of the log. [`newest`](Self::newest) was `before` when it
-    /// began.
+    /// Notes that a read reached the end of the log. `before` is the value of
+    /// [`newest`](Self::newest) when the read began.
     pub(super) fn note_complete(&mut self, before: Timestamp) {
         self.complete_up_to = before;
     }
 
-    /// Adds a stamp, unless the bucket remembers it already.
+    /// Adds a settled stamp, unless the bucket remembers it already. Forgets the oldest stamp if
+    /// there is no room.
     pub(super) fn add(&mut self, stamp: LogStamp) {
         if self.recent.contains(&stamp) {
             return;
@@ -64,15 +71,16 @@ impl SettledStamps {
     }
 }
 
-/// The subjects about which the node asks the store, whatever its lease, until a later read.
+/// The held subjects of a bucket. The node asks the store about their tokens even under a lease.
 #[derive(Debug, Default)]
 pub(super) struct HeldSubjects {
-    /// The hash of a subject's name, and the number of the last read that does not suffice.
+    /// The hash of each subject's name, and the number of the last read that began before the hold.
+    /// Only a read with a higher number ends the hold.
     held: Vec<(u32, u64)>,
 }
 
 impl HeldSubjects {
-    /// Holds a subject until the end of a read with a number above `read`. Returns false if there
+    /// Holds a subject until the end of a read whose number is above `read`. Returns false if there
     /// is no room.
     pub(super) fn hold(&mut self, subject: u32, read: u64) -> bool {
         if let Some(held) = self.held.iter_mut().find(|(held, _)| *held == subject) {
@@ -86,13 +94,12 @@ impl HeldSubjects {
         has_room
     }
 
-    /// Releases the subjects for which this read suffices.
+    /// Releases the subjects whose hold began before the read with this number.
     pub(super) fn release(&mut self, read: u64) {
         self.held.retain(|(_, held)| *held >= read);
     }
 
-    /// Returns true if the subject is held. Two subjects may have one hash: then the node asks the
-    /// store about the other one as well.
+    /// Returns true if the node holds the subject, or another subject with the same hash.
     pub(super) fn contain(&self, subject: u32) -> bool {
         self.held.iter().any(|(held, _)| *held == subject)
     }
