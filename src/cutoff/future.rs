@@ -37,7 +37,8 @@ use crate::jwt::{Claims, NoClaims};
 ///     loop {
 ///         tokio::select! {
 ///             cause = &mut cutoff => {
-///                 let frame = CloseFrame { code: close_code::POLICY, reason: cause.as_str().into() };
+///                 let reason = cause.as_str().into();
+///                 let frame = CloseFrame { code: close_code::POLICY, reason };
 ///                 let _ = socket.send(Message::Close(Some(frame))).await;
 ///                 return;
 ///             }

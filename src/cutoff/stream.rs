@@ -48,11 +48,9 @@ impl OpenStream {
         let core = streams.core();
         let Some(stream) = core.stream(names, at_expiry, since) else { return Self::ended(CutoffCause::Unconfirmed) };
         core.follow_if_lazy();
-        watcher::start(core);
         let is_first = core.registry.register(&stream, |stream| core.look_at_new(stream));
         core.has_new.store(true, Ordering::Release);
-        // The first watcher may have ended before the registration, without a cutoff of this
-        // stream. Then this call starts another watcher.
+        // After the registration: a watcher that ends cuts only the streams that it finds.
         watcher::start(core);
         if is_first {
             core.bell.notify_one();

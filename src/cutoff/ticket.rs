@@ -12,7 +12,6 @@ use crate::{
 ///
 /// The handle points to the existing allocation of the claims. It takes 16 bytes and no further
 /// memory, so each response can have one.
-#[derive(Clone)]
 pub(crate) struct Ticket(Arc<dyn Admitted>);
 
 impl Ticket {
@@ -27,13 +26,17 @@ impl Ticket {
         }
     }
 
-    /// Returns the time by the clock of the streams, in nanoseconds. Starts the replica that only
-    /// streams need, so that a later [`refusal`](Self::refusal) can find a revocation.
+    /// Returns the time by the clock of the streams, in nanoseconds.
     pub(crate) fn now(&self) -> u64 {
-        self.streams().map_or(0, |streams| {
+        self.streams().map_or(0, |streams| streams.core().now())
+    }
+
+    /// Starts the replica that only streams need, so that a later [`refusal`](Self::refusal) can
+    /// find a revocation.
+    pub(crate) fn follow(&self) {
+        if let Some(streams) = self.streams() {
             streams.core().follow_if_lazy();
-            streams.core().now()
-        })
+        }
     }
 
     /// Returns an error if this node's deny set refuses the token now. Does no I/O.

@@ -1,9 +1,9 @@
 //! The watch over one response: it registers a body that stays open, and decides how a cutoff ends
 //! the body.
 //!
-//! The watch never registers a complete body, so that unary responses cost nothing. It registers a
-//! body that waits, or whose second frame is not the last. The first frame is not enough: in a
-//! unary gRPC response the trailers follow the first frame.
+//! The watch never registers a complete body, because a registration costs an allocation. It
+//! registers a body that waits, or whose second frame is not the last. The first frame is not
+//! enough: in a unary gRPC response the trailers follow the first frame.
 
 use std::task::{Context, Poll};
 
@@ -74,8 +74,9 @@ impl Watch {
 
     /// Records the time from which the response is open. Later calls change nothing.
     pub(super) fn note_wait(&mut self) {
-        if let Stage::Unregistered { ticket, since, .. } = &mut self.stage {
-            since.get_or_insert_with(|| ticket.now());
+        if let Stage::Unregistered { ticket, since: since @ None, .. } = &mut self.stage {
+            *since = Some(ticket.now());
+            ticket.follow();
         }
     }
 

@@ -85,7 +85,7 @@ pub enum Consistency {
 
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(3600);
-const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
+pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
 /// The default under `Strong`, where the node follows the log only to republish lost revocations.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
 /// With a shorter deadline, a busy machine would never finish connecting.

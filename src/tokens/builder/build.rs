@@ -10,7 +10,7 @@ use super::{
         auth_time::AuthClock,
         cache::TokenCache,
         check::Checker,
-        consistency::Pace,
+        consistency::{DEFAULT_INTERVAL, Pace},
         events::SecurityEvent,
         issue::Issuer,
         keyring::{CurrentKeyring, KeyRules},
@@ -41,9 +41,6 @@ const STREAM_STALENESS: Duration = Duration::from_secs(30);
 /// The bounds of `stream_staleness`. Below the lower bound, a pause of the runtime would cut
 /// streams.
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
-/// The interval between reads of a log without feeds, which only open streams need. This log is
-/// usually in memory.
-const LAZY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl<C> TokenServiceBuilder<C> {
     /// Builds the service. Call this in a Tokio runtime if the node reads the store's log, as with
@@ -319,6 +316,8 @@ impl Config {
     /// Creates the registry of open streams.
     fn streams(&self, authority: &Authority, leeway: Duration) -> Result<Streams, ConfigError> {
         let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
+        // A log without feeds sends no nudges, so a cutoff takes up to this time.
+        let interval = self.poll_interval.unwrap_or(DEFAULT_INTERVAL);
         let log = authority.store().cloned().and_then(SessionStore::revocation_log);
         let denylist = match authority {
             Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
@@ -329,7 +328,7 @@ impl Config {
                 source: Source { store: Arc::clone(store), log: Arc::clone(log), denylist },
                 settings: ReplicaSettings {
                     staleness: Duration::ZERO,
-                    interval: LAZY_INTERVAL,
+                    interval,
                     deadline,
                     leeway,
                     check_rate: self.max_questions,
