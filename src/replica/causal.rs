@@ -4,16 +4,19 @@
 //! stamp, the node **holds** the subject: the node asks the store about the subject's tokens until
 //! a later read of the log has ended. The types here use no clock and no I/O.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use crate::{clock::Timestamp, store::LogStamp};
 
 /// Maximum count of stamps that a bucket remembers. The node settles a forgotten stamp again if the
 /// stamp's time is too recent to settle it.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 1024;
 /// Maximum count of held subjects in a bucket. Instead of holding a further subject, the node ends
 /// the bucket's lease.
-const MOST_HELD: usize = 64;
+const MOST_HELD: usize = 4096;
 /// The minimum age of a stamp that its time alone settles. Some stores date an entry by the start
 /// of a transaction, and the node can read the entry only after the end of the transaction.
 const SLACK: Duration = Duration::from_secs(2);
@@ -74,34 +77,32 @@ impl SettledStamps {
 /// The held subjects of a bucket. The node asks the store about their tokens even under a lease.
 #[derive(Debug, Default)]
 pub(super) struct HeldSubjects {
-    /// The hash of each subject's name, and the number of the last read that began before the hold.
+    /// By the hash of each subject's name, the number of the last read that began before the hold.
     /// Only a read with a higher number ends the hold.
-    held: Vec<(u32, u64)>,
+    held: HashMap<u32, u64>,
 }
 
 impl HeldSubjects {
     /// Holds a subject until the end of a read whose number is above `read`. Returns false if there
     /// is no room.
     pub(super) fn hold(&mut self, subject: u32, read: u64) -> bool {
-        if let Some(held) = self.held.iter_mut().find(|(held, _)| *held == subject) {
-            held.1 = held.1.max(read);
-            return true;
+        if self.held.len() >= MOST_HELD && !self.held.contains_key(&subject) {
+            return false;
         }
-        let has_room = self.held.len() < MOST_HELD;
-        if has_room {
-            self.held.push((subject, read));
-        }
-        has_room
+        let held = self.held.entry(subject).or_default();
+        *held = read.max(*held);
+        true
     }
 
     /// Releases the subjects whose hold began before the read with this number.
     pub(super) fn release(&mut self, read: u64) {
-        self.held.retain(|(_, held)| *held >= read);
+        self.held.retain(|_, held| *held >= read);
     }
 
     /// Returns true if the node holds the subject, or another subject with the same hash.
     pub(super) fn contain(&self, subject: u32) -> bool {
-        self.held.iter().any(|(held, _)| *held == subject)
+        // Mostly the node holds none, and then the hash of the key is not computed.
+        !self.held.is_empty() && self.held.contains_key(&subject)
     }
 }
 
@@ -138,14 +139,17 @@ mod tests {
     fn memory_is_bounded() {
         let mut settled = SettledStamps::default();
         let mut held = HeldSubjects::default();
-        for n in 0..=64 {
+        for n in 0..=1024 {
             settled.add(stamp(n, "a"));
-            assert_eq!(held.hold(u32::try_from(n).unwrap_or(0), 1), n < 64);
+            settled.add(stamp(n, "a"));
+        }
+        for n in 0..=4096 {
+            assert_eq!(held.hold(n, 1), n < 4096);
         }
         assert!(!settled.contain(stamp(0, "a"), Duration::ZERO) && settled.contain(stamp(1, "a"), Duration::ZERO));
         assert!(held.hold(7, 2), "one that is held already needs no room");
         held.release(2);
-        assert!(held.contain(7) && !held.contain(8) && !held.contain(64));
+        assert!(held.contain(7) && !held.contain(8) && !held.contain(4096));
         held.release(3);
         assert!(!held.contain(7));
     }
