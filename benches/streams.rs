@@ -1,5 +1,5 @@
-//! The cost of open streams, and the time until a revocation cuts them. `cargo bench --bench streams`
-//! takes five minutes; `-- quick` does a tenth of everything.
+//! The cost of open streams, and the time until a revocation cuts them. `cargo bench --bench
+//! streams` takes five minutes; `-- quick` does a tenth of everything.
 //!
 //! * A unary request through a layer with cutoff, and through one without, in turns.
 //! * A node with 100 000 streams on Redis, strong and bounded: the CPU of the process while nothing
@@ -190,7 +190,8 @@ async fn cpu_percent(scale: Scale) -> f64 {
 /// Returns the CPU time of this process. 0 where the system does not tell.
 #[allow(clippy::cast_precision_loss, reason = "for reading")]
 fn cpu_seconds() -> f64 {
-    // Fields 14 and 15 of proc(5), in ticks of 10 ms. The name of the process, field 2, may have spaces.
+    // Fields 14 and 15 of proc(5), in ticks of 10 ms. The name of the process, field 2, may have
+    // spaces.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() as f64 / 100.0

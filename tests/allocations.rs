@@ -146,8 +146,8 @@ async fn a_check_under_bounded_staleness_allocates_nothing() {
     assert_eq!(allocations_of_a_call(fresh, request()), plain);
 }
 
-/// The bytes of an open stream on the heap: its state, its ids and its entry in the index. The handle
-/// itself is part of the response or task.
+/// The bytes of an open stream on the heap: its state, its ids and its entry in the index. The
+/// handle itself is part of the response or task.
 #[tokio::test]
 async fn an_open_stream_takes_at_most_200_bytes() {
     let store = std::sync::Arc::new(MemoryStore::default());

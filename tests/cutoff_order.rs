@@ -86,7 +86,8 @@ fn registers_alone(registry: &Registry<Stream>, _: &Leased<bool>, stream: &Arc<S
     registry.insert(stream);
 }
 
-/// A stream is registered while a revocation of its token is applied. Others of its key may be open.
+/// A stream is registered while a revocation of its token is applied. Others of its key may be
+/// open.
 fn a_revocation(
     revokes: Step,
     registers: fn(&Registry<Stream>, &Leased<bool>, &Arc<Stream>),

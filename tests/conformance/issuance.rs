@@ -19,7 +19,7 @@ use crate::{
     application::{Application, Tokens, assert_unavailable, form, password_of},
     subject::{Outcome, expect_on, send},
     support::{
-        Behaviour, FaultyStore, Fixture, STORE_ERRORS,
+        Behaviour, FaultyStore, Fixture, RESERVED, STORE_ERRORS,
         fixture::{AUDIENCE, ISSUER, SECRET, START, builder, read_part},
     },
 };
@@ -209,28 +209,11 @@ struct Flattened {
 
 #[tokio::test]
 async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
-    let reserved = [
-        "iss",
-        "sub",
-        "aud",
-        "exp",
-        "iat",
-        "nbf",
-        "jti",
-        "type",
-        "sid",
-        "gen",
-        "scope",
-        "client_id",
-        "atl",
-        "cnf",
-        "tb_stamp",
-    ];
     let fixture = Fixture::new();
     let tokens = builder(&fixture.clock).store(fixture.store.clone()).claims::<Value>().build().unwrap();
     let mut attempts =
         vec![("the row's own".to_owned(), json!({ "exp": 9e9, "iss": "x", "sub": "root", "jti": "1", "cnf": {} }))];
-    for name in reserved {
+    for name in RESERVED {
         for value in [json!("x"), json!(null), json!(9_999_999_999_u64), json!({}), json!([])] {
             attempts.push((format!("{name}: {value}"), json!({ "role": "guest", name: value })));
         }
@@ -259,7 +242,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
 
     // A hook that is asked at a refresh is no way around it either.
     let good = tokens.create_token_pair(NewSession::new("42").claims(json!({ "role": "guest" }))).await.unwrap();
-    for name in reserved {
+    for name in RESERVED {
         let hooked = builder(&fixture.clock).store(fixture.store.clone()).claims::<Value>();
         let hooked = hooked
             .on_refresh(move |_: tower_bearer::tokens::Refreshing<Value>| async move {
@@ -293,7 +276,7 @@ async fn isu_04_custom_claims_never_replace_or_repeat_a_claim_of_ours() {
         }
     }
     // The same over `flatten`: a reserved name is found wherever it comes from.
-    for name in reserved {
+    for name in RESERVED {
         let session = NewSession::new("42").claims(Flattened { role: "owner".to_owned(), rest: rest(name) });
         let result = flattened.create_token_pair(session).await;
         assert!(matches!(result, Err(Error::Issue(_))), "{name}: {result:?}");
@@ -397,8 +380,8 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
         assert!(matches!(result, Err(Error::Issue(_))), "{what}: {result:?}");
     }
 
-    // A clock that shows an absurd time gives an error or a token that has a lifetime, never one that
-    // wraps.
+    // A clock that shows an absurd time gives an error or a token that has a lifetime, never one
+    // that wraps.
     for moment in [
         Timestamp::default(),
         Timestamp::from_millis(999),
@@ -430,8 +413,8 @@ async fn isu_07_a_lifetime_of_nothing_or_beyond_bounds_is_an_error_and_no_token_
 #[tokio::test]
 async fn isu_08_exp_is_iat_and_exactly_the_configured_lifetime() {
     for (access, refresh) in [(1, 1), (59, 3600), (1800, 7 * 86_400), (86_399, 86_401), (86_400, 30 * 86_400)] {
-        // Between two whole seconds too: `iat` is cut to the second, and the lifetime is not shorter or
-        // longer for that.
+        // Between two whole seconds too: `iat` is cut to the second, and the lifetime is not
+        // shorter or longer for that.
         for fraction in [0, 1, 499, 999] {
             let fixture = Fixture::with(|builder| {
                 builder.access_lifetime(Duration::from_secs(access)).refresh_lifetime(Duration::from_secs(refresh))

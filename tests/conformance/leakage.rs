@@ -29,7 +29,7 @@ use crate::{
     application::{Application, form, password_of},
     subject::{Outcome, Subject, authorization, bearer, expect_on, send},
     support::{
-        self, Behaviour, Fixture, RedisServer, STORE_ERRORS, bad_tokens,
+        self, Behaviour, Fixture, RESERVED, RedisServer, STORE_ERRORS, bad_tokens,
         fixture::{SECRET, START, builder, sign},
         redis_fixture::node_on,
         redis_server::free_port,
@@ -285,25 +285,6 @@ async fn lek_03_no_error_nor_any_of_its_sources_shows_a_token_a_claim_a_key_or_a
     assert!(secrets.find_in(SECRET.as_bytes()).is_some());
     secrets.must_not_be_in("an error", &texts.0);
 }
-
-/// The claims that the crate itself reads or writes.
-const RESERVED: [&str; 15] = [
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "type",
-    "sid",
-    "gen",
-    "scope",
-    "client_id",
-    "atl",
-    "cnf",
-    "tb_stamp",
-];
 
 /// Adds every variant of [`TokenError`], from tokens with marked claims, because errors of serde
 /// can quote values.

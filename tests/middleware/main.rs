@@ -10,3 +10,4 @@ mod endpoints;
 mod grpc;
 mod requests;
 mod tower_contract;
+mod upgrades;

@@ -248,7 +248,8 @@ async fn while_a_primary_hangs_the_others_buckets_are_read_at_every_tick_and_its
                 let error = answer.unwrap_err();
                 assert!(matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Unavailable), "{error:?}");
                 refused += 1;
-                // As a node's poll does. Virtual time would end the deadlines before servers answer.
+                // As a node's poll does. Virtual time would end the deadlines before servers
+                // answer.
                 tokio::time::sleep(TICK).await;
             }
             assert!(refused > 0);

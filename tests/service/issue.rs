@@ -14,7 +14,7 @@ use tower_bearer::{
 use crate::{
     Events, access, assert_alive, assert_revoked, pair, refresh,
     support::{
-        self, Behaviour, FaultyStore, Fixture,
+        self, Behaviour, FaultyStore, Fixture, RESERVED,
         fixture::{AUDIENCE, ISSUER, START, builder, read_part},
     },
     token_error,
@@ -104,24 +104,7 @@ async fn custom_claims_stand_beside_the_registered_ones_and_survive_every_refres
 async fn a_custom_claim_with_a_reserved_name_is_an_error_and_opens_nothing() {
     let fixture = Fixture::new();
     let tokens = with_any_claims(&fixture);
-    let reserved = [
-        "iss",
-        "sub",
-        "aud",
-        "exp",
-        "iat",
-        "nbf",
-        "jti",
-        "type",
-        "sid",
-        "gen",
-        "scope",
-        "client_id",
-        "atl",
-        "cnf",
-        "tb_stamp",
-    ];
-    for name in reserved {
+    for name in RESERVED {
         let custom = Value::Object(Map::from_iter([(name.to_owned(), json!("x"))]));
         match tokens.create_token_pair(NewSession::new("42").claims(custom)).await {
             Err(Error::Issue(why)) => assert!(why.contains(name), "{why}"),

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower_bearer::{
     Claims, Consistency, Cutoff, CutoffCause, Error, KeySet, MemoryStore, NewSession, NoClaims, SessionId,
     SessionStore, TokenId, TokenPolicy, TokenService, TokenType,
-    clock::{Clock, ManualClock, Timestamp},
+    clock::{Clock, ManualClock},
     error::StoreErrorKind,
     jwt::{Algorithm, JwtClaims, SigningKey, encode_jwt},
     tokens::{StreamStatus, TokenPair, TokenServiceBuilder},
@@ -25,7 +25,7 @@ use tower_bearer::{
 use crate::{
     access, assert_revoked,
     support::{
-        AlteredStore, Behaviour, FaultyStore, HANG, eventually,
+        AlteredStore, Behaviour, FaultyStore, HANG, TokioClock, eventually,
         fixture::{AUDIENCE, ISSUER, SECRET, START},
     },
 };
@@ -33,26 +33,6 @@ use crate::{
 /// So long that nothing in a test is cut or asked about because of it.
 const DAY: Duration = Duration::from_secs(86_400);
 const S: Duration = Duration::from_secs(32);
-
-/// A clock that goes with Tokio's, which a test pauses.
-#[derive(Clone)]
-struct TokioClock(Instant);
-
-impl TokioClock {
-    fn new() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for TokioClock {
-    fn now(&self) -> Timestamp {
-        START.saturating_add(self.elapsed())
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
 
 fn builder() -> TokenServiceBuilder {
     TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).stream_staleness(DAY)
@@ -118,14 +98,17 @@ async fn a_revocation_cuts_the_streams_that_it_concerns_and_no_others() {
             let (spared, mut is_spared) = open(tokens, "1").await;
             first.revoke_all_for_subject_except("1", spared.session_id()).await.unwrap();
             assert_eq!(cause_of(&mut same_subject).await, CutoffCause::Revoked);
-            sleep(Duration::from_millis(50)).await;
+            // A later entry of the log has its effect after that of the earlier one.
+            let (last, mut last_cutoff) = open(tokens, "3").await;
+            first.revoke_session("3", last.session_id()).await.unwrap();
+            assert_eq!(cause_of(&mut last_cutoff).await, CutoffCause::Revoked);
             assert!(is_open(&mut is_spared), "{consistency:?}");
             first.revoke_all_for_subject("1").await.unwrap();
             assert_eq!(cause_of(&mut is_spared).await, CutoffCause::Revoked);
             assert!(is_open(&mut other));
-            assert_eq!(counts(tokens).await.open, 6);
+            assert_eq!(counts(tokens).await.open, 7);
         }
-        let expected = (0, 5, 0, 0);
+        let expected = (0, 6, 0, 0);
         for tokens in [first, second] {
             let StreamStatus { open, revoked, expired, unconfirmed, .. } = counts(&tokens).await;
             assert_eq!((open, revoked, expired, unconfirmed), expected);
@@ -339,8 +322,8 @@ async fn a_stream_that_a_lease_admitted_is_cut_by_the_age_of_the_log() {
     assert!(away.elapsed() <= S, "cut {:?} after the last read", away.elapsed());
 }
 
-/// The claims remember a verdict with the version of one replica's data. Another replica may come to
-/// the same version.
+/// The claims remember a verdict with the version of one replica's data. Another replica may come
+/// to the same version.
 #[tokio::test]
 async fn a_check_of_another_services_claims_does_not_mislead_that_service() {
     let (store, elsewhere) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));

@@ -29,12 +29,14 @@ pub mod proxy;
 pub mod redis_fixture;
 #[cfg(feature = "redis")]
 pub mod redis_server;
+pub mod reserved;
 pub mod secrets;
 #[cfg(all(feature = "redis", feature = "sentinel"))]
 pub mod sentinel;
 pub mod test_keys;
 pub mod text_store;
 pub mod token_parts;
+pub mod tokio_clock;
 pub mod users;
 pub mod vectors;
 pub mod wire;
@@ -52,7 +54,9 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     log::Log,
+    reserved::RESERVED,
     text_store::TextStore,
+    tokio_clock::TokioClock,
     users::Users,
     wire::WireServer,
 };

@@ -59,8 +59,8 @@ pub(crate) struct Observations {
     /// For each node, the time from the acknowledgement to the start of the first check that
     /// refused.
     pub refused_after: Vec<Duration>,
-    /// Responses that brought bytes after the bound of streams: the time from the acknowledgement to
-    /// the start of the read.
+    /// Responses that brought bytes after the bound of streams: the time from the acknowledgement
+    /// to the start of the read.
     pub late_bytes: Vec<Duration>,
     /// For each response that was open at a revocation, the same time for its last bytes.
     pub cut_after: Vec<Duration>,

@@ -61,8 +61,8 @@ impl Stream {
         Some(Self { last, reader })
     }
 
-    /// Waits for the end, or for bytes after the bound. Returns the time from the acknowledgement to
-    /// the start of the last read that returned bytes. `None` if the response had ended before,
+    /// Waits for the end, or for bytes after the bound. Returns the time from the acknowledgement
+    /// to the start of the last read that returned bytes. `None` if the response had ended before,
     /// because its node could not confirm the token.
     pub(crate) async fn last_bytes_after(mut self, acknowledged: Instant) -> Option<Duration> {
         let since = |last: Instant| last.checked_duration_since(acknowledged);
