@@ -66,10 +66,11 @@ pub struct Cutoff<C = NoClaims> {
 impl<C> Cutoff<C> {
     pub(crate) fn new(streams: &Streams, claims: &Claims<C>) -> Self {
         let notes = claims.notes();
-        if let Some(is_watched) = &notes.upgrade {
+        if let Some(is_watched) = notes.and_then(|notes| notes.upgrade.as_ref()) {
             is_watched.store(true, Ordering::Release);
         }
-        Self { stream: OpenStream::open(streams, &claims.names(), notes.cut_at_expiry, None), claims: PhantomData }
+        let at_expiry = notes.is_some_and(|notes| notes.cut_at_expiry);
+        Self { stream: OpenStream::open(streams, &claims.names(), at_expiry, None), claims: PhantomData }
     }
 
     /// Starts to watch the token of these claims. Returns `None` if no service verified the claims.

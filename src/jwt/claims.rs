@@ -396,12 +396,13 @@ impl JwtClaims<RawClaims> {
 /// ```
 pub struct Claims<C = NoClaims> {
     shared: Arc<Shared<C>>,
-    notes: RequestNotes,
+    /// A pointer, because most requests have no notes and each copy of the claims moves them.
+    notes: Option<Arc<RequestNotes>>,
 }
 
 /// The settings that a layer adds for one request. Requests with the same token share the claims,
 /// but not these settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RequestNotes {
     /// True if the expiry of the token also cuts the sockets and tasks of the request.
     pub(crate) cut_at_expiry: bool,
@@ -457,7 +458,7 @@ impl<C> Claims<C> {
 
     pub(super) fn verified(claims: JwtClaims<C>) -> Self {
         let shared = Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() };
-        Self { shared: Arc::new(shared), notes: RequestNotes::default() }
+        Self { shared: Arc::new(shared), notes: None }
     }
 
     /// Sets the service that verified the claims. Later calls change nothing.
@@ -465,12 +466,12 @@ impl<C> Claims<C> {
         _ = self.shared.verifier.set(verifier);
     }
 
-    pub(crate) fn notes(&self) -> &RequestNotes {
-        &self.notes
+    pub(crate) fn notes(&self) -> Option<&RequestNotes> {
+        self.notes.as_deref()
     }
 
-    pub(crate) fn notes_mut(&mut self) -> &mut RequestNotes {
-        &mut self.notes
+    pub(crate) fn set_notes(&mut self, notes: RequestNotes) {
+        self.notes = Some(Arc::new(notes));
     }
 
     /// Returns true if this service verified the claims.

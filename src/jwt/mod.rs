@@ -56,7 +56,7 @@ mod validation;
 mod vectors;
 
 pub(crate) use self::{
-    claims::{Admitted, TokenNames, Verifier},
+    claims::{Admitted, RequestNotes, TokenNames, Verifier},
     encode::Encoder,
     reserved::reserved_member_of,
     token::compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},

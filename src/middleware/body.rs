@@ -51,6 +51,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// Starts the watch over the body of the inner service.
+    #[inline]
     pub(super) fn set_watch(&mut self, new: Watch) {
         if let Kind::Inner(_, watch) = &mut self.0 {
             *watch = new;

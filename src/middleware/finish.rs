@@ -10,7 +10,11 @@ use super::{
     upgrade::Upgrade,
     watch::Watch,
 };
-use crate::{error::Error, jwt::Claims};
+use crate::{
+    cutoff::Ticket,
+    error::{Error, TokenError},
+    jwt::{Claims, RequestNotes},
+};
 
 /// The time in nanoseconds from which a request without a response head is a long poll. The layer
 /// looks at the deny set only after a long poll, because the look takes a measurable time.
@@ -27,7 +31,10 @@ pub(super) struct Finisher {
     cutoff: CutoffSettings,
     /// Present if the request asks for an upgrade.
     upgrade: Option<Box<Upgrade>>,
-    watch: Watch,
+    /// Present if the layer watches the response.
+    ticket: Option<Ticket>,
+    /// The time of the first poll that the inner service left pending.
+    waits_since: Option<u64>,
 }
 
 impl Finisher {
@@ -39,7 +46,8 @@ impl Finisher {
             is_private: false,
             cutoff: config.cutoff,
             upgrade: Upgrade::of(request, config, outer),
-            watch: Watch::OFF,
+            ticket: None,
+            waits_since: None,
         }
     }
 
@@ -59,19 +67,31 @@ impl Finisher {
     /// Prepares the watch over the response. Writes into the claims the settings for each
     /// [`Cutoff`](crate::Cutoff) that the handler makes.
     pub(super) fn admit<C: Send + Sync + 'static>(&mut self, claims: &mut Claims<C>) {
-        let notes = claims.notes_mut();
-        notes.cut_at_expiry = self.cutoff.at_expiry;
-        notes.upgrade = self.upgrade.as_ref().map(|upgrade| upgrade.is_watched());
-        if self.cutoff.is_enabled
-            && let Some(ticket) = claims.ticket()
-        {
-            self.watch = Watch::new(ticket, self.cutoff.at_expiry);
+        let (cut_at_expiry, upgrade) =
+            (self.cutoff.at_expiry, self.upgrade.as_ref().map(|upgrade| upgrade.is_watched()));
+        if cut_at_expiry || upgrade.is_some() {
+            claims.set_notes(RequestNotes { cut_at_expiry, upgrade });
+        }
+        if self.cutoff.is_enabled {
+            self.ticket = claims.ticket();
         }
     }
 
     /// Records the time of the first poll that the inner service left pending.
     pub(super) fn note_wait(&mut self) {
-        self.watch.note_wait();
+        if let (Some(ticket), None) = (&self.ticket, self.waits_since) {
+            self.waits_since = Some(ticket.now());
+            ticket.follow();
+        }
+    }
+
+    /// Returns the error of a token that this node's deny set refuses after a long poll.
+    fn refusal(&self) -> Option<TokenError> {
+        let (ticket, since) = (self.ticket.as_ref()?, self.waits_since?);
+        // A request with another method may have changed data. If a 401 replaced its response, the
+        // client would repeat the change.
+        let is_long_poll = self.form.is_safe && ticket.now().saturating_sub(since) >= LONG_POLL;
+        if is_long_poll { ticket.refusal() } else { None }
     }
 
     /// Finishes a response of the inner service. Leaves the layer's own rejections unchanged.
@@ -80,11 +100,7 @@ impl Finisher {
         if response.body().is_rejection() {
             return;
         }
-        // A request with another method may have changed data. If a 401 replaced its response,
-        // the client would repeat the change.
-        if self.form.is_safe
-            && let Some(refusal) = self.watch.refusal_after(LONG_POLL)
-        {
+        if let Some(refusal) = self.refusal() {
             let rejection = Rejection::from(Error::from(refusal));
             log(&rejection);
             response.extensions_mut().insert(rejection);
@@ -97,13 +113,12 @@ impl Finisher {
         if self.is_private {
             make_private(response.headers_mut());
         }
-        let watch = std::mem::replace(&mut self.watch, Watch::OFF);
         if let Some(upgrade) = self.upgrade.take() {
-            upgrade.finish(response, watch.is_on());
+            upgrade.finish(response, self.ticket.is_some());
         }
-        if watch.is_on() {
+        if let Some(ticket) = self.ticket.take() {
             let framing = self.form.framing(response.headers());
-            response.body_mut().set_watch(watch.framed(framing));
+            response.body_mut().set_watch(Watch::new(ticket, self.cutoff.at_expiry, self.waits_since, framing));
         }
     }
 }

@@ -40,7 +40,7 @@ impl Upgrade {
         let protocol = offered.and_then(|name| HeaderValue::from_str(name).ok());
         Some(Box::new(Self {
             // A `Cutoff` of the handler sets one flag, for all layers around it.
-            is_watched: outer.and_then(|claims| claims.notes().upgrade.clone()).unwrap_or_default(),
+            is_watched: outer.and_then(|claims| claims.notes()?.upgrade.clone()).unwrap_or_default(),
             protocol,
             is_connect,
             is_reported: Arc::clone(&config.is_uncut_upgrade_reported),

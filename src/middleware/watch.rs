@@ -11,10 +11,7 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use super::messages::{Messages, end_frame_of_grpc_web, end_of_grpc};
-use crate::{
-    cutoff::{CutoffCause, OpenStream, Ticket},
-    error::TokenError,
-};
+use crate::cutoff::{CutoffCause, OpenStream, Ticket};
 
 /// The watch over one response.
 #[derive(Debug)]
@@ -57,34 +54,10 @@ pub(super) enum End {
 impl Watch {
     pub(super) const OFF: Self = Self { stage: Stage::Off, framing: Framing::Bytes };
 
-    pub(super) fn new(ticket: Ticket, at_expiry: bool) -> Self {
-        Self {
-            stage: Stage::Unregistered { ticket, at_expiry, since: None, has_frame: false },
-            framing: Framing::Bytes,
-        }
-    }
-
-    pub(super) fn is_on(&self) -> bool {
-        !matches!(self.stage, Stage::Off)
-    }
-
-    pub(super) fn framed(self, framing: Framing) -> Self {
-        Self { framing, ..self }
-    }
-
-    /// Records the time from which the response is open. Later calls change nothing.
-    pub(super) fn note_wait(&mut self) {
-        if let Stage::Unregistered { ticket, since: since @ None, .. } = &mut self.stage {
-            *since = Some(ticket.now());
-            ticket.follow();
-        }
-    }
-
-    /// Returns an error if the response has waited for at least `wait` nanoseconds, and this node's
-    /// deny set refuses the token.
-    pub(super) fn refusal_after(&self, wait: u64) -> Option<TokenError> {
-        let Stage::Unregistered { ticket, since: Some(since), .. } = &self.stage else { return None };
-        if ticket.now().saturating_sub(*since) < wait { None } else { ticket.refusal() }
+    /// Creates the watch over a body. `since` is the time at which the inner service began to wait,
+    /// if it did.
+    pub(super) fn new(ticket: Ticket, at_expiry: bool, since: Option<u64>, framing: Framing) -> Self {
+        Self { stage: Stage::Unregistered { ticket, at_expiry, since, has_frame: false }, framing }
     }
 
     /// Resolves with the cause once the registered response is cut.
@@ -114,9 +87,9 @@ impl Watch {
             Stage::Unregistered { has_frame: true, .. } => {
                 self.register();
             }
-            Stage::Unregistered { has_frame, .. } => {
+            Stage::Unregistered { ticket, since, has_frame, .. } => {
                 *has_frame = true;
-                self.note_wait();
+                since.get_or_insert_with(|| ticket.now());
             }
             Stage::Registered(_) => {}
         }
