@@ -281,9 +281,6 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the replica has accepted this token before, its data have not changed since,
-    /// and the data are as fresh as `freshness` demands.
-    #[inline]
     /// Settles the stamp of an access token: the name of its user's last revocation, which this
     /// node may not have read yet.
     fn settle(&self, claims: &JwtClaims<C>, route: Option<&Route>, token_type: TokenType) {
@@ -294,6 +291,9 @@ impl<C> Checker<C> {
         }
     }
 
+    /// Returns true if the replica has accepted this token before, its data have not changed since,
+    /// and the data are as fresh as `freshness` demands.
+    #[inline]
     fn still_accepts(&self, token: &VerifiedToken<C>, freshness: Freshness) -> bool {
         let (Some(replica), Some(route)) = (&self.replica, &token.route) else { return false };
         let accepts = || !token.is_foreign && replica.still_accepts(route, token.claims.memo());
