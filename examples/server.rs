@@ -43,7 +43,7 @@ async fn main() -> Result<(), Failure> {
     let (drain, mut drained) = Drain::on_signal()?;
     // A client may keep its refresh token in this cookie. Logout removes it.
     let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
-    let endpoints = Endpoints::new(&auth, Arc::clone(&users)).clear_at_logout(refresh_cookie);
+    let endpoints = Endpoints::new(&auth, Arc::clone(&users)).clear_at_logout(refresh_cookie).show_details();
     let app = Router::new()
         .route("/claims", get(claims))
         .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))
@@ -62,6 +62,8 @@ async fn main() -> Result<(), Failure> {
         .route_service("/sessions", endpoints.sessions())
         .route_service("/sessions/{sid}", endpoints.revoke_session())
         .route_service("/health", endpoints.health())
+        .route_service("/ready", endpoints.ready())
+        .route_service("/live", endpoints.live())
         // Logs the path without the query, because a query can contain a token.
         .layer(TraceLayer::new_for_http().make_span_with(
             |request: &Request| tracing::info_span!("request", method = %request.method(), path = request.uri().path()),

@@ -72,6 +72,8 @@
 //!     .route_service("/logout", endpoints.logout())
 //!     .route_service("/logout-all", endpoints.logout_all())
 //!     .route_service("/health", endpoints.health())
+//!     .route_service("/ready", endpoints.ready())
+//!     .route_service("/live", endpoints.live())
 //!     .route_service("/sessions", endpoints.sessions())
 //!     .route_service("/sessions/{sid}", endpoints.revoke_session());
 //! # Ok::<(), tower_bearer::error::ConfigError>(())
@@ -84,6 +86,8 @@
 //! [`sessions`]: Endpoints::sessions
 //! [`revoke_session`]: Endpoints::revoke_session
 //! [`health`]: Endpoints::health
+//! [`ready`]: Endpoints::ready
+//! [`live`]: Endpoints::live
 
 mod answer;
 mod cookie;
@@ -109,7 +113,7 @@ pub(crate) use self::{
 pub use self::{
     cookie::{SameSite, TokenCookie, TokenCookieBuilder},
     endpoint::Endpoint,
-    health::Health,
+    health::{Health, Live, Ready},
     login::Login,
     logout::{Logout, LogoutAll},
     refresh::Refresh,
@@ -128,6 +132,7 @@ pub struct Endpoints<A: UserAuthentication> {
     access_cookie: Option<Arc<TokenCookie>>,
     /// Cookies that logout clears in addition to `access_cookie`.
     other_cookies: Vec<Arc<TokenCookie>>,
+    shows_details: bool,
 }
 
 impl<A> Endpoints<A>
@@ -142,7 +147,7 @@ where
     /// has an [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) hook.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new() }
+        Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new(), shows_details: false }
     }
 
     /// Also stores the access token in this cookie: login and refresh set the cookie, and logout
@@ -224,10 +229,36 @@ where
         self.protected(RevokeSession { tokens: self.auth.tokens().clone() })
     }
 
-    /// Returns the endpoint that reports the [`Status`](crate::tokens::Status) of the service.
+    /// Shows the details of [`health`](Self::health) and [`ready`](Self::ready) to every client.
+    /// Default: no. The details name the store, its errors with host and port, and the ids of keys.
+    /// Make these endpoints accessible only to operators before you call this method.
+    #[must_use]
+    pub fn show_details(mut self) -> Self {
+        self.shows_details = true;
+        self
+    }
+
+    /// Returns the endpoint that reports the state of the service: 200 or 503, and
+    /// `{"status":"ok"}` or `{"status":"unavailable"}`. With [`show_details`](Self::show_details)
+    /// the body is the whole [`Status`](crate::tokens::Status).
     #[must_use]
     pub fn health(&self) -> Endpoint<Health<A::Claims>> {
-        self.endpoint(Health { tokens: self.auth.tokens().clone() })
+        self.endpoint(Health { tokens: self.auth.tokens().clone(), shows_details: self.shows_details })
+    }
+
+    /// Returns the endpoint that reports if this node should get requests: 200 or 503. The member
+    /// `reasons` of the body lists the kinds of the present conditions. See
+    /// [`TokenService::readiness`](crate::TokenService::readiness).
+    #[must_use]
+    pub fn ready(&self) -> Endpoint<Ready<A::Claims>> {
+        self.endpoint(Ready { tokens: self.auth.tokens().clone(), shows_details: self.shows_details })
+    }
+
+    /// Returns the endpoint that answers 200 while the process runs. It does not ask the store: a
+    /// restart of this process would not repair the store.
+    #[must_use]
+    pub fn live(&self) -> Endpoint<Live> {
+        self.endpoint(Live)
     }
 
     pub(crate) fn endpoint<H>(&self, handler: H) -> Endpoint<H> {
@@ -251,6 +282,7 @@ impl<A: UserAuthentication> Clone for Endpoints<A> {
             users: Arc::clone(&self.users),
             access_cookie: self.access_cookie.clone(),
             other_cookies: self.other_cookies.clone(),
+            shows_details: self.shows_details,
         }
     }
 }

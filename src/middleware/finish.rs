@@ -6,7 +6,7 @@ use super::{
     body::ResponseBody,
     config::{Config, CutoffSettings},
     rejection::Rejection,
-    responder::{Form, Responder, log},
+    responder::{Form, Responder},
     upgrade::Upgrade,
     watch::Watch,
 };
@@ -102,7 +102,8 @@ impl Finisher {
         }
         if let Some(refusal) = self.refusal() {
             let rejection = Rejection::from(Error::from(refusal));
-            log(&rejection);
+            #[cfg(feature = "tracing")]
+            super::rejection_log::log(&rejection);
             response.extensions_mut().insert(rejection);
         }
         if response.extensions().get::<Rejection>().is_some_and(|rejection| !rejection.is_rendered()) {

@@ -165,6 +165,8 @@ mod finish;
 mod layer;
 mod messages;
 mod rejection;
+#[cfg(feature = "tracing")]
+mod rejection_log;
 mod require;
 mod responder;
 mod scope;

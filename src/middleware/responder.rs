@@ -168,7 +168,8 @@ impl Responder {
 
     /// Logs the rejection and makes the response for it.
     pub(crate) fn respond(&self, rejection: Rejection, form: Form) -> Response<Bytes> {
-        log(&rejection);
+        #[cfg(feature = "tracing")]
+        super::rejection_log::log(&rejection);
         self.render(rejection, form)
     }
 
@@ -355,23 +356,4 @@ fn grpc_response(rejection: &Rejection, content_type: &'static str) -> Response<
     headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(rejection.kind().grpc_code())));
     headers.insert(GRPC_MESSAGE, HeaderValue::from_static(rejection.kind().code()));
     response
-}
-
-/// Logs a rejection: faults of the server as errors or warnings, and all others at the level
-/// `debug`. Clients cause most of the others.
-pub(super) fn log(rejection: &Rejection) {
-    #[cfg(feature = "tracing")]
-    {
-        use std::error::Error as _;
-
-        let cause = rejection.cause().map(tracing::field::display);
-        let source = rejection.cause().and_then(|cause| cause.source()).map(tracing::field::display);
-        match rejection.kind() {
-            RejectionKind::Unavailable => tracing::warn!(cause, source, "request rejected: temporarily unavailable"),
-            RejectionKind::Internal => tracing::error!(cause, source, "request rejected: internal error"),
-            kind => tracing::debug!(?kind, cause, "request rejected"),
-        }
-    }
-    #[cfg(not(feature = "tracing"))]
-    let _ = rejection;
 }

@@ -248,6 +248,15 @@ pub trait SessionStore: Send + Sync + 'static {
     /// check.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 
+    /// Makes a write that changes nothing of importance, as a login writes. The readiness of a node
+    /// depends on it: see [`TokenService::readiness`](crate::TokenService::readiness).
+    ///
+    /// Default: [`ping`](Self::ping), for a store whose writes cannot fail alone.
+    fn probe(&self) -> StoreAnswer<()> {
+        let ping = self.ping();
+        StoreAnswer::pending(async move { ping.await.map(drop) })
+    }
+
     /// Returns an estimate of the store's time, without I/O. The estimate is never ahead of the
     /// store's clock, except if that clock was set back.
     fn now(&self) -> Timestamp;

@@ -3,7 +3,7 @@
 //! | step | source | cost |
 //! |--|--|--|
 //! | text, signature, claims | the token cache, or the keys | a lookup, or a signature check |
-//! | times | the clock | |
+//! | times | the store's clock, or the node's for another issuer's tokens | |
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
 //!
@@ -22,6 +22,7 @@ use std::{
 
 use super::{
     cache::{LookupKey, TokenCache, TokenKey, VerifiedToken},
+    conditions::Conditions,
     keyring::{CurrentKeyring, Keyring},
     policy::Authority,
     validator::{self, Validator},
@@ -62,7 +63,10 @@ pub(crate) struct Checker<C> {
     /// The maximum length of a token, in bytes.
     pub(crate) max_token_len: usize,
     pub(super) validation: Validation,
+    /// The clock that judges the times of tokens: the store's for the service's own tokens,
+    /// otherwise the node's.
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) conditions: Arc<Conditions>,
     /// A function pointer, so that a service that only checks tokens needs no bounds on `C`.
     pub(super) parse: Parse<C>,
     pub(super) authority: Authority,
@@ -153,7 +157,9 @@ impl<C: Send + Sync + 'static> Checker<C> {
     /// Begins another check of claims that were verified before.
     pub(super) fn check_again(self: &Arc<Self>, claims: &Claims<C>) -> AccessCheck<C> {
         let check = || -> Result<_, Error> {
-            self.validation.check_times(claims, &*self.clock)?;
+            self.validation
+                .check_times(claims, &*self.clock)
+                .map_err(|error| refusal_by(error, &*self.clock, &self.conditions))?;
             // The access tokens of another issuer may have no type.
             let token_type = claims.token_type().unwrap_or(TokenType::Access);
             let (claims, route) = (claims.clone(), self.route(claims)?);
@@ -173,7 +179,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
         let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };
         if let Err(error) = self.validation.check_times(&token.claims, &*self.clock) {
-            return Lookup::Hit(AccessCheck::Done(Err(error.into())));
+            return Lookup::Hit(AccessCheck::Done(Err(refusal_by(error, &*self.clock, &self.conditions))));
         }
         let options = CheckOptions { token_type: TokenType::Access, freshness };
         // The fast path: most requests take it under bounded staleness.
@@ -197,7 +203,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
             // If another thread has replaced the keys since the lookup, this check does not cache
             // the token.
             let key = miss.0.filter(|key| key.version() == keyring.version);
-            let claims = self.verify(&keyring, token, token_type)?;
+            let verified = self.verify(&keyring, token, token_type);
+            let claims = verified.map_err(|error| refusal_by(error, &*self.clock, &self.conditions))?;
             let route = self.route(&claims)?;
             // A cached token was settled at its first check.
             self.settle(&claims, route.as_ref(), token_type);
@@ -357,7 +364,7 @@ impl<C> Checker<C> {
             Authority::Sessions(store) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
-                    Answer::Ready(answer) => self.judge_session(token, &answer?, options)?,
+                    Answer::Ready(answer) => self.judge_session(token, &self.noted(answer)?, options)?,
                     Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Session(answer))),
                 }
             }
@@ -367,11 +374,17 @@ impl<C> Checker<C> {
                 sid: claims.session_id().cloned(),
                 subject: Some(claims.subject().clone()),
             }) {
-                Answer::Ready(answer) => self.judge_denial(token, &answer?)?,
+                Answer::Ready(answer) => self.judge_denial(token, &self.noted(answer)?)?,
                 Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Denial(answer))),
             },
         };
         Ok(StoreReply::Alive(answer))
+    }
+
+    /// Notes the outcome of a question to the store, and returns it.
+    fn noted<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.conditions.note_read(&answer);
+        answer
     }
 
     /// Judges a token by the store's answer about its session.
@@ -429,6 +442,18 @@ impl<C> Checker<C> {
             _ => Ok(claims),
         }
     }
+}
+
+/// Returns the error of a token that fails the checks of its text or times. Before the store's first
+/// answer its time is the epoch, so the store is at fault and not the token.
+#[cold]
+pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
+    let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });
+    let epoch = Timestamp::default();
+    if is_about_time && clock.now() == epoch && conditions.clock().now() != epoch {
+        return StoreError::new(StoreErrorKind::Unavailable).with_source("the store has not told its time yet").into();
+    }
+    error.into()
 }
 
 /// Refuses a refresh token whose revocation is in the deny set of this node, even if the store has
@@ -489,9 +514,13 @@ impl<C> Future for Pending<C> {
         let Self { checker, token, answer, key, options } = &mut *self;
         token.alive = match answer {
             PendingAnswer::Session(answer) => {
-                checker.judge_session(token, &ready!(answer.as_mut().poll(context))?, *options)?
+                let answer = checker.noted(ready!(answer.as_mut().poll(context)))?;
+                checker.judge_session(token, &answer, *options)?
             }
-            PendingAnswer::Denial(answer) => checker.judge_denial(token, &ready!(answer.as_mut().poll(context))?)?,
+            PendingAnswer::Denial(answer) => {
+                let answer = checker.noted(ready!(answer.as_mut().poll(context)))?;
+                checker.judge_denial(token, &answer)?
+            }
         };
         if let Some(key) = key.take() {
             checker.cache.insert(key, token.clone());

@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::{
+    conditions::Conditions,
     events::{Events, SecurityEvent},
     keyring::{CurrentKeyring, Keyring},
     lifetimes::{Lifetimes, check_lifetime},
@@ -34,6 +35,7 @@ pub(super) struct Issuer {
     pub(super) max_sessions: Option<NonZeroU32>,
     pub(super) events: Events,
     pub(super) streams: Streams,
+    pub(super) conditions: Arc<Conditions>,
 }
 
 impl Issuer {
@@ -119,7 +121,9 @@ impl Issuer {
             max_sessions: self.max_sessions,
             label: session.label.clone(),
         };
-        match self.store.open(open).await? {
+        let opened = self.store.open(open).await;
+        self.conditions.note_write(&opened);
+        match opened? {
             Opened::Opened { now, generation, refresh_end, evicted, last_revocation } => {
                 for session_id in evicted {
                     self.session_ended(&session.subject, &session_id, now);

@@ -121,6 +121,7 @@ mod auth_time;
 mod builder;
 mod cache;
 mod check;
+mod conditions;
 mod consistency;
 mod events;
 mod issue;
@@ -128,19 +129,23 @@ mod keyring;
 mod lifetimes;
 mod mint;
 mod policy;
+mod readiness;
 mod refresh;
 mod revoke;
 mod service;
 mod session;
 mod status;
+mod store_clock;
 mod validator;
 
 pub use self::{
     auth_time::AuthTime,
     builder::TokenServiceBuilder,
+    conditions::{Condition, ConditionKind},
     consistency::Consistency,
     events::SecurityEvent,
     policy::TokenPolicy,
+    readiness::Readiness,
     refresh::{OnRefresh, Refreshing, Renewal},
     revoke::Revoke,
     service::TokenService,

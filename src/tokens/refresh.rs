@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::{
-    check::{NO_SESSION, judge_session, refresh_counter, refuse_if_revoked, revoked},
+    check::{NO_SESSION, judge_session, refresh_counter, refusal_by, refuse_if_revoked, revoked},
     events::SecurityEvent,
     issue::Issuer,
     keyring::Keyring,
@@ -148,7 +148,8 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
     ) -> Result<Exchange<'_, C>, Error> {
         let issuer = &*self.issuer;
         let keyring = issuer.keyring.load_full();
-        let token = self.verify(&keyring, refresh_token)?;
+        let verified = self.verify(&keyring, refresh_token);
+        let token = verified.map_err(|error| refusal_by(error, &*self.clock, &issuer.conditions))?;
         if let Some(replica) = &issuer.replica {
             refuse_if_revoked(replica, &token.0.claims)?;
         }
@@ -234,7 +235,9 @@ impl<C: Serialize> Exchange<'_, C> {
             idle: issuer.lifetimes.idle,
             grace: issuer.lifetimes.reuse_grace,
         };
-        let successor = match issuer.store.rotate(rotate).await? {
+        let rotated = issuer.store.rotate(rotate).await;
+        issuer.conditions.note_write(&rotated);
+        let successor = match rotated? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             Rotated::Reused { now } => {
                 issuer.session_ended(claims.subject(), sid, now);

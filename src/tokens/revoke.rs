@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{keyring::CurrentKeyring, lifetimes::max_external_lifetime, policy::Authority};
+use super::{conditions::Conditions, keyring::CurrentKeyring, lifetimes::max_external_lifetime, policy::Authority};
 use crate::{
     cutoff::Streams,
     error::{Error, StoreError, StoreErrorKind},
@@ -33,6 +33,7 @@ pub(super) struct Revoker {
     /// Time for which the store keeps a revocation beyond the token's `exp`.
     pub(super) after_end: Duration,
     pub(super) streams: Streams,
+    pub(super) conditions: Arc<Conditions>,
 }
 
 /// The open streams about which the watcher asks the store after a revocation, if the node has no
@@ -75,7 +76,7 @@ impl Revoker {
             _ => {
                 let jti = claims.token_id().clone();
                 let announced = Announced::Subject(subject.clone());
-                self.revoke(announced, move |store| async move { Ok(store.revoke_token(&subject, &jti, until).await?) })
+                self.revoke(announced, move |store| async move { store.revoke_token(&subject, &jti, until).await })
             }
         }
     }
@@ -90,7 +91,7 @@ impl Revoker {
             return self.deny(ExternalId::Session(sid));
         }
         let announced = Announced::Subject(subject.clone());
-        self.revoke(announced, move |store| async move { Ok(store.revoke_session(&subject, &sid).await?) })
+        self.revoke(announced, move |store| async move { store.revoke_session(&subject, &sid).await })
     }
 
     pub(super) fn revoke_all(&self, subject: Subject, except: Option<SessionId>) -> Revoke {
@@ -107,7 +108,7 @@ impl Revoker {
             };
         }
         let announced = Announced::Subject(subject.clone());
-        self.revoke(announced, move |store| async move { Ok(store.revoke_all(&subject, except.as_ref()).await?) })
+        self.revoke(announced, move |store| async move { store.revoke_all(&subject, except.as_ref()).await })
     }
 
     pub(super) async fn sessions(&self, subject: &Subject, page: Page) -> Result<SessionPage, Error> {
@@ -140,7 +141,7 @@ impl Revoker {
             Authority::Denylist(_, denylist) => {
                 let denylist = Arc::clone(denylist);
                 let announced = Announced::External(deny.issuer.clone(), deny.id.clone());
-                self.revoke(announced, move |_| async move { Ok(denylist.deny(deny).await?) })
+                self.revoke(announced, move |_| async move { denylist.deny(deny).await })
             }
             Authority::Sessions(_) | Authority::Nothing => Revoke::failed(no_store()),
         }
@@ -153,15 +154,18 @@ impl Revoker {
     fn revoke<F, Fut>(&self, announced: Announced, ask: F) -> Revoke
     where
         F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Revoked, Error>> + Send + 'static,
+        Fut: Future<Output = Result<Revoked, StoreError>> + Send + 'static,
     {
         let (Authority::Sessions(store) | Authority::Denylist(store, _)) = &self.authority else {
             return Revoke::failed(no_store());
         };
         let (asked, replica, streams) = (ask(Arc::clone(store)), self.replica.clone(), self.streams.clone());
         let has_log = Arc::clone(store).revocation_log().is_some();
+        let conditions = Arc::clone(&self.conditions);
         let future = async move {
-            let mut revoked = asked.await?;
+            let outcome = asked.await;
+            conditions.note_revocation(&outcome);
+            let mut revoked = outcome?;
             match (replica, &mut revoked.logged) {
                 // The replica and `everywhere` both need the log entry.
                 (_, None) if has_log => return Err(not_logged()),

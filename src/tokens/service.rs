@@ -9,6 +9,7 @@ use super::{
     check::{AccessCheck, Checker, Freshness},
     events::{Events, SecurityEvent},
     issue::Issuer,
+    readiness::{LastProbe, Readiness},
     refresh::{Exchange, OnRefresh, Refresher},
     revoke::{Revoke, Revoker},
     session::{IssuedToken, NewSession, TokenPair},
@@ -61,6 +62,7 @@ pub(super) struct Parts<C> {
     pub(super) revoker: Revoker,
     pub(super) auth_clock: AuthClock,
     pub(super) events: Events,
+    pub(super) last_probe: LastProbe,
 }
 
 impl<C> Clone for TokenService<C> {
@@ -283,8 +285,31 @@ impl<C> TokenService<C> {
     /// the store's deadline. Never fails: the status contains the store's error. Dropping the
     /// future changes nothing.
     pub async fn status(&self) -> Status {
-        let Checker { authority, replica, keyring, cache, streams, .. } = &*self.checker;
-        Subjects { authority, replica: replica.as_deref(), keyring, cache, streams }.status().await
+        self.subjects().status().await
+    }
+
+    /// Returns the readiness of this node: asks the store for a strict read and for a harmless
+    /// write, at most once a second. Never fails. Dropping the future changes nothing.
+    ///
+    /// A node is not ready while the store refuses one of the two. Other
+    /// [conditions](super::Condition), such as a difference between clocks, do not change the
+    /// readiness. They often concern all nodes at once, and a load balancer would then remove nodes
+    /// that serve requests correctly.
+    pub async fn readiness(&self) -> Readiness {
+        self.subjects().readiness().await
+    }
+
+    fn subjects(&self) -> Subjects<'_, C> {
+        let Checker { authority, replica, keyring, cache, streams, conditions, .. } = &*self.checker;
+        Subjects {
+            authority,
+            replica: replica.as_deref(),
+            keyring,
+            cache,
+            streams,
+            conditions,
+            last_probe: &self.parts.last_probe,
+        }
     }
 }
 

@@ -4,21 +4,39 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::{cache::TokenCache, keyring::CurrentKeyring, policy::Authority};
+use super::{
+    cache::TokenCache,
+    conditions::{Condition, ConditionKind, Conditions, chain},
+    keyring::CurrentKeyring,
+    policy::Authority,
+    readiness::{LastProbe, Readiness, probe},
+    store_clock::skew_ms,
+};
 use crate::{
     clock::saturating_millis,
     cutoff::{StreamStatus, Streams},
     error::{StoreError, StoreErrorKind},
     jwt::{Algorithm, SigningKey, VerifyingKey},
-    replica::{Replica, ReplicaStatus},
+    replica::{Replica, ReplicaState, ReplicaStatus},
 };
 
 /// The state of a [`TokenService`](super::TokenService). It contains no secret and serializes to
 /// JSON.
+///
+/// # The store's clock
+///
+/// The store's clock stamps the tokens of this service, and judges their times. So a difference
+/// between the clocks of node and store has no effect on these tokens.
+///
+/// If the store's clock goes back, this node holds its estimate until the store's clock has caught
+/// up. So no expired token becomes valid again. If the step is longer than the longest lifetime of
+/// an access token, the estimate follows the store's clock. Tokens that expired within the length
+/// of the step may then be valid again. A step of more than the leeway is a [`Condition`]. A node
+/// that starts after the step does not know the earlier time.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// `ok` if the service can check requests now.
+    /// `ok` if the store answers, or if the policy needs no store.
     pub status: ServiceHealth,
     /// The name of the store: `memory`, `redis`, ...; `None` without a store.
     pub store: Option<&'static str>,
@@ -34,8 +52,15 @@ pub struct Status {
     pub bound_ms: Option<u64>,
     /// The reason why `bound_ms` is unknown, with a remedy.
     pub bound_reason: Option<String>,
-    /// Defects that an operator should fix. The service may still serve requests.
+    /// The store's time minus this node's, in milliseconds. `None` without a store, or before its
+    /// first answer.
+    pub clock_skew_ms: Option<i64>,
+    /// The texts of [`conditions`](Self::conditions), without those that `bound_reason` and
+    /// `replica` already give.
     pub warnings: Vec<String>,
+    /// The conditions that an operator should mend, with their start. The service may still serve
+    /// requests.
+    pub conditions: Vec<Condition>,
     /// The state of this node's replica, under bounded staleness only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaStatus>,
@@ -62,7 +87,8 @@ pub struct Status {
 pub enum ServiceHealth {
     /// The store answers, or the policy needs no store.
     Ok,
-    /// The store does not answer.
+    /// The store does not answer. In the answer of the endpoint
+    /// [`health`](crate::endpoints::Endpoints::health): or it refuses a read or a write.
     Unavailable,
 }
 
@@ -91,16 +117,29 @@ pub struct KeyStatus {
 }
 
 impl Status {
-    /// Returns true if the service can check requests now.
+    /// Returns true if the store answers, or if the policy needs no store.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.store_error_kind.is_none()
     }
 
-    /// Returns the kind of the store's error, if the store did not answer.
+    /// Returns the kind of [`store_error`](Self::store_error).
     #[must_use]
     pub fn store_error_kind(&self) -> Option<StoreErrorKind> {
         self.store_error_kind
+    }
+}
+
+impl Status {
+    /// Notes that this node is not ready, with the refused read or write as the store's error.
+    pub(crate) fn note_unready(&mut self) {
+        let is_refused = |condition: &&Condition| {
+            matches!(condition.kind, ConditionKind::ReadsRefused | ConditionKind::WritesRefused)
+        };
+        self.status = ServiceHealth::Unavailable;
+        if self.store_error.is_none() {
+            self.store_error = self.conditions.iter().find(is_refused).map(|condition| condition.text.clone());
+        }
     }
 }
 
@@ -126,32 +165,39 @@ pub(super) struct Subjects<'a, C> {
     pub(super) keyring: &'a CurrentKeyring,
     pub(super) cache: &'a TokenCache<C>,
     pub(super) streams: &'a Streams,
+    pub(super) conditions: &'a Conditions,
+    pub(super) last_probe: &'a LastProbe,
 }
 
 impl<C> Subjects<'_, C> {
-    /// Pings the store, and returns the status. Ends within the store's deadline.
+    /// Asks the store, and returns the status.
     pub(super) async fn status(&self) -> Status {
         let store = self.authority.store();
         let started = Instant::now();
         let answer = match store {
-            Some(store) => store.ping().await.map(|_| ()),
+            Some(store) => store.ping().await.map(drop),
             None => Ok(()),
         };
-        let error: Option<StoreError> = answer.err();
         let latency = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let error = answer.err();
         let replica = self.replica.map(Replica::status).filter(|status| status.staleness_bound_ms > 0);
         let staleness = replica.as_ref().map_or(0, |replica| replica.staleness_bound_ms);
         let (bound_ms, bound_reason) = match failover_bound(self.authority) {
             Ok(failover) => (Some(staleness.saturating_add(millis_rounded_up(failover))), None),
             Err(reason) => (None, Some(reason)),
         };
+        self.note_derived(replica.as_ref(), bound_reason.as_deref());
+        let conditions = self.conditions.list();
+        let is_given_elsewhere =
+            |kind: ConditionKind| matches!(kind, ConditionKind::NoBound | ConditionKind::ReplicaBehind);
+        let text = |condition: &Condition| condition.text.clone();
         let keyring = self.keyring.load();
         Status {
             status: if error.is_none() { ServiceHealth::Ok } else { ServiceHealth::Unavailable },
             store: store.map(|store| store.name()),
             store_latency_us: (store.is_some() && error.is_none()).then_some(latency),
-            store_error: error.as_ref().map(ToString::to_string),
             store_error_kind: error.as_ref().map(StoreError::kind),
+            store_error: error.as_ref().map(chain),
             consistency: match self.authority {
                 Authority::Nothing => ConsistencyStatus::None,
                 _ if replica.is_some() => ConsistencyStatus::Bounded,
@@ -159,7 +205,9 @@ impl<C> Subjects<'_, C> {
             },
             bound_ms,
             bound_reason,
-            warnings: store.map(|store| store.warnings()).unwrap_or_default(),
+            clock_skew_ms: store.and_then(|store| skew_ms(store.now(), self.conditions.clock().now())),
+            warnings: conditions.iter().filter(|condition| !is_given_elsewhere(condition.kind)).map(text).collect(),
+            conditions,
             replica,
             signing_key: keyring.signer.as_ref().and(keyring.keys.signing_key()).map(KeyStatus::of_signing),
             verifying_keys: keyring.keys.verifying_keys().iter().map(KeyStatus::of_verifying).collect(),
@@ -167,6 +215,26 @@ impl<C> Subjects<'_, C> {
             verified_tokens_bytes: self.cache.bytes(),
             streams: self.streams.status(),
         }
+    }
+
+    /// Returns the readiness. See [`TokenService::readiness`](super::TokenService::readiness).
+    pub(super) async fn readiness(&self) -> Readiness {
+        let is_ready = probe(self.authority, self.last_probe, self.conditions).await.is_ok();
+        let replica = self.replica.map(Replica::status).filter(|status| status.staleness_bound_ms > 0);
+        self.note_derived(replica.as_ref(), failover_bound(self.authority).err().as_deref());
+        Readiness { is_ready, conditions: self.conditions.list() }
+    }
+
+    /// Notes the conditions that other parts of the crate know and log.
+    fn note_derived(&self, replica: Option<&ReplicaStatus>, no_bound: Option<&str>) {
+        let behind = replica.filter(|replica| replica.state != ReplicaState::Leased).and_then(|replica| replica.reason);
+        let behind = behind.map(|reason| format!("this node has no lease for some users: {reason}"));
+        self.conditions.set(ConditionKind::ReplicaBehind, behind.as_slice());
+        let has_store = self.authority.store().is_some();
+        let no_bound = no_bound.filter(|_| has_store).map(str::to_owned);
+        self.conditions.set(ConditionKind::NoBound, no_bound.as_slice());
+        let of_store = self.authority.store().map(|store| store.warnings()).unwrap_or_default();
+        self.conditions.set(ConditionKind::Store, &of_store);
     }
 }
 

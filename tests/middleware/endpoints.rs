@@ -14,11 +14,11 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 use tower_bearer::{
     AuthLayer, BoxError, NewSession, NoClaims, Subject, TokenPolicy, TokenService, TokenType,
-    clock::ManualClock,
+    clock::{Clock as _, ManualClock},
     endpoints::{Endpoint, Endpoints, Login, TokenCookie},
     error::{PasswordError, StoreErrorKind},
     jwt::AccessTyp,
@@ -269,6 +269,55 @@ async fn a_store_that_fails_is_503_at_every_endpoint() {
     assert_eq!(send(app.endpoints.revoke_session(), delete).await.status, unavailable);
     let health = Request::get("/health").body(Full::default()).unwrap();
     assert_eq!(send(app.endpoints.health(), health).await.status, unavailable);
+}
+
+async fn get<S, B>(service: S, path: &str) -> (StatusCode, Value)
+where
+    S: Service<Request<Full<Bytes>>, Response = http::Response<B>>,
+    S::Error: std::fmt::Debug,
+    B: Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let answer = send(service, Request::get(path).body(Full::default()).unwrap()).await;
+    (answer.status, answer.body)
+}
+
+#[tokio::test]
+async fn a_node_is_ready_while_the_store_answers_a_read_and_a_write() {
+    let app = app();
+    let (ok, unavailable) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(get(app.endpoints.ready(), "/ready").await, (ok, json!({"status": "ok", "reasons": ["no_bound"]})));
+    for (call, reason) in [("check", "reads_refused"), ("probe", "writes_refused")] {
+        app.fixture.store.answer_only(call, Behaviour::Fails(StoreErrorKind::Rejected));
+        app.fixture.advance(2);
+        let (status, body) = get(app.endpoints.ready(), "/ready").await;
+        assert_eq!((status, &body["status"]), (unavailable, &json!("unavailable")), "{call}");
+        assert!(body["reasons"].as_array().unwrap().contains(&json!(reason)), "{call}: {body}");
+        assert_eq!(body.get("conditions"), None, "details are switched off");
+        let (status, body) = get(app.endpoints.health(), "/health").await;
+        assert_eq!((status, body), (unavailable, json!({"status": "unavailable"})), "{call}");
+        let (status, body) = get(app.endpoints.clone().show_details().health(), "/health").await;
+        assert_eq!((status, &body["status"]), (unavailable, &json!("unavailable")), "{call}");
+        assert!(body["store_error"].as_str().unwrap().contains("refused"), "{call}: {body}");
+        let conditions = body["conditions"].as_array().unwrap();
+        let condition = conditions.iter().find(|condition| condition["kind"] == reason).unwrap();
+        assert_eq!(condition["since"], json!(app.fixture.clock.now().as_secs()), "{call}");
+        // The process itself is alive.
+        assert_eq!(get(app.endpoints.live(), "/live").await, (ok, json!({"status": "ok"})));
+        app.fixture.store.answer(Behaviour::AtOnce);
+        app.fixture.advance(2);
+        assert_eq!(get(app.endpoints.ready(), "/ready").await.1["reasons"], json!(["no_bound"]), "{call}");
+    }
+}
+
+#[tokio::test]
+async fn clients_of_the_endpoints_make_the_store_work_once_a_second() {
+    let app = app();
+    let calls = app.fixture.store.calls();
+    for _ in 0..100 {
+        get(app.endpoints.ready(), "/ready").await;
+    }
+    assert_eq!(app.fixture.store.calls(), calls + 2);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 use tower_bearer::{
     SessionId, Subject, TokenId,
-    clock::{Clock, Timestamp},
+    clock::{Clock, ManualClock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
         Answer, Checked, Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, LogPage, LogQuery,
@@ -61,6 +61,8 @@ struct Inner {
     behaviour: Mutex<Behaviour>,
     /// The method that has the behaviour; `None` for all.
     only: Mutex<Option<&'static str>>,
+    /// The clock of the estimates; `None` for the store's clock.
+    told: Mutex<Option<ManualClock>>,
     released: watch::Sender<u64>,
     calls: AtomicUsize,
     writes: AtomicUsize,
@@ -77,6 +79,7 @@ impl FaultyStore {
             log_settings: Mutex::default(),
             behaviour: Mutex::new(Behaviour::AtOnce),
             only: Mutex::new(None),
+            told: Mutex::new(None),
             released: watch::Sender::new(0),
             calls: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
@@ -125,6 +128,11 @@ impl FaultyStore {
         empty.keep_log_for(keep);
         empty.allow_staleness(staleness);
         *self.0.memory.lock().unwrap() = Arc::new(empty);
+    }
+
+    /// Makes the estimates of the store's time show this clock.
+    pub fn tell_time_of(&self, clock: &ManualClock) {
+        *self.0.told.lock().unwrap() = Some(clock.clone());
     }
 
     fn memory(&self) -> Arc<MemoryStore> {
@@ -242,8 +250,13 @@ impl SessionStore for FaultyStore {
         self.call("ping", SessionStore::ping)
     }
 
+    fn probe(&self) -> StoreAnswer<()> {
+        self.call("probe", SessionStore::probe)
+    }
+
     fn now(&self) -> Timestamp {
-        self.memory().now()
+        let told = self.0.told.lock().unwrap().clone();
+        told.map_or_else(|| self.memory().now(), |clock| clock.now())
     }
 
     fn name(&self) -> &'static str {

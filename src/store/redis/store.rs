@@ -30,6 +30,8 @@ use crate::{
 
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
+/// The lifetime of the key that [`SessionStore::probe`] writes, in ms.
+const PROBE_LIFETIME: u32 = 60_000;
 
 /// A store of sessions in Redis. See the [module](super). Clones share connections and settings.
 #[derive(Clone)]
@@ -201,6 +203,23 @@ impl SessionStore for RedisStore {
     fn ping(&self) -> StoreAnswer<Timestamp> {
         let call = self.begin();
         StoreAnswer::pending(async move { call.context().client.ping(call.deadline).await })
+    }
+
+    /// Writes a key of each server that no call reads. As a login, the write fails if the server has
+    /// no memory left.
+    fn probe(&self) -> StoreAnswer<()> {
+        let call = self.begin();
+        StoreAnswer::pending(async move {
+            let Context { client, keyspace, deadline, .. } = call.context();
+            for bucket in client.one_bucket_each(deadline).await? {
+                let checkout = client.checkout(bucket, deadline).await?;
+                let write =
+                    redis::cmd("SET").arg(keyspace.probe(bucket)).arg("").arg("PX").arg(PROBE_LIFETIME).to_owned();
+                checkout.command(&write, deadline).await?;
+                checkout.confirm()?;
+            }
+            Ok(())
+        })
     }
 
     fn now(&self) -> Timestamp {

@@ -10,6 +10,7 @@ use super::{
         auth_time::AuthClock,
         cache::TokenCache,
         check::Checker,
+        conditions::Conditions,
         consistency::{DEFAULT_INTERVAL, Pace},
         events::SecurityEvent,
         issue::Issuer,
@@ -17,9 +18,11 @@ use super::{
         lifetimes::{Lifetimes, MARGIN, check_lifetime, max_external_lifetime},
         mint::MintRules,
         policy::{Authority, TokenPolicy},
+        readiness::LastProbe,
         refresh::Refresher,
         revoke::Revoker,
         service::{Parts, TokenService},
+        store_clock::StoreClock,
     },
     Config, Hooks, TokenServiceBuilder,
 };
@@ -70,6 +73,13 @@ impl<C> TokenServiceBuilder<C> {
         validation.check()?;
         let max_sessions = config.max_sessions()?;
         let authority = config.authority()?;
+        let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
+        if let Authority::Sessions(store) = &authority {
+            let (store, leeway) = (Arc::clone(store), validation.leeway_in_force());
+            let longest_hold = validation.max_access_lifetime_in_force();
+            config.clock =
+                Arc::new(StoreClock::new(config.clock, store, Arc::clone(&conditions), leeway, longest_hold));
+        }
 
         let keep = match config.policy {
             TokenPolicy::Denylist => max_external_lifetime(&validation, lifetimes.after_end),
@@ -95,6 +105,7 @@ impl<C> TokenServiceBuilder<C> {
                     max_sessions,
                     events: config.events.clone(),
                     streams: streams.clone(),
+                    conditions: Arc::clone(&conditions),
                 }),
                 validation: Arc::clone(&lenient),
                 clock: Arc::clone(&config.clock),
@@ -113,9 +124,11 @@ impl<C> TokenServiceBuilder<C> {
                 issuer: config.issuer.unwrap_or_default(),
                 after_end: lifetimes.after_end,
                 streams: streams.clone(),
+                conditions: Arc::clone(&conditions),
             },
             auth_clock: AuthClock::new(authority.store().cloned(), Arc::clone(&config.clock)),
             events: config.events,
+            last_probe: LastProbe::default(),
         };
         let checker = Checker {
             keyring,
@@ -123,6 +136,7 @@ impl<C> TokenServiceBuilder<C> {
             max_token_len: config.max_token_len,
             validation,
             clock: config.clock,
+            conditions,
             parse: validate_jwt_stateless::<C>,
             authority,
             replica,

@@ -134,6 +134,11 @@ impl Keyspace {
         format!("{}:{{0}}:w", self.prefix)
     }
 
+    /// Returns the key that a probe of a bucket's server writes.
+    pub(crate) fn probe(&self, bucket: u32) -> String {
+        format!("{}:{{{bucket}}}:probe", self.prefix)
+    }
+
     /// Returns the key of a bucket's log.
     pub(crate) fn log(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:log", self.prefix)

@@ -1,0 +1,370 @@
+//! The conditions that an operator should mend, with their start.
+//!
+//! A condition begins and ends with one log message each. While calls of the store fail, the log
+//! has one more message a minute, with the number of failures. *In an outage, a message for each
+//! request fills the disk.*
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    error::{StoreError, StoreErrorKind},
+};
+
+/// The interval of the messages about a failure that continues.
+const SUM_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A condition that an operator should mend. The service may still serve requests.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Condition {
+    /// The kind of the condition.
+    pub kind: ConditionKind,
+    /// The time at which this node noticed the condition, by the node's clock, in seconds since the
+    /// Unix epoch.
+    #[serde(serialize_with = "as_secs")]
+    pub since: Timestamp,
+    /// The problem and its remedy. The text contains no secret.
+    pub text: String,
+}
+
+/// The kinds of [`Condition`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConditionKind {
+    /// The store refuses reads, or does not answer them. Requests get 503, except those that a
+    /// replica with a lease decides.
+    ReadsRefused,
+    /// The store refuses writes, or does not answer them. Logins, refreshes or revocations get 503.
+    WritesRefused,
+    /// The clocks of this node and of the store differ by more than the leeway. The service judges
+    /// its own tokens by the store's clock, so this has no effect on them.
+    ClockSkew,
+    /// The store's clock went back. See [`Status`](super::Status#the-stores-clock).
+    StoreClockWentBack,
+    /// This node has no lease, under bounded staleness only.
+    ReplicaBehind,
+    /// No bound is known for the time until a revocation holds on this node.
+    NoBound,
+    /// The store reports a defect, such as a policy that evicts keys.
+    Store,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn as_secs<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_secs())
+}
+
+impl ConditionKind {
+    /// Returns the name of the kind in JSON and in log messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadsRefused => "reads_refused",
+            Self::WritesRefused => "writes_refused",
+            Self::ClockSkew => "clock_skew",
+            Self::StoreClockWentBack => "store_clock_went_back",
+            Self::ReplicaBehind => "replica_behind",
+            Self::NoBound => "no_bound",
+            Self::Store => "store",
+        }
+    }
+
+    /// The number of kinds.
+    const COUNT: usize = 7;
+
+    /// Returns the bit of this kind in [`Conditions::present`].
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// The conditions of one service.
+pub(super) struct Conditions {
+    /// The node's clock.
+    clock: Arc<dyn Clock>,
+    /// The kinds of the present conditions, as bits. A successful call of the store reads only this
+    /// field.
+    present: AtomicU8,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    present: Vec<Condition>,
+    /// The log messages of each kind, by [`ConditionKind`] as a number.
+    messages: [Messages; ConditionKind::COUNT],
+}
+
+/// The log messages about one kind of condition.
+#[derive(Default)]
+struct Messages {
+    /// The time of the last message about each kind of failure, or about a begin without a failure,
+    /// by [`Clock::elapsed`].
+    sent: Vec<(Option<StoreErrorKind>, Duration)>,
+    /// The number of failures since that message.
+    failures: u64,
+    /// True if the begin of the present condition was logged, so that its end is logged too.
+    has_begun: bool,
+}
+
+impl Messages {
+    /// Returns true if a message about a begin or a failure is due, and notes its time. Messages
+    /// about the same kind of failure are a minute apart. *A condition that begins and ends many
+    /// times a second would fill the log.*
+    fn are_due(&mut self, now: Duration, cause: Option<StoreErrorKind>) -> bool {
+        self.sent.retain(|(_, at)| now.saturating_sub(*at) < SUM_INTERVAL);
+        let is_due = !self.sent.iter().any(|(sent, _)| *sent == cause);
+        if is_due {
+            self.sent.push((cause, now));
+            self.has_begun = true;
+        }
+        is_due
+    }
+}
+
+impl State {
+    fn begin(&mut self, kind: ConditionKind, text: &str, now: impl FnOnce() -> Timestamp) {
+        match self.present.iter_mut().find(|condition| condition.kind == kind) {
+            Some(condition) => text.clone_into(&mut condition.text),
+            None => self.present.push(Condition { kind, since: now(), text: text.to_owned() }),
+        }
+    }
+
+    fn messages(&mut self, kind: ConditionKind) -> &mut Messages {
+        #[allow(clippy::indexing_slicing, reason = "the array has an element for each kind")]
+        &mut self.messages[kind as usize]
+    }
+}
+
+impl Conditions {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, present: AtomicU8::new(0), state: Mutex::default() }
+    }
+
+    /// Notes the outcome of a read.
+    #[inline]
+    pub(super) fn note_read<T>(&self, outcome: &Result<T, StoreError>) {
+        self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
+    }
+
+    /// Notes a failed revocation. A success says nothing about other writes: a server without memory
+    /// still makes revocations.
+    pub(super) fn note_revocation<T>(&self, outcome: &Result<T, StoreError>) {
+        if outcome.is_err() {
+            self.note_write(outcome);
+        }
+    }
+
+    /// Notes the outcome of a write.
+    pub(super) fn note_write<T>(&self, outcome: &Result<T, StoreError>) {
+        self.note(ConditionKind::WritesRefused, outcome.as_ref().err());
+    }
+
+    #[inline]
+    fn note(&self, kind: ConditionKind, error: Option<&StoreError>) {
+        match error {
+            None => self.end(kind),
+            // This node's own limit says nothing about the store.
+            Some(error) if error.kind() == StoreErrorKind::Overloaded => {}
+            Some(error) => self.fail(kind, error),
+        }
+    }
+
+    /// Begins or continues a condition of the store's calls.
+    #[cold]
+    fn fail(&self, kind: ConditionKind, error: &StoreError) {
+        let text = chain(error);
+        let mut state = self.lock();
+        state.begin(kind, &text, || self.clock.now());
+        let messages = state.messages(kind);
+        messages.failures = messages.failures.saturating_add(1);
+        let failures = messages.failures;
+        let is_due = messages.are_due(self.clock.elapsed(), Some(error.kind()));
+        if is_due {
+            messages.failures = 0;
+        }
+        self.publish(&state);
+        drop(state);
+        #[cfg(feature = "tracing")]
+        if is_due {
+            tracing::warn!(condition = kind.as_str(), failures, "calls of the token store fail: {text}");
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (is_due, failures);
+    }
+
+    /// Begins a condition, or updates its text.
+    pub(super) fn begin(&self, kind: ConditionKind, text: &str) {
+        let mut state = self.lock();
+        state.begin(kind, text, || self.clock.now());
+        let messages = state.messages(kind);
+        let is_due = !messages.has_begun && messages.are_due(self.clock.elapsed(), None);
+        self.publish(&state);
+        drop(state);
+        #[cfg(feature = "tracing")]
+        if is_due {
+            tracing::warn!(condition = kind.as_str(), "{text}");
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = is_due;
+    }
+
+    /// Replaces the conditions of a kind by those with these texts. Logs nothing, because the part
+    /// of the crate that found them has.
+    pub(super) fn set(&self, kind: ConditionKind, texts: &[String]) {
+        if texts.is_empty() && !self.has(kind) {
+            return;
+        }
+        let mut state = self.lock();
+        state.present.retain(|condition| condition.kind != kind || texts.contains(&condition.text));
+        for text in texts {
+            if !state.present.iter().any(|condition| condition.kind == kind && condition.text == *text) {
+                state.present.push(Condition { kind, since: self.clock.now(), text: text.clone() });
+            }
+        }
+        self.publish(&state);
+    }
+
+    /// Ends a condition. Does nothing, and takes no lock, if there is none.
+    #[inline]
+    pub(super) fn end(&self, kind: ConditionKind) {
+        if self.has(kind) {
+            self.remove(kind);
+        }
+    }
+
+    #[cold]
+    fn remove(&self, kind: ConditionKind) {
+        let mut state = self.lock();
+        let Some(index) = state.present.iter().position(|condition| condition.kind == kind) else { return };
+        let ended = state.present.remove(index);
+        let has_begun = std::mem::take(&mut state.messages(kind).has_begun);
+        self.publish(&state);
+        drop(state);
+        #[cfg(feature = "tracing")]
+        if has_begun {
+            let seconds = self.clock.now().saturating_since(ended.since).as_secs();
+            tracing::info!(condition = kind.as_str(), seconds, "a condition has ended");
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (ended, has_begun);
+    }
+
+    /// Returns whether there is a condition of this kind.
+    #[inline]
+    pub(super) fn has(&self, kind: ConditionKind) -> bool {
+        self.present.load(Ordering::Relaxed) & kind.bit() != 0
+    }
+
+    /// Returns the node's clock.
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Returns the present conditions, in the order of their start.
+    pub(super) fn list(&self) -> Vec<Condition> {
+        self.lock().present.clone()
+    }
+
+    /// The caller holds the lock, so that the bits follow the list.
+    fn publish(&self, state: &State) {
+        let bits = state.present.iter().fold(0, |bits, condition| bits | condition.kind.bit());
+        self.present.store(bits, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the text of an error and of its sources.
+pub(super) fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn conditions() -> (ManualClock, Conditions) {
+        let clock = ManualClock::at(Timestamp::from_secs(1_790_000_000));
+        (clock.clone(), Conditions::new(Arc::new(clock)))
+    }
+
+    fn failure(kind: StoreErrorKind) -> Result<(), StoreError> {
+        Err(kind.into())
+    }
+
+    #[test]
+    fn a_failure_begins_a_condition_that_the_next_success_ends() {
+        let (clock, conditions) = conditions();
+        conditions.note_read(&failure(StoreErrorKind::Unavailable));
+        clock.advance(Duration::from_secs(5));
+        conditions.note_read(&failure(StoreErrorKind::Rejected));
+        conditions.note_write(&Ok::<_, StoreError>(()));
+        let listed = conditions.list();
+        let [condition] = listed.as_slice() else { panic!("{listed:?}") };
+        assert_eq!(condition.kind, ConditionKind::ReadsRefused);
+        assert_eq!(condition.since.as_secs(), 1_790_000_000, "the start stays");
+        assert!(condition.text.contains("refused"), "the text is that of the last failure: {listed:?}");
+        conditions.note_read(&Ok::<_, StoreError>(()));
+        assert_eq!(conditions.list(), []);
+    }
+
+    #[test]
+    fn the_limit_of_this_node_is_no_condition_of_the_store() {
+        let (_, conditions) = conditions();
+        conditions.note_read(&failure(StoreErrorKind::Overloaded));
+        assert_eq!(conditions.list(), []);
+    }
+
+    #[test]
+    fn a_condition_that_comes_and_goes_has_few_messages() {
+        let (clock, conditions) = conditions();
+        let mut due = 0;
+        for _ in 0..1000 {
+            conditions.note_read(&failure(StoreErrorKind::Timeout));
+            conditions.note_read(&failure(StoreErrorKind::Unavailable));
+            due += usize::from(std::mem::take(&mut conditions.lock().messages(ConditionKind::ReadsRefused).has_begun));
+            conditions.note_read(&Ok::<_, StoreError>(()));
+            clock.advance(Duration::from_millis(119));
+        }
+        // 119 s: at the start, and after a minute.
+        assert_eq!(due, 2);
+    }
+
+    #[test]
+    fn each_defect_of_the_store_keeps_its_own_start() {
+        let (clock, conditions) = conditions();
+        conditions.set(ConditionKind::Store, &["a".to_owned()]);
+        clock.advance(Duration::from_secs(5));
+        conditions.set(ConditionKind::Store, &["a".to_owned(), "b".to_owned()]);
+        let since = |conditions: &Conditions| -> Vec<_> {
+            conditions.list().into_iter().map(|condition| (condition.text, condition.since.as_secs())).collect()
+        };
+        assert_eq!(since(&conditions), [("a".to_owned(), 1_790_000_000), ("b".to_owned(), 1_790_000_005)]);
+        conditions.set(ConditionKind::Store, &["b".to_owned()]);
+        assert_eq!(since(&conditions), [("b".to_owned(), 1_790_000_005)]);
+        conditions.set(ConditionKind::Store, &[]);
+        assert_eq!(conditions.list(), []);
+    }
+}

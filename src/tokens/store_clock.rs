@@ -1,0 +1,230 @@
+//! The clock that judges a service's own tokens: the store's.
+//!
+//! The store's clock stamps these tokens. *When nodes judged them by their own clocks, a store that
+//! was 6 s ahead made each fresh token 401, and each refresh `invalid_grant`.*
+//!
+//! # A store's clock that goes back
+//!
+//! The estimate holds its highest value until the store's clock has reached that value again. So no
+//! expired token becomes valid again. New tokens are valid meanwhile, because their `exp` is later
+//! than the held value.
+//!
+//! This holds for steps up to the lifetime of an access token. After a longer step, new tokens would
+//! be refused for as long as the step. The estimate then follows the store's clock, and
+//! [`ConditionKind::StoreClockWentBack`] says so.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::conditions::{ConditionKind, Conditions};
+use crate::{
+    clock::{Clock, Timestamp, saturating_millis},
+    store::SessionStore,
+};
+
+/// The smallest difference between the clocks that is a condition, whatever the leeway.
+const SMALLEST_SKEW: Duration = Duration::from_secs(1);
+
+/// A clock that shows the store's time, estimated without I/O.
+pub(super) struct StoreClock {
+    node: Arc<dyn Clock>,
+    store: Arc<dyn SessionStore>,
+    conditions: Arc<Conditions>,
+    /// The difference between the store's time and the node's coarse time. See [`Offset`].
+    offset: AtomicU64,
+    /// The highest estimate, in ms.
+    highest: AtomicU64,
+    /// The highest estimate before the last step that was followed, in ms. Tokens that expired
+    /// before it may be valid again.
+    revivable_until: AtomicU64,
+    leeway: Duration,
+    /// The longest step back for which the estimate holds.
+    longest_hold: Duration,
+}
+
+impl StoreClock {
+    pub(super) fn new(
+        node: Arc<dyn Clock>,
+        store: Arc<dyn SessionStore>,
+        conditions: Arc<Conditions>,
+        leeway: Duration,
+        longest_hold: Duration,
+    ) -> Self {
+        Self {
+            node,
+            store,
+            conditions,
+            offset: AtomicU64::new(Offset::UNKNOWN),
+            highest: AtomicU64::new(0),
+            revivable_until: AtomicU64::new(0),
+            leeway,
+            longest_hold,
+        }
+    }
+
+    /// Returns the estimate of the store's time. Notes the conditions that it shows.
+    fn judged(&self) -> Timestamp {
+        let told = self.store.now();
+        // The store has not answered yet. No token is valid at the epoch.
+        if told == Timestamp::default() {
+            return told;
+        }
+        let highest = Timestamp::from_millis(self.highest.fetch_max(told.as_millis(), Ordering::Relaxed));
+        let back = highest.saturating_since(told);
+        let now = if back <= self.longest_hold { told.max(highest) } else { self.follow_back(told, highest) };
+        self.note_step(told, back);
+        self.note_skew(told);
+        now
+    }
+
+    /// Follows a step back that is too long to be held.
+    #[cold]
+    fn follow_back(&self, told: Timestamp, highest: Timestamp) -> Timestamp {
+        let order = Ordering::Relaxed;
+        if self.highest.compare_exchange(highest.as_millis(), told.as_millis(), order, order).is_ok() {
+            self.revivable_until.fetch_max(highest.as_millis(), order);
+        }
+        told
+    }
+
+    fn note_step(&self, told: Timestamp, back: Duration) {
+        let revivable_until = Timestamp::from_millis(self.revivable_until.load(Ordering::Relaxed));
+        if told < revivable_until {
+            let seconds = revivable_until.saturating_since(told).as_secs();
+            let text = format!(
+                "the store's clock went back by more than the lifetime of an access token; tokens that expired in the \
+                 last {seconds} s of the earlier time may be valid again: set the store's clock, or replace the \
+                 signing key"
+            );
+            self.conditions.begin(ConditionKind::StoreClockWentBack, &text);
+        } else if back > self.leeway {
+            let text = format!(
+                "the store's clock went back by {} s; this node holds its estimate until the store's clock has caught \
+                 up, so that no expired token becomes valid again: find the cause of the step",
+                back.as_secs()
+            );
+            self.conditions.begin(ConditionKind::StoreClockWentBack, &text);
+        } else {
+            self.conditions.end(ConditionKind::StoreClockWentBack);
+        }
+    }
+
+    fn note_skew(&self, told: Timestamp) {
+        let node = self.node.now();
+        let skew = told.saturating_since(node).max(node.saturating_since(told));
+        let most = self.leeway.max(SMALLEST_SKEW);
+        if skew > most {
+            let side = if told > node { "ahead of" } else { "behind" };
+            let text = format!(
+                "the store's clock is {} s {side} this node's; synchronize both with NTP (tokens of this service are \
+                 judged by the store's clock, so they stay valid)",
+                (skew + Duration::from_millis(500)).as_secs()
+            );
+            self.conditions.begin(ConditionKind::ClockSkew, &text);
+        // A smaller limit for the end prevents a message at each change around one limit.
+        } else if skew <= most / 2 {
+            self.conditions.end(ConditionKind::ClockSkew);
+        }
+    }
+
+    #[cold]
+    fn renewed(&self, coarse: Timestamp) -> Timestamp {
+        let now = self.judged();
+        // Both times are exact here. The coarse time lags, and so does its sum with the difference.
+        let node = self.node.now();
+        match Offset::between(now, node, coarse) {
+            Some(offset) if now > Timestamp::default() => {
+                self.offset.store(offset.0, Ordering::Relaxed);
+                offset.at(coarse).unwrap_or(now)
+            }
+            _ => now,
+        }
+    }
+}
+
+impl Clock for StoreClock {
+    fn now(&self) -> Timestamp {
+        self.judged()
+    }
+
+    #[inline]
+    fn now_coarse(&self) -> Timestamp {
+        let coarse = self.node.now_coarse();
+        match Offset(self.offset.load(Ordering::Relaxed)).at(coarse) {
+            Some(now) => now,
+            None => self.renewed(coarse),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.node.elapsed()
+    }
+}
+
+impl fmt::Debug for StoreClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreClock").finish_non_exhaustive()
+    }
+}
+
+/// The difference between two clocks in ms, and the tick of the node's clock at which it was
+/// measured. One atomic number holds both, so that a thread never reads parts of two measurements.
+///
+/// The difference counts for this tick and the next. So a step of the node's clock ends it, and a
+/// correct difference is at most two ticks old.
+#[derive(Clone, Copy)]
+struct Offset(u64);
+
+impl Offset {
+    /// Bits of the difference. They hold 69 years in each direction.
+    const BITS: u32 = 42;
+    const BIAS: i64 = 1 << (Self::BITS - 1);
+    const MASK: u64 = (1 << Self::BITS) - 1;
+    /// Bits by which a time in ms becomes a tick: 64 ms.
+    const TICK: u32 = 6;
+    const TICKS: u64 = (1 << (64 - Self::BITS)) - 1;
+    /// A value that counts for no time after the year 1970.
+    const UNKNOWN: u64 = 0;
+
+    /// Measures the difference. Returns `None` if it is too large.
+    fn between(store: Timestamp, node: Timestamp, coarse: Timestamp) -> Option<Self> {
+        let millis = |time: Timestamp| i64::try_from(time.as_millis()).ok();
+        let difference = millis(store)?.checked_sub(millis(node)?)?.checked_add(Self::BIAS)?;
+        let difference = u64::try_from(difference).ok().filter(|difference| *difference <= Self::MASK)?;
+        Some(Self(difference | (Self::tick(coarse) << Self::BITS)))
+    }
+
+    fn tick(coarse: Timestamp) -> u64 {
+        (coarse.as_millis() >> Self::TICK) & Self::TICKS
+    }
+
+    /// Returns the store's time at the node's time `coarse`, or `None` if the difference is old.
+    #[inline]
+    fn at(self, coarse: Timestamp) -> Option<Timestamp> {
+        let ticks = Self::tick(coarse).wrapping_sub(self.0 >> Self::BITS) & Self::TICKS;
+        if ticks > 1 || self.0 == Self::UNKNOWN {
+            return None;
+        }
+        let difference = i64::try_from(self.0 & Self::MASK).ok()? - Self::BIAS;
+        coarse.as_millis().checked_add_signed(difference).map(Timestamp::from_millis)
+    }
+}
+
+/// Returns the store's time minus the node's, in ms; `None` before the store's first answer.
+pub(super) fn skew_ms(store: Timestamp, node: Timestamp) -> Option<i64> {
+    let ahead = saturating_millis(store.saturating_since(node));
+    let behind = saturating_millis(node.saturating_since(store));
+    (store > Timestamp::default()).then(|| {
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        signed(ahead) - signed(behind)
+    })
+}
+
+#[cfg(test)]
+mod tests;
