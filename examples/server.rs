@@ -65,7 +65,8 @@ async fn main() -> Result<(), Failure> {
         .route_service("/ready", endpoints.ready())
         .route_service("/live", endpoints.live())
         // Logs the path without the query, because a query can contain a token.
-        .layer(TraceLayer::new_for_http().make_span_with(
+        // In an outage, a message for each failed request would fill the disk.
+        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(
             |request: &Request| tracing::info_span!("request", method = %request.method(), path = request.uri().path()),
         ))
         .with_state(drain.clone());

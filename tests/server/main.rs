@@ -15,6 +15,7 @@ mod input;
 mod keys;
 mod lifecycle;
 mod misconfiguration;
+mod outages;
 mod redis_failures;
 mod routes;
 mod streams;

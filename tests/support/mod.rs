@@ -33,6 +33,8 @@ pub mod reserved;
 pub mod secrets;
 #[cfg(all(feature = "redis", feature = "sentinel"))]
 pub mod sentinel;
+#[cfg(target_os = "linux")]
+pub mod shifted_clock;
 pub mod test_keys;
 pub mod text_store;
 pub mod token_parts;
@@ -46,6 +48,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "redis")]
+#[cfg(target_os = "linux")]
+pub use self::shifted_clock::ShiftedClock;
 pub use self::{
     altered_store::AlteredStore,
     events::Events,
@@ -60,7 +65,6 @@ pub use self::{
     users::Users,
     wire::WireServer,
 };
-#[cfg(feature = "redis")]
 pub use self::{monitor::Monitor, proxy::Proxy, redis_server::RedisServer};
 
 /// The time limit of a wait. Only a hang takes longer, even on a busy machine.

@@ -21,6 +21,7 @@ pub struct RedisServer {
     port: u16,
     folder: PathBuf,
     options: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl RedisServer {
@@ -32,12 +33,22 @@ impl RedisServer {
     /// Starts a server with further command-line options, such as `&["--maxmemory", "3mb"]`. Set a
     /// password later by `CONFIG SET requirepass`, because the start is detected without one.
     pub fn start_with(options: &[&str]) -> Self {
+        Self::start_process(options, Vec::new())
+    }
+
+    /// Starts a server whose wall clock is shifted.
+    #[cfg(target_os = "linux")]
+    pub fn start_with_clock(clock: &super::ShiftedClock) -> Self {
+        Self::start_process(&[], clock.variables())
+    }
+
+    fn start_process(options: &[&str], variables: Vec<(String, String)>) -> Self {
         for _ in 0..20 {
             let port = free_port();
             let folder = std::env::temp_dir().join(format!("tower-bearer-redis-{}-{port}", std::process::id()));
             fs::create_dir_all(&folder).expect("a folder for the server");
             let options = options.iter().map(ToString::to_string).collect();
-            let mut server = Self { child: None, port, folder, options };
+            let mut server = Self { child: None, port, folder, options, variables: variables.clone() };
             if server.launch() {
                 return server;
             }
@@ -98,6 +109,7 @@ impl RedisServer {
             .args(["--loglevel", "warning", "--dir"])
             .arg(&self.folder)
             .args(&self.options)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
