@@ -4,14 +4,17 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use deadpool_redis::Pool;
+#[cfg(feature = "tls")]
+use zeroize::Zeroizing;
 
 use crate::{
-    error::ConfigError,
+    error::{BoxError, ConfigError},
     store::redis::{
         client::{
             Client,
             connect_error::ConnectError,
-            connections::{config::ConnectionConfig, connector::Connector, target::Target},
+            connections::{access::Access, config::ConnectionConfig, connector::Connector, target::Target},
+            credentials::{Credentials, CredentialsProvider},
             failover::deployment::{Deployment, Failover},
             lookout::Lookout,
             prover::Prover,
@@ -124,6 +127,7 @@ pub struct RedisStoreBuilder {
     target: Target,
     /// The reason why the URL cannot be used.
     problem: Option<ConfigError>,
+    access: Access,
     prefix: String,
     buckets: u32,
     timeout: Duration,
@@ -149,6 +153,7 @@ impl RedisStoreBuilder {
         Self {
             target,
             problem: None,
+            access: Access::default(),
             prefix: "tb".to_owned(),
             buckets: DEFAULT_BUCKETS,
             timeout: DEFAULT_TIMEOUT,
@@ -170,6 +175,70 @@ impl RedisStoreBuilder {
         if let Target::Sentinel { credentials, .. } = &mut self.target {
             *credentials = Some((user.into(), password.into()));
         }
+        self
+    }
+
+    /// Sets a function that returns the user and password for each new connection to a server.
+    ///
+    /// So a password can change without a restart, and a token of a cloud's identity service can
+    /// serve as the password. The store calls the function whenever it connects: at the start, after
+    /// a connection broke, and for a new primary. It may call it several times simultaneously. The
+    /// URL must then contain no user and no password. The credentials for sentinels stay in their
+    /// URLs.
+    ///
+    /// Calls wait while the function runs, so let it return stored credentials, and refresh them in
+    /// the background. A function that takes longer than [`timeout`](Self::timeout) counts as
+    /// failed. Calls then fail with [`CredentialsError`](super::CredentialsError) as the source, and
+    /// the next attempt calls the function again.
+    ///
+    /// To change a password without a failed call, let the server accept both passwords for a while:
+    ///
+    /// 1. `ACL SETUSER app >new`.
+    /// 2. Make the function return the new password, on every node.
+    /// 3. `ACL SETUSER app <old`. Open connections stay as they are. `CLIENT KILL USER app` ends
+    ///    them, and the nodes connect again.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_bearer::store::{RedisStore, redis::Credentials};
+    ///
+    /// let store = RedisStore::builder("rediss://redis.internal/")
+    ///     .credentials_provider(|| async {
+    ///         // The orchestrator replaces this file when the password changes.
+    ///         let password = tokio::fs::read_to_string("/run/secrets/redis").await?;
+    ///         Ok(Credentials::new("app", password.trim()))
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn credentials_provider<P, F>(mut self, provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Credentials, BoxError>> + Send + 'static,
+    {
+        self.access.credentials = Some(CredentialsProvider::new(provider));
+        self
+    }
+
+    /// Sets the certificate that the node presents to the servers, and to sentinels (mutual TLS).
+    ///
+    /// Both arguments are PEM texts: the certificate with its chain, and its private key without a
+    /// password. The URL must be one of TLS. To replace the certificate, build a new store.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn client_certificate(mut self, certificates: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.access.certificates.client = Some((certificates.into(), Zeroizing::new(key.into())));
+        self
+    }
+
+    /// Sets the authorities that may sign the certificates of the servers and sentinels, as one PEM
+    /// text. By default the node trusts those of the system. The URL must be one of TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn root_certificates(mut self, certificates: impl Into<Vec<u8>>) -> Self {
+        self.access.certificates.roots = Some(certificates.into());
         self
     }
 
@@ -286,7 +355,8 @@ impl RedisStoreBuilder {
         }
         let allow_eviction = self.allow_eviction;
         let deployment = self.deployment()?;
-        let connector = Arc::new(Connector::new(self.target, deployment, keyspace.meta_keys(), self.timeout)?);
+        let connector =
+            Arc::new(Connector::new(self.target, self.access, deployment, keyspace.meta_keys(), self.timeout)?);
         let prover = Prover::new(&connector, keyspace.proof(), self.timeout)?;
         let config = ConnectionConfig::new(self.timeout, self.connections);
         let client = Arc::new(Client::new(connector, &config, self.buckets)?);
