@@ -16,6 +16,7 @@ mod harness;
 mod rules;
 #[cfg(feature = "sentinel")]
 mod sentinel;
+mod start;
 #[cfg(feature = "tls")]
 mod tls;
 mod tokens;

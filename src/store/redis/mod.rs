@@ -51,6 +51,18 @@
 //!   read these revocations republishes them. To lose fewer changes, run the server with
 //!   `appendfsync always` and `min-replicas-to-write`.
 //!
+//! # Start
+//!
+//! | method of the builder | if the server is away | if a setting is wrong |
+//! |--|--|--|
+//! | [`connect`] | returns the error | returns the error |
+//! | [`connect_retrying`] | tries again for a time | returns the error |
+//! | [`connect_lazy`] | calls fail until it is back | calls fail, and warnings name the setting |
+//!
+//! [`connect`]: RedisStoreBuilder::connect
+//! [`connect_retrying`]: RedisStoreBuilder::connect_retrying
+//! [`connect_lazy`]: RedisStoreBuilder::connect_lazy
+//!
 //! # Storage
 //!
 //! Each user has one hash, which contains all data for a check. So a check is one `HMGET`. The
@@ -126,6 +138,7 @@ mod layout;
 mod ops;
 mod preflight;
 mod scripts;
+mod start;
 mod store;
 
 pub use self::{

@@ -67,6 +67,23 @@ pub(crate) enum Unfit {
 }
 
 impl ConnectError {
+    /// Returns true if a later attempt may succeed although no setting changes.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self.kind() {
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Credentials => true,
+            ConnectErrorKind::Server => {
+                matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::OutOfMemory)
+            }
+            ConnectErrorKind::Unauthenticated
+            | ConnectErrorKind::Forbidden
+            | ConnectErrorKind::Version
+            | ConnectErrorKind::Eviction
+            | ConnectErrorKind::Layout
+            | ConnectErrorKind::Configuration => false,
+        }
+    }
+
     /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ConnectErrorKind {

@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |--|--|
 //! | `lookout`, `prover`, `pubsub` | tasks that run apart from the calls |
+//! | `readiness` | the state of the checks before the first use |
 //! | `Client` | sends each call to the server of its bucket |
 //! | `cluster` | the primary of each bucket |
 //! | `connections` | connections to one server |
@@ -25,6 +26,7 @@ pub(crate) mod failover;
 pub(crate) mod lookout;
 pub(crate) mod prover;
 pub(crate) mod pubsub;
+pub(crate) mod readiness;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod server_time;
