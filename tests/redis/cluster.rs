@@ -12,7 +12,7 @@ use tower_bearer::{
     error::{StoreError, StoreErrorKind},
     store::{
         DenyRequest, ExternalId, LogFeed, LogPage, LogQuery, Page, RedisStore, Rotated, SessionState,
-        redis::ConnectError,
+        redis::{ConnectError, Credentials},
     },
 };
 
@@ -480,6 +480,11 @@ async fn the_nodes_that_are_found_are_met_with_the_credentials_of_the_one_that_w
     for feed in &mut feeds(&store).await {
         read(&mut **feed).await.unwrap();
         assert!(tokio::time::timeout(HANG, feed.nudged()).await.is_ok(), "{:?}", feed.buckets());
+    }
+    let provider = || async { Ok(Credentials::new("app", "test-password")) };
+    let asked = RedisStore::cluster([cluster.nodes[0].url()]).credentials_provider(provider).connect().await.unwrap();
+    for n in 0..40 {
+        asked.check(&format!("user-{n}"), "s", "j").await.unwrap();
     }
     let stranger = RedisStore::cluster([format!("redis://app:another-password@127.0.0.1:{port}/")]).connect().await;
     assert!(matches!(stranger, Err(ConnectError::Store(error)) if error.kind() == StoreErrorKind::Rejected));

@@ -8,6 +8,7 @@ mod support;
 mod batches;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod credentials;
 mod failover;
 mod faults;
 mod feed;
@@ -15,5 +16,8 @@ mod harness;
 mod rules;
 #[cfg(feature = "sentinel")]
 mod sentinel;
+mod start;
+#[cfg(feature = "tls")]
+mod tls;
 mod tokens;
 mod write_check;

@@ -1,24 +1,34 @@
 //! The settings of a store. [`RedisStoreBuilder::connect`] checks the settings and the servers, so
 //! that a misconfiguration does not fail a request later.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::ready,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use deadpool_redis::Pool;
+use tokio::runtime::Handle;
+#[cfg(feature = "tls")]
+use zeroize::Zeroizing;
 
 use crate::{
-    error::ConfigError,
+    error::{BoxError, ConfigError},
     store::redis::{
         client::{
             Client,
             connect_error::ConnectError,
-            connections::{config::ConnectionConfig, connector::Connector, target::Target},
+            connections::{access::Access, config::ConnectionConfig, connector::Connector, target::Target},
+            credentials::{Credentials, CredentialsProvider},
             failover::deployment::{Deployment, Failover},
             lookout::Lookout,
             prover::Prover,
+            readiness::Readiness,
         },
         layout::keys::Keyspace,
-        preflight,
         scripts::{Demands, Parts},
+        start::Checks,
         store::RedisStore,
     },
 };
@@ -124,6 +134,7 @@ pub struct RedisStoreBuilder {
     target: Target,
     /// The reason why the URL cannot be used.
     problem: Option<ConfigError>,
+    access: Access,
     prefix: String,
     buckets: u32,
     timeout: Duration,
@@ -149,6 +160,7 @@ impl RedisStoreBuilder {
         Self {
             target,
             problem: None,
+            access: Access::default(),
             prefix: "tb".to_owned(),
             buckets: DEFAULT_BUCKETS,
             timeout: DEFAULT_TIMEOUT,
@@ -170,6 +182,70 @@ impl RedisStoreBuilder {
         if let Target::Sentinel { credentials, .. } = &mut self.target {
             *credentials = Some((user.into(), password.into()));
         }
+        self
+    }
+
+    /// Sets a function that returns the user and password for each new connection to a server.
+    ///
+    /// So a password can change without a restart, and a token of a cloud's identity service can
+    /// serve as the password. The store calls the function whenever it connects: at the start, after
+    /// a connection broke, and for a new primary. It may call it several times simultaneously. The
+    /// URL must then contain no user and no password. The credentials for sentinels stay in their
+    /// URLs.
+    ///
+    /// Calls wait while the function runs, so let it return stored credentials, and refresh them in
+    /// the background. A function that takes longer than [`timeout`](Self::timeout) counts as
+    /// failed. Calls then fail with [`CredentialsError`](super::CredentialsError) as the source, and
+    /// the next attempt calls the function again.
+    ///
+    /// To change a password without a failed call, let the server accept both passwords for a while:
+    ///
+    /// 1. `ACL SETUSER app >new`.
+    /// 2. Make the function return the new password, on every node.
+    /// 3. `ACL SETUSER app <old`. Open connections stay as they are. `CLIENT KILL USER app` ends
+    ///    them, and the nodes connect again.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_bearer::store::{RedisStore, redis::Credentials};
+    ///
+    /// let store = RedisStore::builder("rediss://redis.internal/")
+    ///     .credentials_provider(|| async {
+    ///         // The orchestrator replaces this file when the password changes.
+    ///         let password = tokio::fs::read_to_string("/run/secrets/redis").await?;
+    ///         Ok(Credentials::new("app", password.trim()))
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn credentials_provider<P, F>(mut self, provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Credentials, BoxError>> + Send + 'static,
+    {
+        self.access.credentials = Some(CredentialsProvider::new(provider));
+        self
+    }
+
+    /// Sets the certificate that the node presents to the servers, and to sentinels (mutual TLS).
+    ///
+    /// Both arguments are PEM texts: the certificate with its chain, and its private key without a
+    /// password. The URL must be one of TLS. To replace the certificate, build a new store.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn client_certificate(mut self, certificates: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.access.certificates.client = Some((certificates.into(), Zeroizing::new(key.into())));
+        self
+    }
+
+    /// Sets the authorities that may sign the certificates of the servers and sentinels, as one PEM
+    /// text. By default the node trusts those of the system. The URL must be one of TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn root_certificates(mut self, certificates: impl Into<Vec<u8>>) -> Self {
+        self.access.certificates.roots = Some(certificates.into());
         self
     }
 
@@ -269,36 +345,95 @@ impl RedisStoreBuilder {
     /// * [`ConnectError::Store`]: a server did not answer as expected.
     ///
     /// [`ConnectError::kind`] returns the cause.
-    pub async fn connect(mut self) -> Result<RedisStore, ConnectError> {
+    pub async fn connect(self) -> Result<RedisStore, ConnectError> {
+        let (parts, checks) = self.prepare()?;
+        checks.once(&parts).await?;
+        Ok(watched(parts))
+    }
+
+    /// Connects as [`connect`](Self::connect) does, and tries again for at most `patience` while the
+    /// cause [may pass](ConnectError::is_transient): the server is not reachable, loads its data,
+    /// or does not answer in time. Refused credentials may pass too if a
+    /// [provider](Self::credentials_provider) returns them.
+    ///
+    /// So a node may start before its Redis server. The store logs the cause once, and again when it
+    /// changes. The last attempt begins when `patience` is over, and may take as long as one
+    /// [`connect`](Self::connect). With `Duration::MAX` the store tries for ever.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect): the error of the last attempt, or the first error that does
+    /// not pass by itself, immediately.
+    pub async fn connect_retrying(self, patience: Duration) -> Result<RedisStore, ConnectError> {
+        let (parts, checks) = self.prepare()?;
+        checks.repeatedly(&parts, patience).await?;
+        Ok(watched(parts))
+    }
+
+    /// Returns a store immediately. A task of the store connects, and makes the checks of
+    /// [`connect`](Self::connect) until the servers pass them.
+    ///
+    /// So a node may start, and answer requests that need no store, while its Redis server is away.
+    /// Until the checks pass, every call fails with
+    /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable), and requests with a token get
+    /// 503. The first calls wait for the first attempt, until their deadline.
+    ///
+    /// If a check finds a wrong setting, of the store or of the server, the calls keep failing. The
+    /// store logs the error once at level ERROR, and
+    /// [`warnings`](crate::store::SessionStore::warnings) contains it. The task repeats the checks
+    /// every few seconds, so a change of the server's setting needs no restart. The task ends with
+    /// the last clone of the store.
+    ///
+    /// The price: an operator learns of a wrong setting from the log and from the warnings, not from
+    /// a process that ends. Watch one of them, or use [`connect_retrying`](Self::connect_retrying).
+    ///
+    /// # Errors
+    ///
+    /// A setting is wrong in itself, or the caller is outside a Tokio runtime.
+    pub fn connect_lazy(self) -> Result<RedisStore, ConfigError> {
+        let (parts, checks) = self.prepare()?;
+        if Handle::try_current().is_err() {
+            let problem = "needs a task that connects, but there is no Tokio runtime";
+            return Err(ConfigError::conflict("connect_lazy", problem, "call it inside a Tokio runtime"));
+        }
+        let parts = Arc::new(parts);
+        let checks = checks.in_background(Arc::downgrade(&parts));
+        let _ = parts.lookout.set(Lookout::start(&parts.client, checks));
+        Ok(RedisStore::of(parts))
+    }
+
+    /// Checks the settings, and creates the parts of a store without a connection.
+    fn prepare(mut self) -> Result<(Parts, Checks), ConfigError> {
         if let Some(problem) = self.problem.take() {
-            return Err(problem.into());
+            return Err(problem);
         }
         let keyspace = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let problem = format!("is {:?}", self.timeout);
-            return Err(
-                ConfigError::out_of_range("timeout", problem, "choose more than zero and at most a minute").into()
-            );
+            return Err(ConfigError::out_of_range("timeout", problem, "choose more than zero and at most a minute"));
         }
         if self.connections == 0 || self.connections > MAX_CONNECTIONS {
             let (problem, remedy) = (format!("is {}", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
-            return Err(ConfigError::out_of_range("connections", problem, remedy).into());
+            return Err(ConfigError::out_of_range("connections", problem, remedy));
         }
-        let allow_eviction = self.allow_eviction;
         let deployment = self.deployment()?;
-        let connector = Arc::new(Connector::new(self.target, deployment, keyspace.meta_keys(), self.timeout)?);
+        let checks =
+            Checks { allow_eviction: self.allow_eviction, asks_for_credentials: self.access.credentials.is_some() };
+        let connector = Connector::new(self.target, self.access, deployment, keyspace.meta_keys(), self.timeout)?;
+        let connector = Arc::new(connector);
         let prover = Prover::new(&connector, keyspace.proof(), self.timeout)?;
         let config = ConnectionConfig::new(self.timeout, self.connections);
         let client = Arc::new(Client::new(connector, &config, self.buckets)?);
-        let parts = Parts { client, keyspace, demands: Demands::new(SHORTEST_KEEP), prover, _lookout: None };
-        preflight::check(&parts, allow_eviction).await?;
-        #[cfg(feature = "tracing")]
-        if let Err(reason) = parts.client.guard().bound() {
-            tracing::warn!(reason, "this node may believe a replaced Redis server for an unknown time");
-        }
-        let lookout = Lookout::start(&parts.client);
-        Ok(RedisStore::of(Arc::new(Parts { _lookout: Some(lookout), ..parts })))
+        let demands = Demands::new(SHORTEST_KEEP);
+        let (readiness, lookout) = (Readiness::pending(), OnceLock::new());
+        Ok((Parts { client, keyspace, demands, prover, readiness, lookout }, checks))
     }
+}
+
+/// Returns the store of parts that have passed the checks. Starts to watch the servers' settings.
+fn watched(parts: Parts) -> RedisStore {
+    let _ = parts.lookout.set(Lookout::start(&parts.client, ready(())));
+    RedisStore::of(Arc::new(parts))
 }
 
 impl RedisStoreBuilder {

@@ -51,6 +51,18 @@
 //!   read these revocations republishes them. To lose fewer changes, run the server with
 //!   `appendfsync always` and `min-replicas-to-write`.
 //!
+//! # Start
+//!
+//! | method of the builder | if the server is away | if a setting is wrong |
+//! |--|--|--|
+//! | [`connect`] | returns the error | returns the error |
+//! | [`connect_retrying`] | tries again for a time | returns the error |
+//! | [`connect_lazy`] | calls fail until it is back | calls fail, and warnings name the setting |
+//!
+//! [`connect`]: RedisStoreBuilder::connect
+//! [`connect_retrying`]: RedisStoreBuilder::connect_retrying
+//! [`connect_lazy`]: RedisStoreBuilder::connect_lazy
+//!
 //! # Storage
 //!
 //! Each user has one hash, which contains all data for a check. So a check is one `HMGET`. The
@@ -102,9 +114,15 @@
 //! # TLS
 //!
 //! TLS needs the feature `tls` and a `rediss://` URL. The server's certificate must be signed by an
-//! authority that the system trusts. To trust other authorities, set the environment variable
-//! `SSL_CERT_FILE` to the path of their certificates. If the process has no `rustls` crypto
-//! provider, the store installs AWS-LC.
+//! authority that the system trusts. To trust other authorities instead, use `root_certificates`, or
+//! set the environment variable `SSL_CERT_FILE` to the path of their certificates. For a server that
+//! demands a certificate of the client, use `client_certificate`. If the process has no `rustls`
+//! crypto provider, the store installs AWS-LC.
+//!
+//! # Passwords that change
+//!
+//! [`RedisStoreBuilder::credentials_provider`] takes a function that returns the user and password
+//! for each new connection.
 //!
 //! # Your own pool
 //!
@@ -120,12 +138,14 @@ mod layout;
 mod ops;
 mod preflight;
 mod scripts;
+mod start;
 mod store;
 
 pub use self::{
     builder::RedisStoreBuilder,
     client::{
         connect_error::{ConnectError, ConnectErrorKind},
+        credentials::{Credentials, CredentialsError},
         failover::deployment::Failover,
     },
     store::RedisStore,

@@ -38,7 +38,7 @@ pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), Con
     if let Some(prover) = &parts.prover {
         prover.begin().await?;
     }
-    check_rights(parts.until(parts.client.deadline())).await?;
+    check_rights(parts.unchecked(parts.client.deadline())).await?;
     touch_all(parts).await
 }
 
@@ -95,7 +95,7 @@ async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
 async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
     let buckets = parts.keyspace.buckets();
     let touches = stream::iter(0..buckets)
-        .map(|bucket| touch(parts.until(parts.client.deadline()), bucket))
+        .map(|bucket| touch(parts.unchecked(parts.client.deadline()), bucket))
         .buffer_unordered(TOUCHES_AT_ONCE);
     match touches.try_collect::<()>().await {
         Err(error) if error.kind() == StoreErrorKind::Layout => {

@@ -46,9 +46,9 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Returns the context of the call.
-    pub(super) fn context(&self) -> Context<'_> {
-        self.parts.until(self.deadline)
+    /// Returns the context of the call, or an error if the servers have not passed the checks.
+    pub(super) async fn context(&self) -> Result<Context<'_>, StoreError> {
+        self.parts.until(self.deadline).await
     }
 }
 
@@ -73,7 +73,7 @@ impl RedisStore {
             return StoreAnswer::Ready(Err(error));
         }
         let call = self.begin();
-        StoreAnswer::pending(async move { revoked(script.bucket, script.run(call.context()).await?) })
+        StoreAnswer::pending(async move { revoked(script.bucket, script.run(call.context().await?).await?) })
     }
 
     /// Creates the call of a script about a user.
@@ -110,7 +110,7 @@ impl SessionStore for RedisStore {
         ];
         let script = self.about(subject, &scripts::OPEN, arguments).expiring();
         let call = self.begin();
-        StoreAnswer::pending(async move { opened(script.run(call.context()).await?) })
+        StoreAnswer::pending(async move { opened(script.run(call.context().await?).await?) })
     }
 
     /// Checks the session in a strict read: one round trip without a script. A script would cost
@@ -123,7 +123,7 @@ impl SessionStore for RedisStore {
         read.arg("HMGET").arg(key).arg("g").arg(session_field(sid)).arg(token_field(jti));
         let (call, tag) = (self.begin(), tag(subject, sid));
         StoreAnswer::pending(async move {
-            let Context { client, deadline, .. } = call.context();
+            let Context { client, deadline, .. } = call.context().await?;
             let (answer, checkout) = client.strict_read(bucket, &[read], deadline).await?;
             let checked = checked(answer, tag).inspect_err(|_| checkout.discard())?;
             client.learn_time(checked.now);
@@ -150,10 +150,11 @@ impl SessionStore for RedisStore {
         script.repeatable = rotate.grace > self.parts.client.timeout().saturating_mul(2);
         let call = self.begin();
         StoreAnswer::pending(async move {
-            let outcome = match script.run(call.context()).await {
+            let context = call.context().await?;
+            let outcome = match script.run(context).await {
                 Err(error) if error.kind() == StoreErrorKind::OutOfMemory => {
                     script.script = &scripts::ROTATE_OUT_OF_MEMORY;
-                    script.run(call.context()).await
+                    script.run(context).await
                 }
                 outcome => outcome,
             };
@@ -197,12 +198,14 @@ impl SessionStore for RedisStore {
         let arguments = vec![cursor.into_bytes(), limit.to_string().into_bytes()];
         let script = self.about(subject.as_str(), &scripts::SESSIONS, arguments).repeatable();
         let (call, subject) = (self.begin(), subject.clone());
-        StoreAnswer::pending(async move { Ok(session_page(subject.as_str(), script.run(call.context()).await?)?) })
+        StoreAnswer::pending(
+            async move { Ok(session_page(subject.as_str(), script.run(call.context().await?).await?)?) },
+        )
     }
 
     fn ping(&self) -> StoreAnswer<Timestamp> {
         let call = self.begin();
-        StoreAnswer::pending(async move { call.context().client.ping(call.deadline).await })
+        StoreAnswer::pending(async move { call.context().await?.client.ping(call.deadline).await })
     }
 
     /// Writes a key of each server that no call reads. As a login, the write fails if the server has
@@ -240,7 +243,7 @@ impl SessionStore for RedisStore {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.parts.client.guard().warnings()
+        self.parts.readiness.warning().into_iter().chain(self.parts.client.guard().warnings()).collect()
     }
 
     fn revocation_log(self: Arc<Self>) -> Option<Arc<dyn RevocationLog>> {

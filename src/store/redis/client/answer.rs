@@ -11,6 +11,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{StoreError, StoreErrorKind},
+    store::redis::client::credentials::CredentialsError,
 };
 
 /// The server's error code for a command to which the user has no right.
@@ -25,6 +26,8 @@ pub(crate) struct CommandError {
     /// True if the store must drop the connection.
     pub(crate) broken: bool,
     code: String,
+    /// The reason why a connection has no credentials, if that is the error.
+    credentials: Option<CredentialsError>,
 }
 
 /// The source of a [`StoreError`]: the error's code.
@@ -35,7 +38,7 @@ struct RedisCode(String);
 impl CommandError {
     /// Creates an error with a code, or with a text of this crate.
     pub(crate) fn new(kind: StoreErrorKind, broken: bool, code: &str) -> Self {
-        Self { kind, broken, code: code.to_owned() }
+        Self { kind, broken, code: code.to_owned(), credentials: None }
     }
 
     /// Creates the error of an answer that did not arrive in time.
@@ -75,6 +78,11 @@ impl CommandError {
         self.code == "MOVED"
     }
 
+    /// Returns whether a connection got no credentials from the application's provider.
+    pub(crate) fn is_of_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
     /// Returns whether the user has no right to the command.
     pub(crate) fn is_forbidden(&self) -> bool {
         self.code == FORBIDDEN
@@ -98,7 +106,17 @@ fn code_of(error: &StoreError) -> Option<&str> {
 
 impl From<CommandError> for StoreError {
     fn from(error: CommandError) -> Self {
-        Self::new(error.kind).with_source(RedisCode(error.code))
+        match error.credentials {
+            Some(credentials) => Self::new(error.kind).with_source(credentials),
+            None => Self::new(error.kind).with_source(RedisCode(error.code)),
+        }
+    }
+}
+
+impl From<CredentialsError> for CommandError {
+    fn from(error: CredentialsError) -> Self {
+        let text = "the credentials provider gave no credentials";
+        Self { credentials: Some(error), ..Self::new(StoreErrorKind::Unavailable, false, text) }
     }
 }
 

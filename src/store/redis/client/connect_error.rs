@@ -4,7 +4,10 @@ use std::error::Error as StdError;
 
 use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
-    store::redis::client::answer::{is_forbidden, is_unauthenticated},
+    store::redis::client::{
+        answer::{is_forbidden, is_unauthenticated},
+        credentials::CredentialsError,
+    },
 };
 
 /// The error of connecting a store to its servers.
@@ -30,6 +33,9 @@ pub enum ConnectErrorKind {
     /// No server answered in time, no server can serve calls now, or the sentinels name no primary.
     /// A later attempt may succeed.
     Unreachable,
+    /// The credentials provider gave no credentials. The source is a
+    /// [`CredentialsError`](crate::store::redis::CredentialsError). A later attempt may succeed.
+    Credentials,
     /// The server refused the user or password.
     Unauthenticated,
     /// The user lacks a right that the store needs.
@@ -61,6 +67,23 @@ pub(crate) enum Unfit {
 }
 
 impl ConnectError {
+    /// Returns true if a later attempt may succeed although no setting changes.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self.kind() {
+            ConnectErrorKind::Unreachable | ConnectErrorKind::Credentials => true,
+            ConnectErrorKind::Server => {
+                matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::OutOfMemory)
+            }
+            ConnectErrorKind::Unauthenticated
+            | ConnectErrorKind::Forbidden
+            | ConnectErrorKind::Version
+            | ConnectErrorKind::Eviction
+            | ConnectErrorKind::Layout
+            | ConnectErrorKind::Configuration => false,
+        }
+    }
+
     /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ConnectErrorKind {
@@ -87,6 +110,7 @@ fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
 /// Returns the kind of an error of the store.
 fn kind_of_store(error: &StoreError) -> ConnectErrorKind {
     match error.kind() {
+        _ if error.source().is_some_and(<dyn StdError>::is::<CredentialsError>) => ConnectErrorKind::Credentials,
         StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Overloaded => {
             ConnectErrorKind::Unreachable
         }

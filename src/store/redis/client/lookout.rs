@@ -37,11 +37,16 @@ const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(5);
 pub(crate) struct Lookout(AbortHandle);
 
 impl Lookout {
-    /// Starts the task on the current runtime.
-    pub(crate) fn start(client: &Arc<Client>) -> Self {
+    /// Starts the task on the current runtime. It first awaits `checks`.
+    pub(crate) fn start(client: &Arc<Client>, checks: impl Future<Output = ()> + Send + 'static) -> Self {
         let has_replicas = matches!(client.guard().deployment(), Deployment::Replicas { .. });
         let pause = if has_replicas { EVERY_WITH_REPLICAS } else { EVERY };
-        Self(tokio::spawn(look_for_ever(Arc::downgrade(client), pause)).abort_handle())
+        let client = Arc::downgrade(client);
+        let task = async move {
+            checks.await;
+            look_for_ever(client, pause).await;
+        };
+        Self(tokio::spawn(task).abort_handle())
     }
 }
 

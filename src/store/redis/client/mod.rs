@@ -3,12 +3,14 @@
 //! | module | contents |
 //! |--|--|
 //! | `lookout`, `prover`, `pubsub` | tasks that run apart from the calls |
+//! | `readiness` | the state of the checks before the first use |
 //! | `Client` | sends each call to the server of its bucket |
 //! | `cluster` | the primary of each bucket |
 //! | `connections` | connections to one server |
 //! | `failover` | the conditions under which the store uses an answer (the answer *counts*) |
 //! | `sentinel` | the sentinels, and the primary that a majority of them names |
 //! | `answer` | the parts of a server's answer, and the errors of commands |
+//! | `credentials` | the user and password, from a provider of the application |
 //!
 //! Each module imports only modules below it. Here a **bucket** is a number. The keys of a bucket
 //! have that number as their hash tag, which determines their slot in a cluster.
@@ -19,10 +21,12 @@ pub(crate) mod answer;
 mod cluster;
 pub(crate) mod connect_error;
 pub(crate) mod connections;
+pub(crate) mod credentials;
 pub(crate) mod failover;
 pub(crate) mod lookout;
 pub(crate) mod prover;
 pub(crate) mod pubsub;
+pub(crate) mod readiness;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod server_time;

@@ -177,7 +177,7 @@ impl Subscriber {
             ConnectionConfig { pushes: Some(Arc::new(pushes)), ..ConnectionConfig::new(self.channels.timeout, 1) };
         let refused = |_| CommandError::new(StoreErrorKind::Rejected, true, "the address cannot be used");
         let source = self.channels.connector.source(self.node.as_ref(), &config).map_err(refused)?;
-        let limit = self.channels.timeout.saturating_mul(if source.has_many_addresses() { 4 } else { 1 });
+        let limit = source.connect_limit(self.channels.timeout);
         let connection = timeout(limit, source.connect()).await.map_err(|_| CommandError::timeout())??;
         timeout(limit, self.subscribe(&connection)).await.map_err(|_| CommandError::timeout())??;
         // The server does not push nudges from before the subscription, so each bell rings once.

@@ -36,7 +36,7 @@ impl Denylist for RedisStore {
 
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial> {
         let call = self.begin();
-        StoreAnswer::pending(async move { denied(call.context(), query).await })
+        StoreAnswer::pending(async move { denied(call.context().await?, query).await })
     }
 
     /// Keeps denials and log entries for at least `keep`, because one setting applies to both.

@@ -126,7 +126,7 @@ impl FeedReader {
             }
             check_cursor(query)?;
         }
-        let context = self.parts.until(deadline);
+        let context = self.parts.until(deadline).await?;
         let first = self.read_once(context, &queries).await?;
         if first.iter().all(|answer| !needs_touch(context, answer)) {
             return Ok(first.into_iter().map(existing).collect());

@@ -36,7 +36,7 @@ impl RevocationLog for RedisStore {
 
     fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage> {
         let call = self.begin();
-        StoreAnswer::pending(async move { read(call.context(), bucket, query).await })
+        StoreAnswer::pending(async move { read(call.context().await?, bucket, query).await })
     }
 
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()> {
@@ -44,7 +44,7 @@ impl RevocationLog for RedisStore {
             return StoreAnswer::Ready(Err(error));
         }
         let call = self.begin();
-        StoreAnswer::pending(async move { republish(call.context(), bucket, revocation, until).await })
+        StoreAnswer::pending(async move { republish(call.context().await?, bucket, revocation, until).await })
     }
 
     /// Keeps log entries for at least `keep`. The store writes `keep` to a bucket at the next write

@@ -9,7 +9,7 @@
 
 use std::{
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,6 +30,7 @@ use crate::{
                 answer::{CommandError, Reply},
                 lookout::Lookout,
                 prover::Prover,
+                readiness::Readiness,
             },
             layout::{
                 encoding::whole_millis,
@@ -47,8 +48,10 @@ pub(crate) struct Parts {
     pub(crate) demands: Demands,
     /// The task that asks the Redis replicas for proofs; `None` if answers need no proof.
     pub(crate) prover: Option<Prover>,
-    /// The task that reads the settings of the servers at intervals; `None` while connecting.
-    pub(crate) _lookout: Option<Lookout>,
+    /// The state of the checks that the servers must pass before any call.
+    pub(crate) readiness: Readiness,
+    /// The task that reads the settings of the servers at intervals; empty while connecting.
+    pub(crate) lookout: OnceLock<Lookout>,
 }
 
 /// The parts of a store that an operation uses, and the operation's deadline.
@@ -63,8 +66,18 @@ pub(crate) struct Context<'a> {
 impl Parts {
     /// Returns the context of an operation with this deadline. Restarts the task of
     /// [`prover`](Self::prover) if the task's runtime has ended.
-    pub(crate) fn until(&self, deadline: Instant) -> Context<'_> {
+    ///
+    /// # Errors
+    ///
+    /// The servers have not passed the checks.
+    pub(crate) async fn until(&self, deadline: Instant) -> Result<Context<'_>, StoreError> {
+        self.readiness.passed(deadline).await?;
         self.prover.iter().for_each(Prover::keep_at_work);
+        Ok(self.unchecked(deadline))
+    }
+
+    /// Returns the context of a check with this deadline.
+    pub(crate) fn unchecked(&self, deadline: Instant) -> Context<'_> {
         Context { client: &self.client, keyspace: &self.keyspace, demands: &self.demands, deadline }
     }
 }

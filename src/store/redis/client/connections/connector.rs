@@ -1,5 +1,5 @@
-//! The sources of connections to the servers that the application named: a pool, or the primary on
-//! which the sentinels agree.
+//! The sources of connections to the servers that the application named: an address, the primary on
+//! which the sentinels agree, or the application's own pool.
 //!
 //! For sentinels, this crate does not use the pool of deadpool or the client of redis. The pool
 //! takes no deadlines, pings every node at each checkout, and keeps using a demoted primary
@@ -8,19 +8,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_redis::{Manager, Pool, Runtime};
-use redis::{IntoConnectionInfo, aio::MultiplexedConnection};
+use deadpool_redis::Pool;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, aio::MultiplexedConnection};
 
-#[cfg(any(feature = "cluster", feature = "sentinel"))]
-use crate::store::redis::client::address;
 #[cfg(feature = "sentinel")]
 use crate::store::redis::client::sentinel::watch::SentinelWatch;
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
+use crate::store::redis::client::{address, connections::target::invalid_url};
 use crate::{
     error::ConfigError,
     store::redis::client::{
         address::{Address, Agreement},
         answer::CommandError,
-        connections::{config::ConnectionConfig, target::Target},
+        connections::{access::Access, config::ConnectionConfig, target::Target},
+        credentials::CredentialsProvider,
         failover::{
             deployment::Deployment,
             guard::{CheckKey, Guard},
@@ -31,6 +32,7 @@ use crate::{
 /// A factory of the sources of connections to the servers that the application named.
 pub(crate) struct Connector {
     target: Target,
+    access: Access,
     guard: Arc<Guard>,
 }
 
@@ -42,14 +44,16 @@ impl Connector {
     )]
     pub(crate) fn new(
         target: Target,
+        access: Access,
         deployment: Deployment,
         check_key: CheckKey,
         timeout: Duration,
     ) -> Result<Self, ConfigError> {
+        access.check(&target)?;
         let guard = Guard::new(check_key, deployment);
         #[cfg(feature = "sentinel")]
-        let guard = guard.with_watch(watch(&target, deployment, timeout)?);
-        Ok(Self { target, guard: Arc::new(guard) })
+        let guard = guard.with_watch(watch(&target, &access, deployment, timeout)?);
+        Ok(Self { target, access, guard: Arc::new(guard) })
     }
 
     /// Returns the guard, which decides if the store may use an answer.
@@ -65,19 +69,24 @@ impl Connector {
     pub(crate) fn source(&self, node: Option<&Address>, config: &ConnectionConfig) -> Result<Source, ConfigError> {
         // Only a cluster names nodes.
         let _ = node;
+        let login = || Login { provider: self.access.credentials.clone(), limit: config.timeout };
+        let server = |info: ConnectionInfo| {
+            let redis = info.redis_settings().clone().set_protocol(config.protocol());
+            let info = info.set_tcp_settings(config.tcp()).set_redis_settings(redis);
+            Source::Server(Box::new(ServerSource { info, settings: config.settings(), login: login() }))
+        };
         Ok(match &self.target {
-            Target::Url(url) => Source::Pool(pool(info(url)?, config)?),
+            Target::Url(url) => server(self.access.info(url)?),
             Target::Pool(pool) => Source::Pool(pool.clone()),
             #[cfg(feature = "cluster")]
-            Target::Cluster(urls) => Source::Pool(pool(info_of(node, urls)?, config)?),
+            Target::Cluster(urls) => server(info_of(node, self.access.infos(urls)?)?),
             #[cfg(feature = "sentinel")]
             Target::Sentinel { urls, credentials, .. } => {
-                let server = behind_sentinels(urls, credentials.as_ref(), config)?;
+                let info = behind_sentinels(self.access.infos(urls)?, credentials.as_ref(), config)?;
                 let watch = self.guard.watch().ok_or_else(invalid_url)?;
                 Source::Sentinel(Box::new(SentinelSource {
                     watch: Arc::clone(watch),
-                    server,
-                    settings: config.settings(),
+                    server: ServerSource { info, settings: config.settings(), login: login() },
                 }))
             }
         })
@@ -87,7 +96,7 @@ impl Connector {
     #[cfg(feature = "cluster")]
     pub(crate) fn nodes(&self) -> Result<Vec<Address>, ConfigError> {
         match &self.target {
-            Target::Cluster(urls) => nodes(urls),
+            Target::Cluster(urls) => nodes(self.access.infos(urls)?),
             _ => Ok(Vec::new()),
         }
     }
@@ -106,19 +115,52 @@ impl Connector {
 /// A source of connections.
 pub(crate) enum Source {
     /// One server.
+    Server(Box<ServerSource>),
+    /// A server behind the application's own pool.
     Pool(Pool),
     /// The primary that sentinels name.
     #[cfg(feature = "sentinel")]
     Sentinel(Box<SentinelSource>),
 }
 
+/// The connection settings of a server.
+pub(crate) struct ServerSource {
+    info: ConnectionInfo,
+    settings: AsyncConnectionConfig,
+    login: Login,
+}
+
 /// The connection settings of the primary that sentinels name.
 #[cfg(feature = "sentinel")]
 pub(crate) struct SentinelSource {
-    pub(crate) watch: Arc<SentinelWatch>,
+    watch: Arc<SentinelWatch>,
     /// The server's settings, with the address of a sentinel in place of the primary's.
-    pub(crate) server: redis::ConnectionInfo,
-    pub(crate) settings: redis::AsyncConnectionConfig,
+    server: ServerSource,
+}
+
+/// The provider of credentials, and its time limit. Without a provider, the credentials are those
+/// of the server's settings.
+struct Login {
+    provider: Option<CredentialsProvider>,
+    limit: Duration,
+}
+
+impl Login {
+    /// Returns the settings with the credentials for a new connection.
+    async fn apply(&self, info: ConnectionInfo) -> Result<ConnectionInfo, CommandError> {
+        let Some(provider) = &self.provider else { return Ok(info) };
+        let credentials = provider.ask(self.limit).await?;
+        let redis = credentials.apply(info.redis_settings().clone());
+        Ok(info.set_redis_settings(redis))
+    }
+}
+
+impl ServerSource {
+    /// Connects to the server at the address of `info`.
+    async fn connect(&self, info: ConnectionInfo) -> Result<MultiplexedConnection, CommandError> {
+        let client = Client::open(self.login.apply(info).await?)?;
+        Ok(client.get_multiplexed_async_connection_with_config(&self.settings).await?)
+    }
 }
 
 impl Source {
@@ -133,53 +175,54 @@ impl Source {
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
+            // A call may try another slot after any failure of the server.
+            Self::Server(server) => match server.connect(server.info.clone()).await {
+                Ok(connection) => Ok((connection, None)),
+                Err(mut error) => {
+                    error.broken = !error.is_of_credentials();
+                    Err(error)
+                }
+            },
             // The connection never returns to the pool: its next user could block it.
             Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinels) => {
-                let agreement = sentinels.watch.primary().await?;
+                let SentinelSource { watch, server } = &**sentinels;
+                let agreement = watch.primary().await?;
                 let (host, port) = agreement.address.clone();
-                let client = redis::Client::open(address::at(&sentinels.server, host, port))?;
-                let connection = client.get_multiplexed_async_connection_with_config(&sentinels.settings).await?;
+                let connection = server.connect(address::at(&server.info, host, port)).await?;
                 Ok((connection, Some(agreement)))
             }
         }
     }
 
-    /// Returns true if connecting may include a question to the sentinels.
-    pub(crate) fn has_many_addresses(&self) -> bool {
-        !matches!(self, Self::Pool(_))
+    /// Returns the time limit of connecting, from that of one answer. Connecting may include a
+    /// question to the sentinels, and one to the provider of credentials.
+    pub(crate) fn connect_limit(&self, timeout: Duration) -> Duration {
+        let (answers, login) = match self {
+            Self::Server(server) => (1, Some(&server.login)),
+            Self::Pool(_) => (1, None),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinels) => (4, Some(&sentinels.server.login)),
+        };
+        let asks = login.is_some_and(|login| login.provider.is_some());
+        timeout.saturating_mul(answers + u32::from(asks))
     }
-}
-
-/// Creates a pool that makes connections with these settings.
-fn pool(info: redis::ConnectionInfo, config: &ConnectionConfig) -> Result<Pool, ConfigError> {
-    let redis = info.redis_settings().clone().set_protocol(config.protocol());
-    let info = info.set_tcp_settings(config.tcp()).set_redis_settings(redis);
-    let manager = Manager::new_with_config(info, config.settings()).map_err(|_| invalid_url())?;
-    Pool::builder(manager)
-        .max_size(config.connections)
-        .wait_timeout(Some(config.timeout))
-        .create_timeout(Some(config.timeout))
-        .recycle_timeout(Some(config.timeout))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| ConfigError::new("url", "cannot be used", "see the source of this error").with_source(error))
 }
 
 /// Returns the settings for a node, with the credentials and TLS of the named nodes.
 #[cfg(feature = "cluster")]
-fn info_of(node: Option<&Address>, urls: &[String]) -> Result<redis::ConnectionInfo, ConfigError> {
-    let named = infos(urls)?.into_iter().next().ok_or_else(invalid_url)?;
+fn info_of(node: Option<&Address>, named: Vec<ConnectionInfo>) -> Result<ConnectionInfo, ConfigError> {
+    let named = named.into_iter().next().ok_or_else(invalid_url)?;
     let Some((host, port)) = node.cloned() else { return Ok(named) };
     Ok(address::at(&named, host, port))
 }
 
 /// Returns the addresses of the named nodes, which must share credentials and TLS.
 #[cfg(feature = "cluster")]
-fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
+fn nodes(named: Vec<ConnectionInfo>) -> Result<Vec<Address>, ConfigError> {
     let (mut nodes, mut common) = (Vec::new(), None);
-    for info in infos(urls)? {
+    for info in named {
         let (host, port, tls) = match info.addr() {
             redis::ConnectionAddr::Tcp(host, port) => (host, *port, false),
             redis::ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
@@ -198,13 +241,18 @@ fn nodes(urls: &[String]) -> Result<Vec<Address>, ConfigError> {
 
 /// Creates the watch over the sentinels, if the target names any.
 #[cfg(feature = "sentinel")]
-fn watch(target: &Target, deployment: Deployment, timeout: Duration) -> Result<Option<SentinelWatch>, ConfigError> {
+fn watch(
+    target: &Target,
+    access: &Access,
+    deployment: Deployment,
+    timeout: Duration,
+) -> Result<Option<SentinelWatch>, ConfigError> {
     let (Target::Sentinel { urls, master, .. }, Deployment::Sentinel { patience }) = (target, deployment) else {
         return Ok(None);
     };
     let config = ConnectionConfig::new(timeout, 1);
     let mut named = Vec::new();
-    for info in infos(urls)? {
+    for info in access.infos(urls)? {
         if address::of(&info).is_none() {
             return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/"));
         }
@@ -219,58 +267,15 @@ fn watch(target: &Target, deployment: Deployment, timeout: Duration) -> Result<O
 /// the sentinels' URLs. The credentials are those of the servers.
 #[cfg(feature = "sentinel")]
 fn behind_sentinels(
-    urls: &[String],
+    sentinels: Vec<ConnectionInfo>,
     credentials: Option<&(String, String)>,
     config: &ConnectionConfig,
-) -> Result<redis::ConnectionInfo, ConfigError> {
-    let named = infos(urls)?.into_iter().next().ok_or_else(invalid_url)?;
+) -> Result<ConnectionInfo, ConfigError> {
+    let named = sentinels.into_iter().next().ok_or_else(invalid_url)?;
     let mut redis = redis::RedisConnectionInfo::default().set_protocol(config.protocol());
     redis = redis.set_db(named.redis_settings().db());
     if let Some((user, password)) = credentials {
         redis = redis.set_username(user).set_password(password);
     }
     Ok(named.set_tcp_settings(config.tcp()).set_redis_settings(redis))
-}
-
-/// Returns the settings that each of these URLs gives.
-#[cfg(any(feature = "cluster", feature = "sentinel"))]
-fn infos(urls: &[String]) -> Result<Vec<redis::ConnectionInfo>, ConfigError> {
-    if urls.is_empty() {
-        return Err(ConfigError::missing("urls", "is empty", "name at least one node"));
-    }
-    urls.iter().map(|url| info(url)).collect()
-}
-
-/// Returns the settings that a URL gives.
-fn info(url: &str) -> Result<redis::ConnectionInfo, ConfigError> {
-    if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rediss:")) {
-        prepare_tls()?;
-    }
-    url.into_connection_info().map_err(|_| invalid_url())
-}
-
-/// Installs a `rustls` crypto provider, if the application has not.
-///
-/// redis leaves the choice to the process, and panics at the first connection without a provider
-/// (redis-rs#1812, closed as intended). Remove when redis takes a provider in its own settings.
-#[cfg(feature = "tls")]
-#[allow(clippy::unnecessary_wraps, reason = "without the feature it fails")]
-fn prepare_tls() -> Result<(), ConfigError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // The call fails only if another thread has just installed a provider, which works too.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    }
-    Ok(())
-}
-
-/// Rejects TLS, which this build lacks.
-#[cfg(not(feature = "tls"))]
-fn prepare_tls() -> Result<(), ConfigError> {
-    Err(ConfigError::unsupported("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
-}
-
-/// Returns the error of an invalid URL. Leaves out the parser's message, which may quote the URL
-/// and its password.
-fn invalid_url() -> ConfigError {
-    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
 }

@@ -28,12 +28,15 @@
 //! A missing answer, or an error about the server's state, causes **doubt** about the server. In a
 //! cluster, another server may have replaced it, or the bucket may have moved.
 
+pub(crate) mod access;
 pub(crate) mod batch;
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod identity;
 pub(crate) mod target;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 use std::{
     fmt,
@@ -74,10 +77,8 @@ impl Connections {
     /// Creates empty slots. The calls make the connections.
     pub(crate) fn new(source: Source, config: &ConnectionConfig, guard: &Arc<Guard>) -> Self {
         let slots = (0..config.connections.max(1)).map(|_| Arc::default()).collect();
-        // Behind sentinels an attempt first asks the sentinels, so it may take longer. The
-        // deadlines of its callers do not change.
-        let connect_timeout =
-            if source.has_many_addresses() { config.timeout.saturating_mul(4) } else { config.timeout };
+        // An attempt may take longer than a call. The deadlines of its callers do not change.
+        let connect_timeout = source.connect_limit(config.timeout);
         Self {
             source: Arc::new(source),
             slots,

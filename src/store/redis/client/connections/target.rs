@@ -55,6 +55,12 @@ impl Target {
     }
 }
 
+/// Returns the error of an invalid URL. Leaves out the parser's message, which may quote the URL
+/// and its password.
+pub(crate) fn invalid_url() -> ConfigError {
+    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
+}
+
 /// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, still
 /// percent-encoded.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
