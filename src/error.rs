@@ -15,6 +15,39 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::{clock::Timestamp, ids::TokenId};
 
+/// Writes the text of an error, and of its sources. `Debug` of the errors of this crate uses it, so
+/// that `fn main() -> Result<(), BoxError>` prints the cause and the remedy.
+pub(crate) fn write_chain(error: &dyn StdError, f: &mut impl fmt::Write) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        write!(f, ": {cause}")?;
+        source = cause.source();
+    }
+    Ok(())
+}
+
+/// Returns the text of an error, and of its sources.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = String::new();
+    // Writing to a `String` cannot fail.
+    let _ = write_chain(error, &mut text);
+    text
+}
+
+macro_rules! debug_as_chain {
+    ($($error:ty),+ $(,)?) => {
+        $(impl fmt::Debug for $error {
+            /// Formats the error and its sources as text.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_chain(self, f)
+            }
+        })+
+    };
+}
+
+debug_as_chain!(ConfigError, StoreError, Error);
+
 /// A boxed error of any type, as the application's callbacks return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -22,7 +55,6 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// The message names the setting, the problem and the remedy. Code that must distinguish the
 /// problems uses [`kind`](Self::kind).
-#[derive(Debug)]
 pub struct ConfigError {
     kind: ConfigErrorKind,
     setting: &'static str,
@@ -224,7 +256,6 @@ fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
 ///
 /// After any error the store may or may not have made the change. A revocation is idempotent:
 /// repeat the call until it succeeds.
-#[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<BoxError>,
@@ -279,22 +310,28 @@ impl StoreError {
 }
 
 impl fmt::Display for StoreError {
+    /// Formats the failure. Adds a remedy only if there is no source, because the source has its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            StoreErrorKind::Unavailable => "the token store is unavailable; check that it runs and can be reached",
-            StoreErrorKind::Timeout => "the token store did not answer in time; check its load and the network",
-            StoreErrorKind::OutOfMemory => "the token store is out of memory; raise maxmemory (revocations still work)",
-            StoreErrorKind::Untrusted => {
-                "the token store sent an unusable answer; see the source of this error and try again"
+        let (problem, remedy) = match self.kind {
+            StoreErrorKind::Unavailable => ("the token store is unavailable", "check that it runs and can be reached"),
+            StoreErrorKind::Timeout => ("the token store did not answer in time", "check its load and the network"),
+            StoreErrorKind::OutOfMemory => {
+                ("the token store is out of memory", "raise its limit (revocations still work)")
             }
-            StoreErrorKind::Layout => {
-                "the token store was set up with another layout; give every node the same prefix, version and buckets"
-            }
-            StoreErrorKind::Rejected => "the token store refused the command; check the rights of its user",
+            StoreErrorKind::Untrusted => ("the token store sent an unusable answer", "try again"),
+            StoreErrorKind::Layout => (
+                "the token store was set up with another layout",
+                "give every node the same prefix, version and buckets",
+            ),
+            StoreErrorKind::Rejected => ("the token store refused the command", "check the rights of its user"),
             StoreErrorKind::Overloaded => {
-                "this node sends too many questions to the token store; try again later, or raise `max_questions`"
+                ("this node sends too many questions to the token store", "try again later, or raise `max_questions`")
             }
-        })
+        };
+        match self.source {
+            Some(_) => f.write_str(problem),
+            None => write!(f, "{problem}; {remedy}"),
+        }
     }
 }
 
@@ -311,14 +348,14 @@ impl From<StoreErrorKind> for StoreError {
 }
 
 /// A failure of [`TokenService`](crate::TokenService), or of the code that calls or extends it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The store failed. The token may be valid or not.
-    #[error("the token store failed; see the source of this error and try again")]
+    #[error("the token store failed")]
     Store(#[from] StoreError),
     /// The user name or the password is wrong, or the user may not log in. The error does not show
     /// the reason, so that it reveals no user names.

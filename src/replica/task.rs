@@ -47,7 +47,7 @@ const FEWEST_ENTRIES_A_READ: u32 = 32;
 const ENTRIES_A_BACK_PAGE: u32 = 64;
 
 #[cfg(feature = "tracing")]
-const GOES_ON: &str = "this node continues from its newest entry";
+const GOES_ON: &str = "this node continues from the newest entry";
 
 /// The handles of a replica's tasks. Dropping this value aborts the tasks.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl FeedTask {
         let queries = reads.iter().map(|(number, read)| (*number, read.query.clone())).collect();
         let pages = self.fetch(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
-        let (mut unread, mut is_resync) = (None, false);
+        let (mut unread, mut is_resync, mut breaks) = (None, false, Vec::new());
         // A page that cannot be read concerns its bucket alone.
         let is_silent =
             pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
@@ -183,6 +183,7 @@ impl FeedTask {
                     let announce = |entries: &[LogEntry]| self.replica.announce_entries(entries);
                     let outcome = bucket.apply_and(read, page, self.replica.clock.now(), announce);
                     is_resync |= matches!(outcome.broke, Some(Break::Incarnation | Break::Chain));
+                    breaks.extend(outcome.broke.map(|why| (why, *number)));
                     self.handle_outcome(*number, &outcome);
                     if outcome.more {
                         self.schedule.hurry(&[*number], Instant::now());
@@ -198,6 +199,7 @@ impl FeedTask {
                 }
             }
         }
+        log_breaks(&breaks);
         match unread {
             // The caller then pauses, as after a read without any answer.
             Some(kind) if is_silent => Err(kind.into()),
@@ -223,19 +225,6 @@ impl FeedTask {
     /// Logs the outcome of a page. If the store has lost entries, wakes the task that republishes.
     #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "only for log messages"))]
     fn handle_outcome(&self, number: u32, outcome: &Outcome) {
-        #[cfg(feature = "tracing")]
-        if let Some(why) = outcome.broke {
-            match why {
-                Break::Incarnation => {
-                    tracing::warn!(bucket = number, "the store has lost its data; {GOES_ON}");
-                }
-                Break::Chain => {
-                    tracing::warn!(bucket = number, "the store's log does not continue the one read before; {GOES_ON}");
-                }
-                Break::Server => tracing::info!(bucket = number, "another server answers for the store; {GOES_ON}"),
-                Break::Behind => tracing::debug!(bucket = number, "the log grows faster than it is read; {GOES_ON}"),
-            }
-        }
         #[cfg(feature = "tracing")]
         if outcome.applied > 0 {
             tracing::trace!(bucket = number, entries = outcome.applied, "entries of the revocation log were applied");
@@ -297,6 +286,27 @@ impl FeedTask {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);
         jittered(pause)
+    }
+}
+
+/// Logs the breaks of one read: one message for each cause, because a restart of the store breaks
+/// all logs.
+#[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "only for log messages"))]
+fn log_breaks(breaks: &[(Break, u32)]) {
+    #[cfg(feature = "tracing")]
+    for why in [Break::Incarnation, Break::Chain, Break::Server, Break::Behind] {
+        let mut broken = breaks.iter().filter(|(cause, _)| *cause == why).map(|(_, bucket)| *bucket).peekable();
+        let Some(first_bucket) = broken.peek().copied() else { continue };
+        let buckets = broken.count();
+        match why {
+            Break::Incarnation => tracing::warn!(buckets, first_bucket, "the store has lost its data; {GOES_ON}"),
+            Break::Chain => {
+                let text = "the store's log does not continue the one read before";
+                tracing::warn!(buckets, first_bucket, "{text}; {GOES_ON}");
+            }
+            Break::Server => tracing::info!(buckets, first_bucket, "another server answers for the store; {GOES_ON}"),
+            Break::Behind => tracing::debug!(buckets, first_bucket, "the log grows faster than it is read; {GOES_ON}"),
+        }
     }
 }
 

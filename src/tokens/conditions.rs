@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     clock::{Clock, Timestamp},
-    error::{StoreError, StoreErrorKind},
+    error::{StoreError, StoreErrorKind, chain},
 };
 
 /// The interval of the messages about a failure that continues.
@@ -285,18 +285,6 @@ impl Conditions {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Returns the text of an error and of its sources.
-pub(super) fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     cache::TokenCache,
-    conditions::{Condition, ConditionKind, Conditions, chain},
+    conditions::{Condition, ConditionKind, Conditions},
     keyring::CurrentKeyring,
     policy::Authority,
     readiness::{LastProbe, Readiness, probe},
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::saturating_millis,
     cutoff::{StreamStatus, Streams},
-    error::{StoreError, StoreErrorKind},
+    error::{StoreError, StoreErrorKind, chain},
     jwt::{Algorithm, SigningKey, VerifyingKey},
     replica::{Replica, ReplicaState, ReplicaStatus},
 };
@@ -197,7 +197,7 @@ impl<C> Subjects<'_, C> {
             store: store.map(|store| store.name()),
             store_latency_us: (store.is_some() && error.is_none()).then_some(latency),
             store_error_kind: error.as_ref().map(StoreError::kind),
-            store_error: error.as_ref().map(chain),
+            store_error: error.as_ref().map(|error| chain(error)),
             consistency: match self.authority {
                 Authority::Nothing => ConsistencyStatus::None,
                 _ if replica.is_some() => ConsistencyStatus::Bounded,

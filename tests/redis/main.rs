@@ -6,6 +6,7 @@
 mod support;
 
 mod batches;
+mod causes;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod credentials;

@@ -61,6 +61,11 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// Removes the folder, so that the server cannot save its data.
+    pub fn remove_folder(&self) {
+        fs::remove_dir_all(&self.folder).expect("the folder of the server");
+    }
+
     /// Returns the port, which [`restart`](Self::restart) keeps.
     pub fn port(&self) -> u16 {
         self.port

@@ -144,6 +144,7 @@ mod store;
 pub use self::{
     builder::RedisStoreBuilder,
     client::{
+        cause::{RedisCause, RedisFailure},
         connect_error::{ConnectError, ConnectErrorKind},
         credentials::{Credentials, CredentialsError},
         failover::deployment::Failover,

@@ -213,7 +213,7 @@ impl SessionStore for RedisStore {
     fn probe(&self) -> StoreAnswer<()> {
         let call = self.begin();
         StoreAnswer::pending(async move {
-            let Context { client, keyspace, deadline, .. } = call.context();
+            let Context { client, keyspace, deadline, .. } = call.context().await?;
             for bucket in client.one_bucket_each(deadline).await? {
                 let checkout = client.checkout(bucket, deadline).await?;
                 let write =

@@ -3,7 +3,7 @@
 //! The reader returns a [`CommandError`] for every unexpected part. An error contains a code or a
 //! fixed text, but no message: the server's may quote keys, and the redis client's the URL.
 
-use std::{error::Error as _, ops::Add, time::Duration};
+use std::{error::Error as _, ops::Add, sync::Arc, time::Duration};
 
 use deadpool_redis::PoolError;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
@@ -11,7 +11,10 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{StoreError, StoreErrorKind},
-    store::redis::client::credentials::CredentialsError,
+    store::redis::client::{
+        cause::{RedisCause, RedisFailure},
+        credentials::CredentialsError,
+    },
 };
 
 /// The server's error code for a command to which the user has no right.
@@ -26,6 +29,10 @@ pub(crate) struct CommandError {
     /// True if the store must drop the connection.
     pub(crate) broken: bool,
     code: String,
+    /// The address of the server, if known.
+    address: Option<Arc<str>>,
+    /// The cause, if known.
+    cause: Option<RedisCause>,
     /// The reason why a connection has no credentials, if that is the error.
     credentials: Option<CredentialsError>,
 }
@@ -38,12 +45,24 @@ struct RedisCode(String);
 impl CommandError {
     /// Creates an error with a code, or with a text of this crate.
     pub(crate) fn new(kind: StoreErrorKind, broken: bool, code: &str) -> Self {
-        Self { kind, broken, code: code.to_owned(), credentials: None }
+        Self { kind, broken, code: code.to_owned(), address: None, cause: None, credentials: None }
+    }
+
+    /// Adds the address of the server, unless it is known.
+    pub(crate) fn at(mut self, address: Option<&Arc<str>>) -> Self {
+        self.address = self.address.or_else(|| address.cloned());
+        self
+    }
+
+    /// Sets the cause.
+    pub(crate) fn because(mut self, cause: RedisCause) -> Self {
+        self.cause = Some(cause);
+        self
     }
 
     /// Creates the error of an answer that did not arrive in time.
     pub(crate) fn timeout() -> Self {
-        Self::new(StoreErrorKind::Timeout, false, "no answer within the deadline")
+        Self::new(StoreErrorKind::Timeout, false, "no answer within the deadline").because(RedisCause::NoAnswer)
     }
 
     /// Creates the error of an answer that does not belong to its command. The store must drop the
@@ -61,6 +80,11 @@ impl CommandError {
     /// Returns the error's code, or a text of this crate.
     pub(crate) fn code(&self) -> &str {
         &self.code
+    }
+
+    /// Returns whether the server or the network closed the connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.cause == Some(RedisCause::Closed)
     }
 
     /// Returns whether there was no answer in time.
@@ -89,26 +113,21 @@ impl CommandError {
     }
 }
 
-/// Returns whether the server refused the user or password.
-pub(crate) fn is_unauthenticated(error: &StoreError) -> bool {
-    code_of(error).is_some_and(|code| matches!(code, "NOAUTH" | "WRONGPASS" | UNAUTHENTICATED))
-}
-
-/// Returns whether the user lacked a right.
-pub(crate) fn is_forbidden(error: &StoreError) -> bool {
-    code_of(error) == Some(FORBIDDEN)
-}
-
-/// Returns the error's code; `None` if it was not made from a [`CommandError`].
-fn code_of(error: &StoreError) -> Option<&str> {
-    error.source()?.downcast_ref().map(|RedisCode(code)| code.as_str())
+/// Returns the cause of an error; `None` if it is unknown.
+pub(crate) fn cause_of(error: &StoreError) -> Option<&RedisCause> {
+    error.source()?.downcast_ref().map(|failure: &RedisFailure| &failure.cause)
 }
 
 impl From<CommandError> for StoreError {
     fn from(error: CommandError) -> Self {
-        match error.credentials {
-            Some(credentials) => Self::new(error.kind).with_source(credentials),
-            None => Self::new(error.kind).with_source(RedisCode(error.code)),
+        let CommandError { kind, code, address, cause, credentials, .. } = error;
+        match (credentials, cause) {
+            (Some(credentials), _) => Self::new(kind).with_source(credentials),
+            (None, Some(cause)) => {
+                let failure = RedisFailure { address, cause };
+                Self::new(kind).with_source(failure)
+            }
+            (None, None) => Self::new(kind).with_source(RedisCode(code)),
         }
     }
 }
@@ -122,6 +141,15 @@ impl From<CredentialsError> for CommandError {
 
 impl From<RedisError> for CommandError {
     fn from(error: RedisError) -> Self {
+        let cause = RedisCause::of(&error);
+        let error = Self::without_cause(error);
+        Self { cause: error.cause.or(cause), ..error }
+    }
+}
+
+impl CommandError {
+    /// Creates the error of an error of the redis client, without its cause.
+    fn without_cause(error: RedisError) -> Self {
         if error.is_timeout() {
             return Self::timeout();
         }
@@ -262,7 +290,8 @@ impl Reply {
         if self.text()? == "master" {
             return Ok(());
         }
-        Err(CommandError::new(StoreErrorKind::Unavailable, true, "the server is not a primary"))
+        let error = CommandError::new(StoreErrorKind::Unavailable, true, "the server is not a primary");
+        Err(error.because(RedisCause::Replica))
     }
 }
 

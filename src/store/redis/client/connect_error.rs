@@ -1,28 +1,23 @@
 //! The error of connecting.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, fmt};
 
 use crate::{
-    error::{ConfigError, StoreError, StoreErrorKind},
-    store::redis::client::{
-        answer::{is_forbidden, is_unauthenticated},
-        credentials::CredentialsError,
-    },
+    error::{ConfigError, StoreError, StoreErrorKind, write_chain},
+    store::redis::client::{answer::cause_of, cause::RedisCause, credentials::CredentialsError},
 };
 
 /// The error of connecting a store to its servers.
 ///
 /// The variant says whether a setting is wrong, and [`kind`](Self::kind) names the cause.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// A setting of the store or of the server is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The server did not answer as expected. A later attempt may succeed.
-    #[error(
-        "the Redis server cannot be reached or did not answer as expected; see the source of this error and try again"
-    )]
+    #[error("the Redis server cannot be reached or did not answer as expected")]
     Store(#[from] StoreError),
 }
 
@@ -36,6 +31,8 @@ pub enum ConnectErrorKind {
     /// The credentials provider gave no credentials. The source is a
     /// [`CredentialsError`](crate::store::redis::CredentialsError). A later attempt may succeed.
     Credentials,
+    /// TLS failed: a certificate of the server or of this node, or a server without TLS.
+    Tls,
     /// The server refused the user or password.
     Unauthenticated,
     /// The user lacks a right that the store needs.
@@ -66,6 +63,13 @@ pub(crate) enum Unfit {
     Rights(String),
 }
 
+impl fmt::Debug for ConnectError {
+    /// Formats the error and its sources as text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_chain(self, f)
+    }
+}
+
 impl ConnectError {
     /// Returns true if a later attempt may succeed although no setting changes.
     #[must_use]
@@ -75,7 +79,8 @@ impl ConnectError {
             ConnectErrorKind::Server => {
                 matches!(self, Self::Store(error) if error.kind() == StoreErrorKind::OutOfMemory)
             }
-            ConnectErrorKind::Unauthenticated
+            ConnectErrorKind::Tls
+            | ConnectErrorKind::Unauthenticated
             | ConnectErrorKind::Forbidden
             | ConnectErrorKind::Version
             | ConnectErrorKind::Eviction
@@ -109,15 +114,36 @@ fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
 
 /// Returns the kind of an error of the store.
 fn kind_of_store(error: &StoreError) -> ConnectErrorKind {
+    if error.source().is_some_and(<dyn StdError>::is::<CredentialsError>) {
+        return ConnectErrorKind::Credentials;
+    }
+    if let Some(kind) = cause_of(error).and_then(kind_of_cause) {
+        return kind;
+    }
     match error.kind() {
-        _ if error.source().is_some_and(<dyn StdError>::is::<CredentialsError>) => ConnectErrorKind::Credentials,
         StoreErrorKind::Unavailable | StoreErrorKind::Timeout | StoreErrorKind::Overloaded => {
             ConnectErrorKind::Unreachable
         }
         StoreErrorKind::Layout => ConnectErrorKind::Layout,
-        StoreErrorKind::Rejected if is_unauthenticated(error) => ConnectErrorKind::Unauthenticated,
-        StoreErrorKind::Rejected if is_forbidden(error) => ConnectErrorKind::Forbidden,
         StoreErrorKind::Rejected | StoreErrorKind::OutOfMemory | StoreErrorKind::Untrusted => ConnectErrorKind::Server,
+    }
+}
+
+/// Returns the kind of a cause, if the cause alone determines it.
+fn kind_of_cause(cause: &RedisCause) -> Option<ConnectErrorKind> {
+    match cause {
+        RedisCause::Credentials => Some(ConnectErrorKind::Unauthenticated),
+        RedisCause::MissingRight(_) => Some(ConnectErrorKind::Forbidden),
+        RedisCause::UntrustedCertificate
+        | RedisCause::WrongCertificateName
+        | RedisCause::CertificateTime
+        | RedisCause::ClientCertificate
+        | RedisCause::PlainServer
+        | RedisCause::Tls => Some(ConnectErrorKind::Tls),
+        RedisCause::ClusterNode | RedisCause::ClusterDatabase | RedisCause::Sentinel => {
+            Some(ConnectErrorKind::Configuration)
+        }
+        _ => None,
     }
 }
 
@@ -131,7 +157,9 @@ mod tests {
     }
 
     fn of_code(kind: StoreErrorKind, code: &str) -> ConnectError {
-        StoreError::from(CommandError::new(kind, true, code)).into()
+        let error = CommandError::new(kind, true, code);
+        let cause = RedisCause::of_answer(code, "");
+        StoreError::from(cause.map_or(error.clone(), |cause| error.because(cause))).into()
     }
 
     #[test]

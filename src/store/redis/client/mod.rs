@@ -17,6 +17,7 @@
 
 pub(crate) mod address;
 pub(crate) mod answer;
+pub(crate) mod cause;
 #[cfg(feature = "cluster")]
 mod cluster;
 pub(crate) mod connect_error;

@@ -48,6 +48,8 @@ pub(super) struct Connection {
     multiplexed: MultiplexedConnection,
     /// The runtime on which the connection was made, and on which its driver runs.
     home: Handle,
+    /// The address of the server for messages, if known.
+    address: Option<Arc<str>>,
     server: Option<ServerId>,
     /// The agreement of the sentinels that named the server's address.
     agreement: Option<Agreement>,
@@ -66,6 +68,7 @@ impl Connection {
     /// Creates a connection without calls, on the current runtime.
     pub(super) fn new(
         multiplexed: MultiplexedConnection,
+        address: Option<Arc<str>>,
         server: Option<ServerId>,
         agreement: Option<Agreement>,
         suspicions: u64,
@@ -73,6 +76,7 @@ impl Connection {
         Self {
             multiplexed,
             home: Handle::current(),
+            address,
             server,
             agreement,
             suspicions,
@@ -237,13 +241,14 @@ impl ConnectionSlot {
         }
     }
 
-    /// Empties the slot if it still contains this connection.
-    fn drop_connection(&self, connection: &Arc<Connection>) {
+    /// Empties the slot if it still contains this connection. Calls get the error `last` until the
+    /// next attempt.
+    fn drop_connection(&self, connection: &Arc<Connection>, last: CommandError) {
         let mut state = self.lock();
         if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, connection)) {
             // Without a pause, each call would make a new connection if new ones break immediately.
             let not_before = connection.liveness.made.checked_add(SHORTEST_PAUSE);
-            *state = SlotState::Empty { not_before, pause: SHORTEST_PAUSE, last: given_up() };
+            *state = SlotState::Empty { not_before, pause: SHORTEST_PAUSE, last };
         }
     }
 
@@ -297,6 +302,7 @@ impl Checkout {
             Ok(answer) => answer.map_err(CommandError::from),
             Err(_) => Err(CommandError::timeout()),
         };
+        let answer = answer.map_err(|error| error.at(self.connection.address.as_ref()));
         // An error from the server is an answer too.
         if answer.as_ref().err().is_none_or(|error| !error.broken && !error.is_late()) {
             self.connection.liveness.answered();
@@ -326,7 +332,8 @@ impl Checkout {
         // The task that sends the batch has already recorded the answer in `liveness`.
         let answered =
             answered.unwrap_or_else(|_| Err(CommandError::timeout())).inspect_err(|error| self.on_error(error));
-        let BatchAnswer { answer, write_check, asked } = answered?;
+        let at = |error: CommandError| error.at(self.connection.address.as_ref());
+        let BatchAnswer { answer, write_check, asked } = answered.map_err(at)?;
         // If the answer contains an error in place of the time, the caller returns that error.
         if answer.now.is_ok() {
             self.judge(&write_check, asked)?;
@@ -393,7 +400,7 @@ impl Checkout {
     /// comes from a server which may not be the primary.
     pub(crate) fn discard(&self) {
         self.doubt.store(true, Ordering::Relaxed);
-        self.slot.drop_connection(&self.connection);
+        self.slot.drop_connection(&self.connection, given_up());
     }
 
     /// Sets `doubt` if this may be the wrong server, and drops a broken connection.
@@ -402,7 +409,7 @@ impl Checkout {
             self.doubt.store(true, Ordering::Relaxed);
         }
         if error.broken {
-            self.slot.drop_connection(&self.connection);
+            self.slot.drop_connection(&self.connection, error.clone());
         }
     }
 }

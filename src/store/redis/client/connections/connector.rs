@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::Pool;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, aio::MultiplexedConnection};
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::client::sentinel::watch::SentinelWatch;
@@ -20,6 +20,7 @@ use crate::{
     store::redis::client::{
         address::{Address, Agreement},
         answer::CommandError,
+        cause,
         connections::{access::Access, config::ConnectionConfig, target::Target},
         credentials::CredentialsProvider,
         failover::{
@@ -158,12 +159,38 @@ impl Login {
 impl ServerSource {
     /// Connects to the server at the address of `info`.
     async fn connect(&self, info: ConnectionInfo) -> Result<MultiplexedConnection, CommandError> {
-        let client = Client::open(self.login.apply(info).await?)?;
-        Ok(client.get_multiplexed_async_connection_with_config(&self.settings).await?)
+        let address = address_of(&info);
+        let at = |error| CommandError::from(error).at(Some(&address));
+        let client = Client::open(self.login.apply(info).await?).map_err(at)?;
+        match client.get_multiplexed_async_connection_with_config(&self.settings).await.map_err(at) {
+            Err(error) if error.is_closed() => Err(match client.get_connection_info().addr() {
+                ConnectionAddr::Tcp(host, port) => match cause::of_greeting(host, *port).await {
+                    Some(cause) => error.because(cause),
+                    None => error,
+                },
+                _ => error,
+            }),
+            outcome => outcome,
+        }
     }
 }
 
+/// Returns the address of a server for messages.
+fn address_of(info: &ConnectionInfo) -> Arc<str> {
+    info.addr().to_string().into()
+}
+
 impl Source {
+    /// Returns the address of the server for messages, if there is only one.
+    pub(crate) fn address(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Server(server) => Some(address_of(&server.info)),
+            Self::Pool(_) => None,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(_) => None,
+        }
+    }
+
     /// Makes a connection that any number of calls may share.
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
         Ok(self.connect_with_agreement().await?.0)
@@ -224,8 +251,8 @@ fn nodes(named: Vec<ConnectionInfo>) -> Result<Vec<Address>, ConfigError> {
     let (mut nodes, mut common) = (Vec::new(), None);
     for info in named {
         let (host, port, tls) = match info.addr() {
-            redis::ConnectionAddr::Tcp(host, port) => (host, *port, false),
-            redis::ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
+            ConnectionAddr::Tcp(host, port) => (host, *port, false),
+            ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
             _ => return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/")),
         };
         let redis = info.redis_settings();

@@ -128,7 +128,7 @@ impl Connections {
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(&self.limits, || self.attempt()) {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
-                SlotLookup::New(attempt) => return wait(slot, &attempt, deadline).await,
+                SlotLookup::New(attempt) => return wait(slot, &attempt, self.source.address(), deadline).await,
                 SlotLookup::Others(attempt) => others = others.or(Some((slot, attempt))),
                 // There is no broken connection to replace, so a retry of the call would not help.
                 SlotLookup::Pause(mut error) => {
@@ -138,7 +138,7 @@ impl Connections {
             }
         }
         match others {
-            Some((slot, attempt)) => wait(slot, &attempt, deadline).await,
+            Some((slot, attempt)) => wait(slot, &attempt, self.source.address(), deadline).await,
             None => outcome,
         }
     }
@@ -147,18 +147,32 @@ impl Connections {
     fn attempt(&self) -> Attempt {
         let (source, limit, guard) =
             (Arc::clone(&self.source), self.limits.connect_timeout, Arc::clone(&self.limits.guard));
-        let identifies = self.identifies;
+        let (identifies, address) = (self.identifies, self.source.address());
+        let of_attempt = address.clone();
         let make = async move {
             let suspicions = guard.suspicions();
             let (multiplexed, agreement) = source.connect_with_agreement().await?;
             // Only proofs need the term of the primary.
             let with_term = guard.deployment().max_lag().is_some();
-            let name = if identifies { identity::name(multiplexed.clone(), with_term).await? } else { None };
+            let agreed = agreement.as_ref().map(|agreement| {
+                let (host, port) = &agreement.address;
+                Arc::from(format!("{host}:{port}"))
+            });
+            let address = address.or(agreed);
+            let name = if identifies {
+                let name = identity::name(multiplexed.clone(), with_term).await;
+                name.map_err(|error| error.at(address.as_ref()))?
+            } else {
+                None
+            };
             let under = agreement.as_ref().map(|agreement| (agreement.era, agreement.epoch));
             let server = name.map(|name| identity::server_id(&name, under));
-            Ok(Arc::new(Connection::new(multiplexed, server, agreement, suspicions)))
+            Ok(Arc::new(Connection::new(multiplexed, address, server, agreement, suspicions)))
         };
-        let connect = async move { timeout(limit, make).await.unwrap_or_else(|_| Err(CommandError::timeout())) };
+        let connect = async move {
+            let made = timeout(limit, make).await;
+            made.unwrap_or_else(|_| Err(CommandError::timeout().at(of_attempt.as_ref())))
+        };
         let boxed: BoxFuture<_> = Box::pin(connect);
         boxed.shared()
     }
@@ -180,9 +194,11 @@ impl fmt::Debug for Connections {
 async fn wait<'a>(
     slot: &'a Arc<ConnectionSlot>,
     attempt: &Attempt,
+    address: Option<Arc<str>>,
     deadline: Instant,
 ) -> Result<(&'a Arc<ConnectionSlot>, Arc<Connection>), CommandError> {
-    let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| CommandError::timeout())?;
+    let late = |_| CommandError::timeout().at(address.as_ref());
+    let connected = timeout_at(deadline, attempt.clone()).await.map_err(late)?;
     slot.settle(attempt, connected).map(|connection| (slot, connection))
 }
 

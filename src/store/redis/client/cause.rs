@@ -1,0 +1,298 @@
+//! The causes of failures of a Redis server, each with a sentence for operators.
+//!
+//! The sentences contain the server's address, and sometimes the name of a command. They contain
+//! no text of the server or of the redis client, because those may quote keys or the URL.
+
+use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
+
+use redis::{ErrorKind, RedisError};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+
+/// A failure of a Redis server, or of the connection to it: the source of a
+/// [`StoreError`](crate::error::StoreError) of this store.
+///
+/// `docs/operations/errors.md` explains each sentence.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct RedisFailure {
+    /// The host and port of the server; `None` if unknown, as behind the application's own pool.
+    pub address: Option<Arc<str>>,
+    /// The cause of the failure.
+    pub cause: RedisCause,
+}
+
+/// The causes of failures of a Redis server.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum RedisCause {
+    /// The operating system of the server refused the connection.
+    Refused,
+    /// The host's name has no address.
+    UnknownHost,
+    /// The server accepted the connection or the command, and did not answer in time.
+    NoAnswer,
+    /// The server or the network closed the connection.
+    Closed,
+    /// No known authority has signed the server's certificate.
+    UntrustedCertificate,
+    /// The server's certificate names another host.
+    WrongCertificateName,
+    /// The server's certificate has expired or is not valid yet.
+    CertificateTime,
+    /// The server demands a certificate of the client, or refused it.
+    ClientCertificate,
+    /// The server does not use TLS, but the URL does.
+    PlainServer,
+    /// TLS failed otherwise.
+    Tls,
+    /// The server refused the user or password, or demands one.
+    Credentials,
+    /// The user lacks the right to a command, if known, or to keys.
+    MissingRight(Option<String>),
+    /// The server does not know a command. A provider may have disabled or renamed it.
+    UnknownCommand(Option<String>),
+    /// The server has reached `maxclients`.
+    TooManyClients,
+    /// The server cannot save to its disk, so it refuses writes (`MISCONF`).
+    Disk,
+    /// The server has reached `maxmemory`, so it refuses to store anything new (`OOM`).
+    Memory,
+    /// The server is a replica.
+    Replica,
+    /// Too few replicas are connected to the server (`NOREPLICAS`).
+    TooFewReplicas,
+    /// The server loads its data from the disk.
+    Loading,
+    /// The server is a node of a cluster, but the URL names a single server.
+    ClusterNode,
+    /// The URL names a database other than 0 on a node of a cluster.
+    ClusterDatabase,
+    /// The cluster does not serve all slots.
+    ClusterDown,
+    /// The server is a sentinel, but the URL names a Redis server.
+    Sentinel,
+}
+
+impl RedisCause {
+    /// Returns the cause of an error of the redis client, if it is known.
+    pub(super) fn of(error: &RedisError) -> Option<Self> {
+        let server = error.clone().into_server_errors();
+        if let Some((_, error)) = server.as_ref().and_then(|errors| errors.first()) {
+            return Self::of_answer(error.code(), error.details().unwrap_or_default());
+        }
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => {
+                let detail = error.detail().unwrap_or_default();
+                Some(Self::of_text(detail).unwrap_or(Self::Credentials))
+            }
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                Self::of_answer(error.code().unwrap_or_default(), error.detail().unwrap_or_default())
+            }
+            ErrorKind::InvalidClientConfig if error.detail().is_none() => Some(Self::UnknownHost),
+            // A server that speaks TLS answers plain text with a TLS alert.
+            ErrorKind::Parse => None,
+            _ => Self::of_io(error),
+        }
+    }
+
+    /// Returns the cause of an error answer of the server.
+    pub(super) fn of_answer(code: &str, text: &str) -> Option<Self> {
+        match code {
+            "NOAUTH" | "WRONGPASS" => Some(Self::Credentials),
+            "NOPERM" => Some(Self::MissingRight(quoted_command(text))),
+            "MISCONF" => Some(Self::Disk),
+            "OOM" => Some(Self::Memory),
+            "READONLY" | "MASTERDOWN" => Some(Self::Replica),
+            "NOREPLICAS" => Some(Self::TooFewReplicas),
+            "LOADING" => Some(Self::Loading),
+            "MOVED" => Some(Self::ClusterNode),
+            "CLUSTERDOWN" => Some(Self::ClusterDown),
+            "ERR" => Self::of_text(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the cause of an error answer without a code of its own.
+    fn of_text(text: &str) -> Option<Self> {
+        if text.contains("max number of clients reached") {
+            return Some(Self::TooManyClients);
+        }
+        if text.contains("SELECT is not allowed in cluster mode") {
+            return Some(Self::ClusterDatabase);
+        }
+        // Redis 7.0 gives the error of a script no code.
+        if text.contains("ACL failure in script") || text.contains("executing the script can't run this command") {
+            return Some(Self::MissingRight(quoted_command(text)));
+        }
+        // Redis 7 starts with a lower-case letter, and Valkey's scripts with a capital.
+        if text.contains("nknown command") || text.contains("nknown Redis command") {
+            return Some(Self::UnknownCommand(quoted_command(text)));
+        }
+        None
+    }
+
+    /// Returns the cause of an I/O error.
+    fn of_io(error: &RedisError) -> Option<Self> {
+        // redis wraps the error in an `Arc`, which `downcast_ref` does not see through.
+        let shared = error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?;
+        let error = shared.downcast_ref::<io::Error>()?;
+        #[cfg(feature = "tls")]
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Some(Self::of_tls(error));
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Some(Self::Refused),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Some(Self::NoAnswer),
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::NotConnected => Some(Self::Closed),
+            // std has no kind for the resolver's errors.
+            _ if error.to_string().starts_with("failed to lookup address") => Some(Self::UnknownHost),
+            _ => None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn of_tls(error: &rustls::Error) -> Self {
+        use rustls::{AlertDescription, CertificateError, Error};
+
+        match error {
+            Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => Self::WrongCertificateName,
+            Error::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            ) => Self::CertificateTime,
+            Error::InvalidCertificate(_) => Self::UntrustedCertificate,
+            Error::AlertReceived(
+                AlertDescription::CertificateRequired
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnknownCA
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::HandshakeFailure,
+            ) => Self::ClientCertificate,
+            Error::InvalidMessage(_) => Self::PlainServer,
+            _ => Self::Tls,
+        }
+    }
+}
+
+/// The time limit of [`of_greeting`].
+const GREETING: Duration = Duration::from_millis(200);
+
+/// Returns the cause for which a server closes new connections, if it tells one. The redis client
+/// has no call that waits for the answer, so it reports only the close.
+pub(super) async fn of_greeting(host: &str, port: u16) -> Option<RedisCause> {
+    let greeting = async {
+        let mut stream = TcpStream::connect((host, port)).await.ok()?;
+        let mut bytes = [0; 128];
+        let count = stream.read(&mut bytes).await.ok()?;
+        let text = str::from_utf8(bytes.get(..count)?).ok()?;
+        RedisCause::of_text(text.strip_prefix("-ERR ")?)
+    };
+    timeout(GREETING, greeting).await.ok()?
+}
+
+/// Returns the command that an error answer quotes. Anything other than a command's name is left
+/// out, because an answer may also quote keys.
+fn quoted_command(text: &str) -> Option<String> {
+    let name = text.split(['\'', '`']).nth(1)?;
+    let is_name = !name.is_empty() && name.len() <= 32;
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'|' || byte == b'_';
+    (is_name && name.bytes().all(is_letter)).then(|| name.to_ascii_uppercase())
+}
+
+impl fmt::Display for RedisFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Some(address) => write!(f, "the Redis server at {address} ")?,
+            None => f.write_str("the Redis server ")?,
+        }
+        match &self.cause {
+            RedisCause::MissingRight(Some(command)) => {
+                write!(f, "refuses {command} to this user; grant the command with ACL SETUSER")
+            }
+            RedisCause::MissingRight(None) => {
+                f.write_str("refuses this user a command or a key; grant the rights of docs/operations/redis.md")
+            }
+            RedisCause::UnknownCommand(Some(command)) => {
+                write!(f, "does not know the command {command}; enable it, or ask the provider for it")
+            }
+            cause => f.write_str(cause.text()),
+        }
+    }
+}
+
+impl StdError for RedisFailure {}
+
+impl RedisCause {
+    /// Returns the end of the sentence, for a cause without a name of a command.
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Refused => "refuses connections; check that it runs, and its host and port",
+            Self::UnknownHost => "has a host name without an address; check the name and the DNS",
+            Self::NoAnswer => "did not answer in time; check its load and the network, or raise `timeout`",
+            Self::Closed => "closed the connection; check its log, and write rediss:// if it demands TLS",
+            Self::UntrustedCertificate => {
+                "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`"
+            }
+            Self::WrongCertificateName => {
+                "has a certificate for another name; connect by a name in its certificate, or issue it anew with this one"
+            }
+            Self::CertificateTime => {
+                "has a certificate that is expired or not valid yet; renew it, and check the clocks"
+            }
+            Self::ClientCertificate => {
+                "demands another client certificate; pass one that its authority signed to `client_certificate`"
+            }
+            Self::PlainServer => "does not use TLS; write redis://, or enable TLS on this port",
+            Self::Tls => "failed the TLS handshake; compare its TLS versions and ciphers with those of rustls",
+            Self::Credentials => "refuses the user or password, or demands one; check the credentials in the URL",
+            Self::MissingRight(_) => {
+                "refuses this user a command or a key; grant the rights of docs/operations/redis.md"
+            }
+            Self::UnknownCommand(_) => "does not know a command; enable it, or ask the provider for it",
+            Self::TooManyClients => {
+                "has too many clients; raise maxclients, or find the clients that do not disconnect"
+            }
+            Self::Disk => "cannot save to its disk, so it refuses writes (MISCONF); free space on its disk",
+            Self::Memory => "has no memory left, so it refuses logins (OOM); raise maxmemory (revocations still work)",
+            Self::Replica => "is a replica; connect to the primary",
+            Self::TooFewReplicas => {
+                "has too few replicas, so it refuses writes (NOREPLICAS); reconnect them, or lower min-replicas-to-write"
+            }
+            Self::Loading => "loads its data from the disk; wait until it has finished",
+            Self::ClusterNode => "is a node of a cluster; write redis-cluster://host:port",
+            Self::ClusterDatabase => {
+                "is a node of a cluster, which has no numbered databases; leave the number out of the URL"
+            }
+            Self::ClusterDown => "does not serve all slots of its cluster; repair the cluster (CLUSTERDOWN)",
+            Self::Sentinel => "is a sentinel; write redis-sentinel://host:port#name",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_name_of_a_command_is_quoted() {
+        let rows = [
+            ("User app has no permissions to run the 'hmget' command", Some("HMGET")),
+            ("unknown command 'EVAL', with args beginning with: 'secret'", Some("EVAL")),
+            ("unknown command `config|get`", Some("CONFIG|GET")),
+            ("no permissions to access the key 'tb:{3}:u:alice'", None),
+            ("No permissions to access a key", None),
+            ("''", None),
+        ];
+        for (text, command) in rows {
+            assert_eq!(quoted_command(text).as_deref(), command, "{text}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The sentence for each cause of a failure, on real servers.
+
+use std::{fmt, time::Duration};
+
+use tokio::{io::AsyncReadExt, net::TcpListener};
+use tower_bearer::{
+    error::StoreError,
+    store::{
+        OpenSession, SessionStore,
+        redis::{ConnectError, ConnectErrorKind, RedisCause, RedisFailure, RedisStore},
+    },
+};
+
+use crate::support::{RedisServer, redis_server::free_port};
+
+/// Returns the failure in the sources of an error.
+fn failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a RedisFailure {
+    let mut error = Some(error);
+    while let Some(cause) = error {
+        if let Some(failure) = cause.downcast_ref() {
+            return failure;
+        }
+        error = cause.source();
+    }
+    panic!("no cause");
+}
+
+async fn connect(url: &str) -> ConnectError {
+    let connected = RedisStore::builder(url).timeout(Duration::from_secs(2)).connect().await;
+    connected.err().unwrap_or_else(|| panic!("connected to {url}"))
+}
+
+/// Asserts the cause, the kind and the sentence of an error, whose `Debug` text ends with the
+/// sentence.
+fn assert_error(error: &ConnectError, cause: &RedisCause, kind: ConnectErrorKind, sentence: &str) {
+    let text = format!("{error:?}");
+    assert!(text.ends_with(sentence), "{text}\nis not\n{sentence}");
+    assert!(!text.contains("TEST-password"), "{text}");
+    assert_eq!((&failure(error).cause, error.kind()), (cause, kind), "{text}");
+}
+
+fn server(port: impl fmt::Display, rest: &str) -> String {
+    format!("the Redis server at 127.0.0.1:{port} {rest}")
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached() {
+    let port = free_port();
+    let error = connect(&format!("redis://user:TEST-password@127.0.0.1:{port}/")).await;
+    let sentence = server(port, "refuses connections; check that it runs, and its host and port");
+    assert_error(&error, &RedisCause::Refused, ConnectErrorKind::Unreachable, &sentence);
+
+    let error = connect("redis://:TEST-password@no-such-host.invalid/").await;
+    let sentence =
+        "the Redis server at no-such-host.invalid:6379 has a host name without an address; check the name and the DNS";
+    assert_error(&error, &RedisCause::UnknownHost, ConnectErrorKind::Unreachable, sentence);
+
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
+    let sentence = server(port, "did not answer in time; check its load and the network, or raise `timeout`");
+    assert_error(&error, &RedisCause::NoAnswer, ConnectErrorKind::Unreachable, &sentence);
+
+    let closing = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = closing.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = closing.accept().await {
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    });
+    let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
+    let sentence = server(port, "closed the connection; check its log, and write rediss:// if it demands TLS");
+    assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &sentence);
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_client() {
+    let redis = RedisServer::start_with(&["--maxclients", "3"]);
+    let mut admin = redis.admin().await;
+    let port = redis.port();
+    let set = async |admin: &mut redis::aio::MultiplexedConnection, name: &str, value: &str| {
+        redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec_async(admin).await.unwrap();
+    };
+    // The test's own connections leave no place.
+    let held = (redis.admin().await, redis.admin().await);
+    let error = connect(&redis.url()).await;
+    let sentence = server(port, "has too many clients; raise maxclients, or find the clients that do not disconnect");
+    assert_error(&error, &RedisCause::TooManyClients, ConnectErrorKind::Unreachable, &sentence);
+    drop(held);
+    set(&mut admin, "maxclients", "1000").await;
+
+    set(&mut admin, "requirepass", "TEST-password").await;
+    let sentence = server(port, "refuses the user or password, or demands one; check the credentials in the URL");
+    for login in ["", ":TEST-password-wrong@", "nobody:TEST-password@"] {
+        let error = connect(&format!("redis://{login}127.0.0.1:{port}/")).await;
+        assert_error(&error, &RedisCause::Credentials, ConnectErrorKind::Unauthenticated, &sentence);
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_another_kind() {
+    let cluster = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    let port = cluster.port();
+    let mut admin = cluster.admin().await;
+    redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(100).exec_async(&mut admin).await.unwrap();
+    let error = connect(&format!("redis://127.0.0.1:{port}/3")).await;
+    let sentence =
+        server(port, "is a node of a cluster, which has no numbered databases; leave the number out of the URL");
+    assert_error(&error, &RedisCause::ClusterDatabase, ConnectErrorKind::Configuration, &sentence);
+
+    let primary = RedisServer::start();
+    let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
+    let error = connect(&replica.url()).await;
+    let sentence = server(replica.port(), "is a replica; connect to the primary");
+    assert_error(&error, &RedisCause::Replica, ConnectErrorKind::Unreachable, &sentence);
+}
+
+fn session() -> OpenSession {
+    OpenSession::new("42", "TEST-session".into(), Duration::from_secs(60), Duration::from_secs(60))
+}
+
+/// Opens a session, as a login does.
+async fn open(store: &RedisStore) -> StoreError {
+    store.open(session()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_a_command() {
+    let redis = RedisServer::start();
+    let port = redis.port();
+    let mut admin = redis.admin().await;
+    let store = RedisStore::connect(redis.url()).await.unwrap();
+    let mut run = async |command: &[&str]| {
+        let mut cmd = redis::cmd(command[0]);
+        cmd.arg(&command[1..]).exec_async(&mut admin).await.unwrap();
+    };
+    let assert_open = |error: &StoreError, cause: &RedisCause, rest: &str| {
+        let (text, sentence) = (format!("{error:?}"), server(port, rest));
+        assert!(text.ends_with(&sentence), "{text}\nis not\n{sentence}");
+        assert_eq!(&failure(error).cause, cause, "{text}");
+    };
+    run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let rest = "has no memory left, so it refuses logins (OOM); raise maxmemory (revocations still work)";
+    assert_open(&open(&store).await, &RedisCause::Memory, rest);
+    run(&["CONFIG", "SET", "maxmemory", "0"]).await;
+
+    run(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let rest =
+        "has too few replicas, so it refuses writes (NOREPLICAS); reconnect them, or lower min-replicas-to-write";
+    assert_open(&open(&store).await, &RedisCause::TooFewReplicas, rest);
+    run(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+
+    run(&["ACL", "SETUSER", "default", "-hmget"]).await;
+    let rest = "refuses HMGET to this user; grant the command with ACL SETUSER";
+    let read = store.check(&"42".into(), &"TEST-session".into(), &"x".into()).await.unwrap_err();
+    assert_open(&read, &RedisCause::MissingRight(Some("HMGET".to_owned())), rest);
+    // The error of a script names no command.
+    run(&["ACL", "SETUSER", "default", "+hmget", "-hset"]).await;
+    let rest = "refuses this user a command or a key; grant the rights of docs/operations/redis.md";
+    assert_open(&open(&store).await, &RedisCause::MissingRight(None), rest);
+    run(&["ACL", "SETUSER", "default", "+hset", "resetkeys", "~other"]).await;
+    assert_open(&open(&store).await, &RedisCause::MissingRight(None), rest);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_save() {
+    let redis = RedisServer::start();
+    let store = RedisStore::connect(redis.url()).await.unwrap();
+    let mut admin = redis.admin().await;
+    // No folder, so the save in the background fails.
+    for command in [&["CONFIG", "SET", "save", "1 1"][..], &["SET", "x", "y"]] {
+        redis::cmd(command[0]).arg(&command[1..]).exec_async(&mut admin).await.unwrap();
+    }
+    redis.remove_folder();
+    let _: Result<(), _> = redis::cmd("BGSAVE").exec_async(&mut admin).await;
+    let error = crate::support::eventually("Redis refuses writes", async || match store.open(session()).await {
+        Err(error) => Some(error),
+        Ok(_) => None,
+    })
+    .await;
+    let sentence =
+        server(redis.port(), "cannot save to its disk, so it refuses writes (MISCONF); free space on its disk");
+    assert!(format!("{error:?}").ends_with(&sentence), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_a_command() {
+    let redis = RedisServer::start_with(&["--rename-command", "EVALSHA", ""]);
+    let error = connect(&redis.url()).await;
+    let sentence = server(redis.port(), "does not know the command EVALSHA; enable it, or ask the provider for it");
+    let cause = RedisCause::UnknownCommand(Some("EVALSHA".to_owned()));
+    assert_error(&error, &cause, ConnectErrorKind::Server, &sentence);
+}
