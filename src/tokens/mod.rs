@@ -130,6 +130,7 @@ mod mint;
 mod policy;
 mod refresh;
 mod revoke;
+mod sampler;
 mod service;
 mod session;
 mod status;

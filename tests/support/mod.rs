@@ -23,6 +23,7 @@ pub mod http_client;
 pub mod log;
 #[cfg(feature = "redis")]
 pub mod monitor;
+pub mod observed;
 #[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
@@ -54,6 +55,7 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     log::Log,
+    observed::Observations,
     reserved::RESERVED,
     text_store::TextStore,
     tokio_clock::TokioClock,
