@@ -1,6 +1,6 @@
 //! The observer that passes observations on to the `metrics` facade.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -325,8 +325,12 @@ impl<L: Copy + PartialEq> Series<L, Counter> {
 }
 
 impl<L: Copy + PartialEq> Series<L, Histogram> {
-    fn record(&self, label: L, duration: Option<std::time::Duration>) {
-        if let (Some(series), Some(duration)) = (self.get(label), duration) {
+    #[inline]
+    fn record(&self, label: L, duration: Option<Duration>) {
+        // Most checks and calls have no duration, so this comes first.
+        if let Some(duration) = duration
+            && let Some(series) = self.get(label)
+        {
             series.record(duration);
         }
     }

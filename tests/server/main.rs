@@ -14,6 +14,7 @@ mod grpc;
 mod input;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod misconfiguration;
 mod redis_failures;
 mod routes;
@@ -24,7 +25,7 @@ mod websockets;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use support::{Answer, Example, HttpClient, RedisServer};
+use support::{Answer, Example, HttpClient, MetricsPage, RedisServer};
 
 /// TEST secret for servers that share their tokens.
 const SECRET: &str = "TEST-secret-of-the-example-server-0123456789abcdef";

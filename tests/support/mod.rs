@@ -21,6 +21,7 @@ pub mod fixture;
 pub mod grpc_server;
 pub mod http_client;
 pub mod log;
+pub mod metrics_page;
 #[cfg(feature = "redis")]
 pub mod monitor;
 pub mod observed;
@@ -55,6 +56,7 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     log::Log,
+    metrics_page::MetricsPage,
     observed::Observations,
     reserved::RESERVED,
     text_store::TextStore,
