@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 #[cfg(feature = "sentinel")]
 mod failover;
 mod grpc;
