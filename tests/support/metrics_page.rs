@@ -1,13 +1,10 @@
 //! The page of metrics of a server, as Prometheus reads it.
 
-use std::time::Instant;
-
 use super::HttpClient;
 
 /// The samples of one scrape.
 #[derive(Clone, Debug)]
 pub struct MetricsPage {
-    pub at: Instant,
     pub samples: Vec<Sample>,
 }
 
@@ -25,7 +22,7 @@ impl MetricsPage {
         let answer = client.get("/metrics", "").await.expect(200);
         let text = std::str::from_utf8(&answer.body).unwrap();
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self { at: Instant::now(), samples: lines.map(Sample::parse).collect() }
+        Self { samples: lines.map(Sample::parse).collect() }
     }
 
     /// Returns the sum of the samples with this name and all of these labels.

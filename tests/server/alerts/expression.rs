@@ -1,11 +1,11 @@
-//! Evaluates the expressions of `alerts.yaml`, which are a small part of PromQL.
+//! Evaluates the expressions of `alerts.yaml`, which are a small part of `PromQL`.
 //!
 //! | form | value |
 //! |--|--|
 //! | `name{label="value",label=~"one\|other"}` | the sum of the samples in the last scrape |
 //! | `sum(increase(selector[1m]))`, also with `by` | the growth between the two scrapes |
 //! | `histogram_quantile(0.99, sum by (le) (rate(selector[5m])))` | the quantile of that growth |
-//! | `x / y`, `x > y`, `x < y`, `x and y` | as in PromQL, for one node |
+//! | `x / y`, `x > y`, `x < y`, `x and y` | as in `PromQL`, for one node |
 //!
 //! The scrapes stand for the start and the end of the range. Labels in `by` have no effect, because
 //! a test has one node.
@@ -188,38 +188,26 @@ fn quantile_of(quantile: f64, buckets: &[Growth<'_>]) -> f64 {
 mod tests {
     use super::*;
 
-    fn page(samples: &[(&str, &[(&str, &str)], f64)]) -> MetricsPage {
-        let own = |(name, labels, value): &(&str, &[(&str, &str)], f64)| {
-            let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
-            Sample { name: (*name).to_owned(), labels, value: *value }
+    type Series = (&'static str, Vec<(&'static str, &'static str)>, f64);
+
+    fn page(samples: impl Iterator<Item = Series>) -> MetricsPage {
+        let own = |(name, labels, value): Series| {
+            let labels = labels.into_iter().map(|(label, value)| (label.to_owned(), value.to_owned())).collect();
+            Sample { name: name.to_owned(), labels, value }
         };
-        MetricsPage { at: std::time::Instant::now(), samples: samples.iter().map(own).collect() }
+        MetricsPage { samples: samples.map(own).collect() }
     }
 
     #[test]
     fn expressions_have_the_values_of_promql() {
-        let first = page(&[("errors", &[("kind", "a")], 1.0), ("errors", &[("kind", "b")], 5.0), ("gauge", &[], 9.0)]);
-        let last = page(&[
-            ("errors", &[("kind", "a")], 4.0),
-            ("errors", &[("kind", "b")], 6.0),
-            ("gauge", &[], 7.0),
-            ("seconds_bucket", &[("le", "0.5")], 0.0),
-            ("seconds_bucket", &[("le", "1")], 8.0),
-            ("seconds_bucket", &[("le", "+Inf")], 10.0),
-        ]);
-        let first = MetricsPage {
-            samples: [
-                first.samples,
-                page(&[
-                    ("seconds_bucket", &[("le", "0.5")], 0.0),
-                    ("seconds_bucket", &[("le", "1")], 0.0),
-                    ("seconds_bucket", &[("le", "+Inf")], 0.0),
-                ])
-                .samples,
-            ]
-            .concat(),
-            ..last.clone()
+        let buckets = |half: f64, one: f64, all: f64| {
+            [("0.5", half), ("1", one), ("+Inf", all)]
+                .map(|(bound, count)| ("seconds_bucket", vec![("le", bound)], count))
         };
+        let errors = |a: f64, b: f64| [("errors", vec![("kind", "a")], a), ("errors", vec![("kind", "b")], b)];
+        let first = page(errors(1.0, 5.0).into_iter().chain(buckets(0.0, 0.0, 0.0)));
+        let gauge = [("gauge", vec![], 7.0)];
+        let last = page(errors(4.0, 6.0).into_iter().chain(gauge).chain(buckets(0.0, 8.0, 10.0)));
         let scrapes = Scrapes { first: &first, last: &last };
         for (expression, expected) in [
             ("sum(increase(errors[1m])) > 3.9", true),
