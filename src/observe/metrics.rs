@@ -19,14 +19,14 @@ use super::{
 /// | metric | type | labels | unit | meaning |
 /// |--|--|--|--|--|
 /// | `tower_bearer.checks` | counter | `result`, `reason`, `decided_by` | | checks of access tokens |
-/// | `tower_bearer.check.duration` | histogram | `result` | s | time for which a check waited for the store |
-/// | `tower_bearer.challenges` | counter | `error` | | rejections with a challenge: 401, 400 |
+/// | `tower_bearer.check.duration` | histogram | `result` | s | wait for the store |
+/// | `tower_bearer.challenges` | counter | `error` | | rejections with a challenge |
 /// | `tower_bearer.forbids` | counter | | | rejections with 403 |
 /// | `tower_bearer.sessions.opened` | counter | | | logins |
 /// | `tower_bearer.sessions.ended` | counter | `cause` | | ends of sessions before their expiry |
 /// | `tower_bearer.logins.failed` | counter | `reason` | | failed calls of the login endpoint |
 /// | `tower_bearer.refresh` | counter | `result` | | exchanges of refresh tokens |
-/// | `tower_bearer.revocation.propagation` | histogram | | s | from a revocation to its application here |
+/// | `tower_bearer.revocation.propagation` | histogram | | s | until a node applies it |
 /// | `tower_bearer.replica.age` | gauge | | s | time since the node had read the whole log |
 /// | `tower_bearer.replica.bound` | gauge | | s | the staleness that the service allows |
 /// | `tower_bearer.replica.leased_buckets` | gauge | | | buckets with a lease |
@@ -34,13 +34,13 @@ use super::{
 /// | `tower_bearer.replica.lease_lost` | counter | `reason` | | losses of leases |
 /// | `tower_bearer.replica.revocations` | gauge | | | revocations in memory |
 /// | `tower_bearer.replica.bytes` | gauge | | bytes | memory of these revocations |
-/// | `tower_bearer.revocations.lost` | counter | | | revocations that the store has lost |
-/// | `tower_bearer.revocations.restored` | counter | | | lost revocations that this node republished |
-/// | `tower_bearer.store.call.duration` | histogram | `operation` | s | time until the store's answer |
+/// | `tower_bearer.revocations.lost` | counter | | | revocations lost by the store |
+/// | `tower_bearer.revocations.restored` | counter | | | republished revocations |
+/// | `tower_bearer.store.call.duration` | histogram | `operation` | s | time of a call |
 /// | `tower_bearer.store.errors` | counter | `kind` | | calls that failed |
 /// | `tower_bearer.cache.entries` | gauge | | | tokens in the verified-token cache |
 /// | `tower_bearer.cache.bytes` | gauge | | bytes | their weight |
-/// | `tower_bearer.password.duration` | histogram | `operation` | s | time of a hash or a comparison |
+/// | `tower_bearer.password.duration` | histogram | `operation` | s | hash, comparison |
 /// | `tower_bearer.streams.open` | gauge | | | open streams |
 /// | `tower_bearer.streams.cut` | counter | `cause` | | streams that were cut |
 ///
@@ -387,5 +387,29 @@ impl Observer for MetricsObserver {
             Observation::PasswordHashed { duration } => handles.hashes.record(duration),
             Observation::PasswordVerified { duration } => handles.verifications.record(duration),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_list_every_metric_once() {
+        let rows = include_str!("metrics.rs").lines().filter_map(|line| line.strip_prefix("/// | `tower_bearer."));
+        let mut documented: Vec<_> = rows.filter_map(|row| row.split('`').next()).collect();
+        let mut own: Vec<_> = NAMES.iter().filter_map(|name| name.strip_prefix("tower_bearer.")).collect();
+        documented.sort_unstable();
+        own.sort_unstable();
+        assert_eq!(documented, own);
+    }
+
+    #[test]
+    fn every_error_of_the_store_has_a_series() {
+        let labels: Vec<_> = STORE_ERRORS.iter().map(|kind| StoreOutcome::Failed(*kind).as_str()).collect();
+        // The match in `store_label` has all kinds. A new kind needs a series too.
+        let texts = include_str!("observation.rs").split("const fn store_label").nth(1).unwrap_or_default();
+        let texts = texts.split("\n}\n").next().unwrap_or_default();
+        assert_eq!(texts.matches("=> \"").count(), labels.len(), "{labels:?}");
     }
 }

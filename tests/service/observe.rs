@@ -227,6 +227,9 @@ fn node(store: &Arc<MemoryStore>, observations: &Observations) -> TokenService {
 #[tokio::test]
 async fn the_replica_reports_its_state_and_the_delay_of_revocations() {
     let store = Arc::new(MemoryStore::default());
+    // The first page of both nodes will contain this revocation.
+    let earlier = TokenService::builder().secret(SECRET).shared_store(store.clone()).build().unwrap();
+    earlier.revoke_session("42", &"an-earlier-session".into()).await.unwrap();
     let (near, far) = (Observations::default(), Observations::default());
     let (here, there) = (node(&store, &near), node(&store, &far));
     let leased = |observation: &Observation| matches!(observation, Observation::Replica { leased_buckets, buckets, .. } if leased_buckets == buckets);
