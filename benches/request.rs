@@ -4,6 +4,8 @@
 //!   HTTP server. The difference is the layer's price. The service has seen the token of a *warm*
 //!   request before. Without the cache it verifies each token. At the *first use* it also remembers
 //!   the token, and drops others.
+//! * `observer`: a warm request that the replica decides: without an observer, with one that counts,
+//!   and with the metrics on a Prometheus recorder.
 //! * `rejection`: the same for requests that the layer refuses.
 //! * `strict`: checks against a Redis of the benchmark's own, one after another and 64 at once.
 //!   Beside them stand three checks by hand, none of which looks at a token: a `GET` on a
@@ -17,7 +19,10 @@ mod support;
 
 use std::{
     convert::Infallible,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +31,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use deadpool_redis::redis::AsyncCommands;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use support::{
     keys::key,
     redis_server::RedisServer,
@@ -34,8 +40,11 @@ use support::{
 use tokio::runtime::Runtime;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, KeySet, MemoryStore, NewSession, RedisStore, SessionStore, Subject, TokenId, TokenService, TokenType,
+    AuthLayer, Consistency, KeySet, MemoryStore, NewSession, RedisStore, SessionStore, Subject, TokenId, TokenService,
+    TokenType,
     jwt::SigningKey,
+    observe::{MetricsObserver, Observation},
+    tokens::ReplicaState,
 };
 
 /// The number of requests that are made before the clock starts.
@@ -49,7 +58,7 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .sample_size(40);
-    targets = requests, rejections, strict, issue
+    targets = requests, observers, rejections, strict, issue
 }
 criterion_main!(benches);
 
@@ -81,6 +90,40 @@ fn requests(criterion: &mut Criterion) {
         bearer(token.as_str())
     };
     measure_each(&mut group, "first use, HS256", &runtime, service, another, StatusCode::OK);
+}
+
+fn observers(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut group = criterion.benchmark_group("observer");
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = metrics::with_local_recorder(&recorder, MetricsObserver::new);
+    let checks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&checks);
+    let counts = move |observation: &Observation| {
+        if let Observation::Check { .. } = observation {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let bounded = || {
+        let consistency = Consistency::BoundedStaleness(Duration::from_secs(3600));
+        builder(key("HS256")).store(MemoryStore::default()).consistency(consistency)
+    };
+    let tests = [("off", bounded()), ("counts", bounded().observer(counts)), ("metrics", bounded().observer(metrics))];
+    for (name, builder) in tests {
+        let tokens = {
+            let _entered = runtime.enter();
+            builder.build().unwrap()
+        };
+        let is_leased = async || tokens.status().await.replica.unwrap().state == ReplicaState::Leased;
+        while !runtime.block_on(is_leased()) {
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+        }
+        let token = access_token(&runtime, &tokens);
+        let service = AuthLayer::new(tokens).layer(service_fn(hello));
+        measure(&mut group, name, &runtime, service, &bearer(&token), StatusCode::OK);
+    }
+    assert!(checks.load(Ordering::Relaxed) > 0);
+    assert!(recorder.handle().render().contains(r#"decided_by="replica"} "#));
 }
 
 fn rejections(criterion: &mut Criterion) {

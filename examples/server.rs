@@ -1,14 +1,19 @@
-//! A whole service on Axum: login, protected routes, refresh, logout, sessions.
+//! A whole service on Axum: login, protected routes, refresh, logout, sessions, metrics.
 //!
 //! `cargo run --example server` starts it on 127.0.0.1:3000 with sessions in memory, and prints
 //! `curl` lines to try. With `REDIS_URL=redis://127.0.0.1/` it keeps the sessions in Redis. Its
-//! variables are those of `common/mod.rs`.
+//! variables are those of `common/mod.rs`. `GET /metrics` answers in the text format of Prometheus.
+//! In a deployment, serve it on an address that only Prometheus reaches.
 
 mod common;
+mod metrics;
 mod streams;
 mod users;
 
-use std::{future::IntoFuture, sync::Arc};
+use std::{
+    future::{IntoFuture, ready},
+    sync::Arc,
+};
 
 use axum::{
     Json, Router,
@@ -22,6 +27,7 @@ use tower_bearer::{
     AuthLayer, Claims,
     endpoints::{Endpoints, TokenCookie},
     middleware::CurrentUserLayer,
+    observe::MetricsObserver,
     users::CurrentUser,
 };
 use tower_http::trace::TraceLayer;
@@ -30,9 +36,12 @@ use users::{User, Users};
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
-    let users = Arc::new(Users::default());
+    // The recorder comes first, because the observer registers its series in it.
+    let recorded = metrics::install()?;
+    let observer = MetricsObserver::new();
+    let users = Arc::new(Users::observed_by(observer.clone()));
     let (builder, store) = tokens_from_env().await?;
-    let tokens = builder.build()?;
+    let tokens = builder.observer(observer).build()?;
     let auth = AuthLayer::new(tokens.clone()).cut_at_expiry(cut_at_expiry()?);
     // A page in a browser cannot set `Authorization` for a WebSocket.
     let socket_auth = AuthLayer::builder(tokens)
@@ -64,6 +73,7 @@ async fn main() -> Result<(), Failure> {
         .route_service("/health", endpoints.health())
         .route_service("/ready", endpoints.ready())
         .route_service("/live", endpoints.live())
+        .route("/metrics", get(move || ready(metrics::page(&recorded))))
         // Logs the path without the query, because a query can contain a token.
         // In an outage, a message for each failed request would fill the disk.
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(

@@ -70,6 +70,7 @@
 //! | `aws-lc-rs` | yes | signatures by AWS-LC |
 //! | `rust-crypto` | | signatures in pure Rust; with both, AWS-LC is used |
 //! | `tracing` | yes | log messages about rejections and failures |
+//! | `metrics` | | metrics about checks, sessions, the replica and the store: [`observe`] |
 //! | `axum` | | extractors |
 //! | `tonic` | | claims in gRPC handlers |
 //! | `cluster`, `sentinel`, `tls` | | Redis Cluster, Redis Sentinel, `rediss://` |
@@ -93,6 +94,7 @@ pub mod error;
 mod ids;
 pub mod jwt;
 pub mod middleware;
+pub mod observe;
 #[cfg(feature = "bcrypt")]
 pub mod password;
 mod replica;
@@ -110,6 +112,7 @@ pub use self::{
     ids::{SessionId, Subject, TokenId},
     jwt::{Claims, KeySet, NoClaims, TokenType},
     middleware::{AuthLayer, AuthService},
+    observe::Observer,
     store::{Denylist, MemoryStore, RevocationLog, SessionStore},
     tokens::{Consistency, NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
 };

@@ -46,7 +46,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bcrypt::HashParts;
@@ -56,7 +56,10 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use crate::error::{ConfigError, PasswordError};
+use crate::{
+    error::{ConfigError, PasswordError},
+    observe::{Observation, Observer, SharedObserver},
+};
 
 /// A bcrypt hasher and verifier of passwords. Clones share one limit and one queue.
 ///
@@ -78,7 +81,7 @@ use crate::error::{ConfigError, PasswordError};
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct PasswordHasher(Arc<Shared>);
+pub struct PasswordHasher(Arc<Shared>, SharedObserver);
 
 struct Shared {
     cost: u32,
@@ -136,18 +139,26 @@ impl PasswordHasher {
     /// Call this before you clone the hasher: earlier clones keep their own limit and queue.
     #[must_use]
     pub fn max_concurrent(self, computations: NonZeroUsize) -> Self {
-        Self::with(self.0.cost, computations)
+        Self(Self::with(self.0.cost, computations).0, self.1)
+    }
+
+    /// Sets an observer, which gets the duration of each computation. Pass the observer of the
+    /// [token service](crate::tokens::TokenServiceBuilder::observer). Default: none.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Self(self.0, SharedObserver::new(observer))
     }
 
     fn with(cost: u32, workers: NonZeroUsize) -> Self {
         let permits = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             cost,
             workers: Arc::new(permits(workers.get())),
             queue: permits(workers.get().saturating_mul(Self::QUEUE_PER_WORKER)),
             max_wait: Self::MAX_WAIT,
             rounds: AtomicU64::new(0),
-        }))
+        });
+        Self(shared, SharedObserver::default())
     }
 
     /// Hashes a password with a new random salt. The hash has 60 characters: `$2b$12$…`.
@@ -163,11 +174,15 @@ impl PasswordHasher {
     ///   shutting down.
     pub async fn hash(&self, password: &str) -> Result<String, PasswordError> {
         let password = representable(password)?;
-        self.compute(move |shared| {
-            shared.count(shared.cost);
-            bcrypt::non_truncating_hash(password.as_bytes(), shared.cost).map_err(|_| PasswordError::Failed)
-        })
-        .await?
+        let began = self.1.is_set().then(Instant::now);
+        let hash = self
+            .compute(move |shared| {
+                shared.count(shared.cost);
+                bcrypt::non_truncating_hash(password.as_bytes(), shared.cost).map_err(|_| PasswordError::Failed)
+            })
+            .await?;
+        self.observe(began, |duration| Observation::PasswordHashed { duration });
+        hash
     }
 
     /// Returns true if `hash` is a hash of this password.
@@ -199,20 +214,24 @@ impl PasswordHasher {
         if hash.is_some() && stored.is_none() {
             tracing::warn!("a stored password hash is not bcrypt's or has an unusable cost; reset the user's password");
         }
-        self.compute(move |shared| {
-            let Some((hash, cost)) = stored else {
-                shared.dummy(&password, shared.cost);
-                return Ok(false);
-            };
-            shared.count(cost);
-            let matches = bcrypt::non_truncating_verify(password.as_bytes(), &hash);
-            // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
-            for missing in cost..shared.cost {
-                shared.dummy(&password, missing);
-            }
-            matches.map_err(|_| PasswordError::Failed)
-        })
-        .await?
+        let began = self.1.is_set().then(Instant::now);
+        let matches = self
+            .compute(move |shared| {
+                let Some((hash, cost)) = stored else {
+                    shared.dummy(&password, shared.cost);
+                    return Ok(false);
+                };
+                shared.count(cost);
+                let matches = bcrypt::non_truncating_verify(password.as_bytes(), &hash);
+                // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+                for missing in cost..shared.cost {
+                    shared.dummy(&password, missing);
+                }
+                matches.map_err(|_| PasswordError::Failed)
+            })
+            .await?;
+        self.observe(began, |duration| Observation::PasswordVerified { duration });
+        matches
     }
 
     /// Returns true if a stored hash has another cost or version than [`hash`](Self::hash) writes.
@@ -230,6 +249,13 @@ impl PasswordHasher {
     #[must_use]
     pub fn rounds_computed(&self) -> u64 {
         self.0.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Reports the duration of a computation to the observer, if there is one.
+    fn observe(&self, began: Option<Instant>, observation: fn(Duration) -> Observation) {
+        if let Some(began) = began {
+            self.1.observe(|| observation(began.elapsed()));
+        }
     }
 
     /// Runs `work` on a blocking thread. The closure owns the permit, so that dropping this future

@@ -7,18 +7,24 @@
 use std::{
     convert::Infallible,
     future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use allocation_counter::measure;
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::{Layer, Service, service_fn};
 use tower_bearer::{
     AuthLayer, Claims, Consistency, MemoryStore, NewSession, TokenPolicy, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
     jwt::AccessTyp,
-    tokens::ReplicaState,
+    observe::{MetricsObserver, Observation},
+    tokens::{ReplicaState, TokenServiceBuilder},
 };
 
 /// TEST secret.
@@ -116,7 +122,30 @@ where
 /// A check that the replica decides allocates nothing, like a check on the memory store.
 #[tokio::test]
 async fn a_check_under_bounded_staleness_allocates_nothing() {
-    let tokens = TokenService::builder()
+    assert_a_bounded_check_allocates_nothing(|builder| builder).await;
+}
+
+/// The observer gets a value on the stack. The metrics only count.
+#[tokio::test]
+async fn an_observed_check_allocates_nothing() {
+    let checks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&checks);
+    let observer = move |observation: &Observation| {
+        if let Observation::Check { .. } = observation {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    assert_a_bounded_check_allocates_nothing(|builder| builder.observer(observer)).await;
+    assert!(checks.load(Ordering::Relaxed) >= 5);
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = metrics::with_local_recorder(&recorder, MetricsObserver::new);
+    assert_a_bounded_check_allocates_nothing(|builder| builder.observer(metrics)).await;
+    assert!(recorder.handle().render().contains(r#"tower_bearer_checks{result="accepted""#));
+}
+
+async fn assert_a_bounded_check_allocates_nothing(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) {
+    let tokens = configure(TokenService::builder())
         .secret(SECRET)
         .store(MemoryStore::default())
         .consistency(Consistency::BoundedStaleness(Duration::from_secs(3600)))
@@ -150,7 +179,7 @@ async fn a_check_under_bounded_staleness_allocates_nothing() {
 /// handle itself is part of the response or task.
 #[tokio::test]
 async fn an_open_stream_takes_at_most_200_bytes() {
-    let store = std::sync::Arc::new(MemoryStore::default());
+    let store = Arc::new(MemoryStore::default());
     for policy in [TokenPolicy::Tracked, TokenPolicy::Stateless] {
         let issuing = TokenService::builder().secret(SECRET).shared_store(store.clone()).build().unwrap();
         let tokens = match policy {

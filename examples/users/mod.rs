@@ -2,6 +2,7 @@
 
 use tower_bearer::{
     BoxError, NoClaims, Subject,
+    observe::Observer,
     password::PasswordHasher,
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -33,6 +34,13 @@ const USERS: [User; 2] = [
 #[derive(Default)]
 pub(crate) struct Users {
     passwords: PasswordHasher,
+}
+
+impl Users {
+    /// Creates the users. The observer learns how long the comparison of each password takes.
+    pub(crate) fn observed_by(observer: impl Observer) -> Self {
+        Self { passwords: PasswordHasher::default().observer(observer) }
+    }
 }
 
 impl UserAuthentication for Users {

@@ -11,6 +11,7 @@ use crate::{
     endpoints::{Endpoint, Endpoints, Fields, Handle, Refresh, json, of_grant, with_cookie},
     error::Error,
     middleware::{Rejection, RejectionKind},
+    observe::{Observation, RefreshResult},
     tokens::{IssuedToken, OnRefresh, TokenService, random_id},
     users::UserAuthentication,
 };
@@ -38,6 +39,21 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Refreshes as [`refresh_access_token`](Self::refresh_access_token) does. Calls `hook` if the
     /// service has no `on_refresh` hook.
     async fn refresh_access_token_or_ask(
+        &self,
+        refresh_token: &str,
+        hook: Option<&dyn OnRefresh<C>>,
+    ) -> Result<IssuedToken, Error> {
+        let refreshed = self.mint_access_token(refresh_token, hook).await;
+        self.observer().observe(|| Observation::Refresh {
+            result: match &refreshed {
+                Ok(_) => RefreshResult::NotRotated,
+                Err(error) => RefreshResult::of(error),
+            },
+        });
+        refreshed
+    }
+
+    async fn mint_access_token(
         &self,
         refresh_token: &str,
         hook: Option<&dyn OnRefresh<C>>,

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use crate::observe::StreamCause;
+
 /// The reason why an open response or socket was cut.
 ///
 /// A response body that was cut returns this cause as its error: see [`ResponseBody`].
@@ -42,3 +44,13 @@ impl fmt::Display for CutoffCause {
 }
 
 impl Error for CutoffCause {}
+
+impl From<CutoffCause> for StreamCause {
+    fn from(cause: CutoffCause) -> Self {
+        match cause {
+            CutoffCause::Revoked => Self::Revoked,
+            CutoffCause::Expired => Self::Expired,
+            CutoffCause::Unconfirmed => Self::Unconfirmed,
+        }
+    }
+}

@@ -20,7 +20,7 @@ use super::{
     streams::{Core, Streams, lock},
     watcher,
 };
-use crate::{clock::Timestamp, jwt::TokenNames};
+use crate::{clock::Timestamp, jwt::TokenNames, observe::Observation};
 
 /// The longest sleep until a token expires. A longer wait takes several sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30 * 86_400);
@@ -48,6 +48,7 @@ impl OpenStream {
         let core = streams.core();
         let Some(stream) = core.stream(names, at_expiry, since) else { return Self::ended(CutoffCause::Unconfirmed) };
         core.follow_if_lazy();
+        core.observer.observe(|| Observation::StreamOpened);
         let is_first = core.registry.register(&stream, |stream| core.look_at_new(stream));
         core.has_new.store(true, Ordering::Release);
         // After the registration: a watcher that ends cuts only the streams that it finds.
@@ -146,6 +147,7 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         if let State::Watched { core, stream, .. } = &self.0 {
             core.registry.remove(stream);
+            core.observer.observe(|| Observation::StreamClosed);
         }
     }
 }

@@ -27,7 +27,8 @@ use crate::{
     clock::{Clock, Timestamp},
     ids::Subject,
     jwt::{TokenNames, Verifier},
-    replica::{OnNotice, Replica, ReplicaSettings, ReplicaTasks, RevocationListener, Source},
+    observe::{Observation, SharedObserver},
+    replica::{OnNotice, Replica, ReplicaHooks, ReplicaSettings, ReplicaTasks, RevocationListener, Source},
     store::{BoxFuture, DenyQuery, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct StreamSettings {
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
     /// The replica that the first stream starts, if the service has none and the store has a log.
     pub(crate) lazy: Option<LazyReplica>,
+    pub(crate) observer: SharedObserver,
 }
 
 /// The store that the watcher asks about the tokens of streams.
@@ -88,6 +90,7 @@ pub(super) struct Core {
     /// Count of all streams since the start. The hash of the count is the share of the next stream.
     opened: AtomicU64,
     counts: Counts,
+    pub(super) observer: SharedObserver,
     /// Wakes the watcher.
     pub(super) bell: Arc<Notify>,
     pub(super) watcher: Mutex<Option<AbortHandle>>,
@@ -111,7 +114,7 @@ pub(super) struct Followed {
 
 impl Streams {
     pub(crate) fn new(settings: StreamSettings) -> Self {
-        let StreamSettings { staleness, leeway, clock, issuer, authority, log, lazy } = settings;
+        let StreamSettings { staleness, leeway, clock, issuer, authority, log, lazy, observer } = settings;
         Self(Arc::new(Core {
             registry: Arc::new(Registry::new()),
             pace: Pace::new(staleness),
@@ -125,6 +128,7 @@ impl Streams {
             hasher: RandomState::new(),
             opened: AtomicU64::new(0),
             counts: Counts::default(),
+            observer,
             bell: Arc::new(Notify::new()),
             watcher: Mutex::new(None),
             is_watched: AtomicBool::new(false),
@@ -179,6 +183,11 @@ impl Streams {
         if self.0.registry.open() > 0 {
             self.0.ask_at_once(self.0.external_place(issuer, id).0);
         }
+    }
+
+    /// Returns the observer of the service.
+    pub(crate) fn observer(&self) -> &SharedObserver {
+        &self.0.observer
     }
 
     pub(crate) fn status(&self) -> StreamStatus {
@@ -280,6 +289,7 @@ impl Core {
     pub(super) fn cut(&self, stream: &Stream, cause: CutoffCause) {
         if stream.set_cause(cause) {
             self.counts.count(cause);
+            self.observer.observe(|| Observation::StreamCut { cause: cause.into() });
             #[cfg(feature = "tracing")]
             tracing::info!(session = stream.ids.session(), cause = cause.as_str(), "an open stream was cut");
             stream.wake();
@@ -332,8 +342,8 @@ impl Core {
         let Some(runtime) = Handle::try_current().ok().filter(|_| lazy.is_some()) else { return };
         if let Some(LazyReplica { source, settings, on_notice }) = lazy.take() {
             let clock = Arc::clone(&self.clock);
-            let (replica, tasks) =
-                ReplicaTasks::start(&runtime, source, Vec::new(), clock, settings, on_notice, self.listener());
+            let hooks = ReplicaHooks { on_notice, listener: self.listener(), observer: self.observer.clone() };
+            let (replica, tasks) = ReplicaTasks::start(&runtime, source, Vec::new(), clock, settings, hooks);
             _ = self.followed.set(Followed::new(replica, tasks));
         }
     }

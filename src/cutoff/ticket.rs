@@ -6,6 +6,7 @@ use super::{cause::CutoffCause, stream::OpenStream, streams::Streams};
 use crate::{
     error::TokenError,
     jwt::{Admitted, Claims},
+    observe::SharedObserver,
 };
 
 /// A handle of verified claims that does not depend on the application's claims type.
@@ -44,6 +45,11 @@ impl Ticket {
         let names = self.0.names();
         let is_refused = self.streams()?.refuses(&names);
         is_refused.then(|| TokenError::Revoked { token_id: names.token_id.clone(), revoked_at: None })
+    }
+
+    /// Returns the observer of the service that verified the claims.
+    pub(crate) fn observer(&self) -> SharedObserver {
+        self.streams().map_or_else(SharedObserver::default, |streams| streams.observer().clone())
     }
 
     pub(super) fn streams(&self) -> Option<Streams> {

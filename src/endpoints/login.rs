@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     ids::Subject,
     middleware::{Rejection, RejectionKind},
+    observe::{LoginFailure, Observation},
     tokens::{AuthTime, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
 };
@@ -45,7 +46,10 @@ where
         match self.log_in(credentials, label(&parts.headers)).await {
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
             // Wrong credentials and a login that was superseded twice get the same response.
-            Err(error) => Err(of_grant(error, RejectionKind::InvalidCredentials)),
+            Err(error) => {
+                self.tokens.observer().observe(|| Observation::LoginFailed { reason: LoginFailure::of(&error) });
+                Err(of_grant(error, RejectionKind::InvalidCredentials))
+            }
         }
     }
 }

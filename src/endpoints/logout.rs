@@ -30,7 +30,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
         let revoked = match claims.session_id() {
-            Some(sid) => self.tokens.revoke_session(claims.subject(), sid).await,
+            Some(sid) => self.tokens.log_out(claims.subject(), sid).await,
             // Another issuer's token may have no session.
             None => self.tokens.revoke_claims(&claims).await,
         };

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     error::{Error, TokenError},
     jwt::Claims,
+    observe::SharedObserver,
     store::BoxFuture,
     users::{CurrentUser, UserAuthentication},
 };
@@ -40,6 +41,7 @@ use crate::{
 pub struct CurrentUserLayer<A> {
     users: Arc<A>,
     responder: Responder,
+    observer: SharedObserver,
     required: bool,
 }
 
@@ -47,7 +49,7 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
     /// Creates a layer that looks up users in `users`. It makes rejections with the realm and hook
     /// of `auth`.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { users, responder: auth.responder(), required: true }
+        Self { users, responder: auth.responder(), observer: auth.observer(), required: true }
     }
 
     /// Also passes on each request that the [`AuthLayer`] passed on without claims. The request
@@ -60,7 +62,8 @@ impl<A: UserAuthentication> CurrentUserLayer<A> {
 
 impl<A> Clone for CurrentUserLayer<A> {
     fn clone(&self) -> Self {
-        Self { users: Arc::clone(&self.users), responder: self.responder.clone(), required: self.required }
+        let Self { users, responder, observer, required } = self;
+        Self { users: Arc::clone(users), responder: responder.clone(), observer: observer.clone(), required: *required }
     }
 }
 
@@ -135,10 +138,11 @@ where
                 return CurrentUserFuture(Admission::Admitted(self.inner.call(request)));
             }
             let rejection = missing_claims(request.extensions());
+            rejection.report(&self.layer.observer);
             let response = responder.respond(rejection, Form::of(&request));
             return CurrentUserFuture(Admission::Rejected(Some(response)));
         };
-        let question = look_up(Arc::clone(&self.layer.users), claims.clone());
+        let question = look_up(Arc::clone(&self.layer.users), claims.clone(), self.layer.observer.clone());
         // Only this instance was polled ready, so it must serve the request. The clone is not
         // ready.
         let not_ready = self.inner.clone();
@@ -150,15 +154,17 @@ where
 fn look_up<A: UserAuthentication>(
     users: Arc<A>,
     claims: Claims<A::Claims>,
+    observer: SharedObserver,
 ) -> BoxFuture<Result<CurrentUser<A::User>, Rejection>> {
     Box::pin(async move {
         let found = AssertUnwindSafe(async { users.user_by_id(claims.subject()).await }).catch_unwind().await;
-        match found {
+        let found = match found {
             Ok(Ok(Some(user))) => Ok(CurrentUser::found(user)),
-            Ok(Ok(None)) => Err(Error::from(TokenError::UserRefused).into()),
-            Ok(Err(error)) => Err(Error::of_application(error).into()),
-            Err(_) => Err(Error::Application("the user lookup panicked".into()).into()),
-        }
+            Ok(Ok(None)) => Err(Error::from(TokenError::UserRefused)),
+            Ok(Err(error)) => Err(Error::of_application(error)),
+            Err(_) => Err(Error::Application("the user lookup panicked".into())),
+        };
+        found.map_err(Rejection::from).inspect_err(|rejection| rejection.report(&observer))
     })
 }
 

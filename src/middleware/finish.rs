@@ -14,6 +14,7 @@ use crate::{
     cutoff::Ticket,
     error::{Error, TokenError},
     jwt::{Claims, RequestNotes},
+    observe::SharedObserver,
 };
 
 /// The time in nanoseconds from which a request without a response head is a long poll. The layer
@@ -29,6 +30,11 @@ pub(super) struct Finisher {
     /// only in `Authorization`.
     is_private: bool,
     cutoff: CutoffSettings,
+    /// True if the service has an observer.
+    is_observed: bool,
+    /// Present if there is an observer, but no ticket that leads to it. For most requests a ticket
+    /// saves the reference count, which all cores share.
+    observer: SharedObserver,
     /// Present if the request asks for an upgrade.
     upgrade: Option<Box<Upgrade>>,
     /// Present if the layer watches the response.
@@ -45,6 +51,8 @@ impl Finisher {
             form: Form::of(request),
             is_private: false,
             cutoff: config.cutoff,
+            is_observed: config.tokens.checker.observer.is_set(),
+            observer: SharedObserver::default(),
             upgrade: Upgrade::of(request, config, outer),
             ticket: None,
             waits_since: None,
@@ -57,6 +65,11 @@ impl Finisher {
 
     pub(super) fn set_private(&mut self) {
         self.is_private = true;
+    }
+
+    /// Sets the observer of a request without claims.
+    pub(super) fn set_observer(&mut self, observer: &SharedObserver) {
+        self.observer = observer.clone();
     }
 
     /// Returns the layer's response to a rejection.
@@ -74,6 +87,8 @@ impl Finisher {
         }
         if self.cutoff.is_enabled {
             self.ticket = claims.ticket();
+        } else if self.is_observed {
+            self.observer = claims.ticket().map_or_else(SharedObserver::default, |ticket| ticket.observer());
         }
     }
 
@@ -94,6 +109,15 @@ impl Finisher {
         if is_long_poll { ticket.refusal() } else { None }
     }
 
+    /// Reports a rejection by the inner service to the observer.
+    #[cold]
+    fn report(&self, rejection: &Rejection) {
+        match &self.ticket {
+            Some(ticket) if self.is_observed => rejection.report(&ticket.observer()),
+            _ => rejection.report(&self.observer),
+        }
+    }
+
     /// Finishes a response of the inner service. Leaves the layer's own rejections unchanged.
     #[inline]
     pub(super) fn finish<B>(&mut self, response: &mut Response<ResponseBody<B>>) {
@@ -106,7 +130,8 @@ impl Finisher {
             super::rejection_log::log(&rejection);
             response.extensions_mut().insert(rejection);
         }
-        if response.extensions().get::<Rejection>().is_some_and(|rejection| !rejection.is_rendered()) {
+        if let Some(rejection) = response.extensions().get::<Rejection>().filter(|rejection| !rejection.is_rendered()) {
+            self.report(rejection);
             self.responder.rerender(response, self.form);
         }
         // A cache may store an unmarked 404, so the layer marks rejections too (RFC 9110 section

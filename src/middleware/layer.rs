@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::ConfigError,
     jwt::{Claims, NoClaims},
+    observe::SharedObserver,
     tokens::{Freshness, TokenService},
 };
 
@@ -138,7 +139,7 @@ impl<C> AuthLayer<C> {
     ///
     /// `scope` is not a scope token of RFC 6749 section 3.3.
     pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireLayer<C>, ConfigError> {
-        Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new([scope], false)?))
+        Ok(RequireLayer::scopes(self.responder(), self.observer(), RequiredScopes::new([scope], false)?))
     }
 
     /// Returns a layer that passes on only requests whose token has all of these scope tokens.
@@ -150,7 +151,7 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireLayer<C>, ConfigError> {
-        Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, false)?))
+        Ok(RequireLayer::scopes(self.responder(), self.observer(), RequiredScopes::new(scopes, false)?))
     }
 
     /// Returns a layer that passes on only requests whose token has at least one of these scope
@@ -163,7 +164,7 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireLayer<C>, ConfigError> {
-        Ok(RequireLayer::scopes(self.responder(), RequiredScopes::new(scopes, true)?))
+        Ok(RequireLayer::scopes(self.responder(), self.observer(), RequiredScopes::new(scopes, true)?))
     }
 
     /// Returns a layer that rejects a request with 403 if `rule` returns `false` for its claims.
@@ -189,7 +190,7 @@ impl<C> AuthLayer<C> {
     /// # }
     /// ```
     pub fn require(&self, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> RequireLayer<C> {
-        RequireLayer::rule(self.responder(), rule)
+        RequireLayer::rule(self.responder(), self.observer(), rule)
     }
 
     pub(crate) fn tokens(&self) -> &TokenService<C> {
@@ -198,6 +199,10 @@ impl<C> AuthLayer<C> {
 
     pub(crate) fn allows_cookie(&self, name: &str) -> bool {
         self.config.locations.as_ref().is_some_and(|locations| locations.allows_cookie(name))
+    }
+
+    pub(super) fn observer(&self) -> SharedObserver {
+        self.config.tokens.checker.observer.clone()
     }
 
     pub(crate) fn responder(&self) -> Responder {

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use crate::{
     error::{Error, Fault},
     jwt::Scope,
+    observe::{ChallengeError, Observation, SharedObserver},
 };
 
 /// The reason why a request is rejected, from which the layer makes the response.
@@ -199,6 +200,18 @@ impl Rejection {
     #[must_use]
     pub fn allowed_methods(&self) -> &[Method] {
         self.allowed
+    }
+
+    /// Reports a challenge or a 403 to the observer. Other responses are not rejections of a token.
+    pub(super) fn report(&self, observer: &SharedObserver) {
+        let observation = match self.kind {
+            RejectionKind::NoCredentials => Observation::Challenge { error: ChallengeError::None },
+            RejectionKind::InvalidRequest => Observation::Challenge { error: ChallengeError::InvalidRequest },
+            RejectionKind::InvalidToken => Observation::Challenge { error: ChallengeError::InvalidToken },
+            RejectionKind::InsufficientScope => Observation::Forbid,
+            _ => return,
+        };
+        observer.observe(|| observation);
     }
 
     pub(super) fn is_rendered(&self) -> bool {

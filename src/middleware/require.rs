@@ -25,6 +25,7 @@ use super::{
 use crate::{
     error::Error,
     jwt::{Claims, NoClaims},
+    observe::SharedObserver,
 };
 
 /// A layer that rejects requests whose claims lack a scope or break a rule.
@@ -37,6 +38,7 @@ use crate::{
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
     responder: Responder,
+    observer: SharedObserver,
     requirement: Requirement<C>,
 }
 
@@ -49,12 +51,16 @@ enum Requirement<C> {
 type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
 
 impl<C> RequireLayer<C> {
-    pub(super) fn rule(responder: Responder, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> Self {
-        Self { responder, requirement: Requirement::Rule(Arc::new(rule)) }
+    pub(super) fn rule(
+        responder: Responder,
+        observer: SharedObserver,
+        rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { responder, observer, requirement: Requirement::Rule(Arc::new(rule)) }
     }
 
-    pub(super) fn scopes(responder: Responder, scopes: RequiredScopes) -> Self {
-        Self { responder, requirement: Requirement::Scopes(Arc::new(scopes)) }
+    pub(super) fn scopes(responder: Responder, observer: SharedObserver, scopes: RequiredScopes) -> Self {
+        Self { responder, observer, requirement: Requirement::Scopes(Arc::new(scopes)) }
     }
 }
 
@@ -78,7 +84,8 @@ impl<C> fmt::Debug for Requirement<C> {
 
 impl<C> Clone for RequireLayer<C> {
     fn clone(&self) -> Self {
-        Self { responder: self.responder.clone(), requirement: self.requirement.clone() }
+        let Self { responder, observer, requirement } = self;
+        Self { responder: responder.clone(), observer: observer.clone(), requirement: requirement.clone() }
     }
 }
 
@@ -141,7 +148,10 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         RequireFuture(match self.layer.reject(&request) {
             None => Admission::Admitted(self.inner.call(request)),
-            Some(rejection) => Admission::Rejected(Some(self.layer.responder.respond(rejection, Form::of(&request)))),
+            Some(rejection) => {
+                rejection.report(&self.layer.observer);
+                Admission::Rejected(Some(self.layer.responder.respond(rejection, Form::of(&request))))
+            }
         })
     }
 }

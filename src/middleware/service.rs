@@ -76,7 +76,7 @@ where
 
         let is_exempt = |request| config.exemptions.as_ref().is_some_and(|exempt| exempt.include(request));
         let decision = if !config.enabled || is_exempt(&mut request) {
-            self.pass_without_claims(&mut request)
+            self.pass_without_claims(&mut request, &mut finisher)
         } else {
             self.admit(&mut request, &mut finisher)
         };
@@ -87,6 +87,7 @@ where
             // the next request.
             Decision::Pass => AuthFuture { admission: Admission::Admitted(self.inner.call(request)), finisher },
             Decision::Reject(rejection) => {
+                rejection.report(&config.tokens.checker.observer);
                 AuthFuture { admission: Admission::Rejected(Some(finisher.respond(rejection))), finisher }
             }
             Decision::Ask(question) => {
@@ -124,7 +125,7 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
         }
         let malformed = || Decision::Reject(Rejection::new(RejectionKind::InvalidRequest));
         let check = match credential {
-            Credential::Absent if !config.required => return self.pass_without_claims(request),
+            Credential::Absent if !config.required => return self.pass_without_claims(request, finisher),
             Credential::Absent => return Decision::Reject(Rejection::new(RejectionKind::NoCredentials)),
             Credential::Malformed => return malformed(),
             Credential::Token(text) => {
@@ -152,7 +153,8 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
         decision
     }
 
-    fn pass_without_claims<B>(&self, request: &mut Request<B>) -> Decision<C> {
+    fn pass_without_claims<B>(&self, request: &mut Request<B>, finisher: &mut Finisher) -> Decision<C> {
+        finisher.set_observer(&self.config.tokens.checker.observer);
         Unauthenticated::mark(request.extensions_mut());
         self.strip(request);
         Decision::Pass
@@ -229,7 +231,12 @@ impl<C> Future for ClaimsFromStore<C> {
     type Output = Result<Claims<C>, Rejection>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map_err(Rejection::from)
+        let claims = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(claims.map_err(|error| {
+            let rejection = Rejection::from(error);
+            rejection.report(self.0.observer());
+            rejection
+        }))
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct BucketConfig {
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
+    /// Count of applied entries that continue the log after those of earlier pages.
+    pub(super) news: usize,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only for the log message"))]
     pub(super) applied: usize,
     /// True if the store has lost revocations that this node holds.
@@ -316,7 +318,8 @@ impl Bucket {
         now: Timestamp,
         skipped: u32,
     ) -> (Outcome, Vec<LogEntry>) {
-        let Change { epoch, broke, entries, again, bounds, lease, known, settles, more, overdue, lost } = change;
+        let Change { epoch, broke, continues, entries, again, bounds, lease, known, settles, more, overdue, lost } =
+            change;
         let Ok(()) = self.data.apply_page(
             broke.is_some(),
             |data| {
@@ -343,7 +346,8 @@ impl Bucket {
             has_lost |= self.resolve_break(&lost, reader.epoch(), now);
         }
         let has_skipped = self.data.mutate_if_changed(|data| (data.count_skipped(skipped), false));
-        (Outcome { broke, more, applied: entries.len(), has_lost, has_skipped }, entries)
+        let news = if continues { entries.len() } else { 0 };
+        (Outcome { broke, more, news, applied: entries.len(), has_lost, has_skipped }, entries)
     }
 
     /// Marks the entries that the store has lost. Returns true if any marked entry still matters: a

@@ -143,6 +143,8 @@ pub(super) struct Change {
     /// The epoch in which the entries were read.
     pub(super) epoch: u16,
     pub(super) broke: Option<Break>,
+    /// True if the entries continue the log after entries that were applied before.
+    pub(super) continues: bool,
     pub(super) entries: Vec<LogEntry>,
     /// An applied entry to apply once more, because `keep` has grown.
     pub(super) again: Option<LogEntry>,
@@ -385,12 +387,12 @@ impl LogReader {
         let entries = entries.into_iter().map(|entry| self.extend_until(entry)).collect();
         if is_at_end {
             self.behind = 0;
-            return self.reach_end(read, max_staleness, entries, None);
+            return Change { continues: true, ..self.reach_end(read, max_staleness, entries, None) };
         }
         self.behind += 1;
         let epoch = self.epoch;
         let broke = (self.behind > PAGES_IN_A_ROW).then(|| self.jump_to_head());
-        Change { epoch, broke, entries, more: true, ..Change::default() }
+        Change { epoch, broke, continues: true, entries, more: true, ..Change::default() }
     }
 
     /// Concludes a read that reached the end of the log. Only such a read grants a lease: the node
@@ -409,6 +411,7 @@ impl LogReader {
         Change {
             epoch: self.epoch,
             broke: None,
+            continues: false,
             overdue: self.take_overdue(read.number),
             entries,
             again,

@@ -59,6 +59,7 @@
 //! | `shared`, `verdict` | the replica that requests and tasks share, and its verdicts |
 //! | `horizon_checks` | the store checks of tokens that were issued before the horizon |
 //! | `republish`, `status`, `notices` | repair of losses; state, log messages and notices |
+//! | `sample` | the state of the replica, for the observer |
 
 mod bucket;
 mod causal;
@@ -70,6 +71,7 @@ mod log_reader;
 mod notices;
 mod pace;
 mod republish;
+mod sample;
 mod shared;
 mod status;
 mod store_feed;
@@ -79,7 +81,7 @@ mod verdict;
 
 pub use self::status::{ReplicaState, ReplicaStatus};
 pub(crate) use self::{
-    notices::{Notice, OnNotice, RevocationListener},
+    notices::{Notice, OnNotice, ReplicaHooks, RevocationListener},
     shared::{Replica, ReplicaSettings, Route, Source},
     task::ReplicaTasks,
     verdict::{Alive, Bearer, Verdict},

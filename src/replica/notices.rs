@@ -1,9 +1,16 @@
 //! Notices to the operator that the store has lost revocations, or has them again.
 
-use crate::store::Revocation;
+use crate::{observe::SharedObserver, store::Revocation};
 
 /// A callback for notices.
 pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// The receivers of news from a replica.
+pub(crate) struct ReplicaHooks {
+    pub(crate) on_notice: OnNotice,
+    pub(crate) listener: Box<dyn RevocationListener>,
+    pub(crate) observer: SharedObserver,
+}
 
 /// A listener for revocations.
 pub(crate) trait RevocationListener: Send + Sync {

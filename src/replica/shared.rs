@@ -17,13 +17,14 @@ use super::{
     deny_set::{EntryKind, EntryName, NameHasher},
     horizon_checks::HorizonChecks,
     lease::nanos,
-    notices::{Notices, OnNotice, RevocationListener},
+    notices::{Notices, ReplicaHooks, RevocationListener},
     status::{Monitor, ReplicaStatus},
     verdict::{Alive, Bearer, Look, TokenTimes, Verdict},
 };
 use crate::{
     clock::{Clock, Timestamp, saturating_millis},
     ids::{SessionId, Subject},
+    observe::SharedObserver,
     store::{
         Denylist, ExternalId, ExternalName, LogEntry, LogFeed, LogPage, LogPosition, LogStamp, Logged, Revocation,
         RevocationLog, ServerId, SessionStore, bell::Bell,
@@ -52,6 +53,7 @@ pub(crate) struct Replica {
     pub(super) monitor: Monitor,
     pub(super) notices: Notices,
     listener: Box<dyn RevocationListener>,
+    pub(super) observer: SharedObserver,
     /// Wakes the task that republishes.
     pub(super) has_lost: Notify,
     hasher: NameHasher,
@@ -122,8 +124,7 @@ impl Replica {
         clock: Arc<dyn Clock>,
         feeds: &[Box<dyn LogFeed>],
         settings: &ReplicaSettings,
-        on_notice: OnNotice,
-        listener: Box<dyn RevocationListener>,
+        hooks: ReplicaHooks,
     ) -> Self {
         let ReplicaSettings { staleness, leeway, check_rate, .. } = *settings;
         let hasher = NameHasher::default();
@@ -142,8 +143,9 @@ impl Replica {
             bells,
             hasher,
             monitor,
-            notices: Notices::new(on_notice),
-            listener,
+            notices: Notices::new(hooks.on_notice),
+            listener: hooks.listener,
+            observer: hooks.observer,
             has_lost: Notify::new(),
             staleness,
             longest_staleness: AtomicU64::new(saturating_millis(staleness)),
@@ -161,6 +163,11 @@ impl Replica {
     /// Returns true if the replica may accept tokens: the staleness is not zero.
     pub(crate) fn decides(&self) -> bool {
         !self.staleness.is_zero()
+    }
+
+    /// Returns the staleness that this node allows.
+    pub(super) fn staleness(&self) -> Duration {
+        self.staleness
     }
 
     /// Returns the longest staleness of any node that this node has learned of.

@@ -11,6 +11,7 @@ use super::{bucket::Bucket, lease::nanos};
 use crate::{
     clock::saturating_millis,
     error::StoreErrorKind,
+    observe::LeaseLoss,
     store::{LogFeed, bell::Bell},
 };
 
@@ -133,6 +134,16 @@ impl FeedMonitor {
 }
 
 impl Cause {
+    /// Returns the cause as a reason for the loss of a lease. `None` before the first lease.
+    fn loss(self) -> Option<LeaseLoss> {
+        match self {
+            Self::NotRead => None,
+            Self::Store(kind) => Some(LeaseLoss::Store(kind)),
+            Self::Resync => Some(LeaseLoss::Resync),
+            Self::Stopped => Some(LeaseLoss::Stopped),
+        }
+    }
+
     fn reason(self) -> &'static str {
         match self {
             Self::NotRead => "the revocation log has not been read yet",
@@ -188,20 +199,22 @@ impl Monitor {
         }
     }
 
-    /// Logs the state of a feed's buckets if it has changed.
+    /// Logs the state of a feed's buckets if it has changed. Returns the reason if the node has
+    /// lost a lease.
     #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self, reason = "only for log messages"))]
-    pub(super) fn report(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration) {
+    pub(super) fn report(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration) -> Option<LeaseLoss> {
         let state = feed.state(all, now);
         let mut health = feed.health();
         let cause = health.cause.filter(|_| state != ReplicaState::Leased);
         // A revocation by this node may end the lease for a moment. That needs no report.
         if health.reported == Some((state, cause)) || (state == ReplicaState::Strict && cause.is_none()) {
-            return;
+            return None;
         }
-        health.reported = Some((state, cause));
+        let before = health.reported.replace((state, cause));
         drop(health);
         #[cfg(feature = "tracing")]
         self.log(feed, all, now, state, cause);
+        before.filter(|(before, _)| *before == ReplicaState::Leased).and(cause)?.loss()
     }
 
     #[cfg(feature = "tracing")]

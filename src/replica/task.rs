@@ -19,16 +19,18 @@ use tokio::{
 use super::{
     bucket::{Bucket, Outcome},
     log_reader::{Break, PendingRead},
-    notices::{OnNotice, RevocationListener},
+    notices::ReplicaHooks,
     pace::{BackPace, Schedule},
     republish::republish,
+    sample::sample,
     shared::{Replica, ReplicaSettings, Source},
     status::{Cause, FeedMonitor},
     store_feed::StoreFeed,
 };
 use crate::{
-    clock::{Clock, jittered},
+    clock::{Clock, Timestamp, jittered},
     error::{StoreError, StoreErrorKind},
+    observe::Observation,
     store::{LogEntry, LogFeed, LogPages, LogQuery},
 };
 
@@ -61,14 +63,16 @@ impl ReplicaTasks {
         mut feeds: Vec<Box<dyn LogFeed>>,
         clock: Arc<dyn Clock>,
         settings: ReplicaSettings,
-        on_notice: OnNotice,
-        listener: Box<dyn RevocationListener>,
+        hooks: ReplicaHooks,
     ) -> (Arc<Replica>, Self) {
         if feeds.is_empty() {
             feeds.push(Box::new(StoreFeed::new(Arc::clone(&source.log))));
         }
-        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, on_notice, listener));
+        let replica = Arc::new(Replica::new(source, clock, &feeds, &settings, hooks));
         let mut tasks = vec![runtime.spawn(republish(Arc::clone(&replica))).abort_handle()];
+        if replica.observer.is_set() && replica.decides() {
+            tasks.push(runtime.spawn(sample(Arc::clone(&replica))).abort_handle());
+        }
         let count = NonZeroU32::new(u32::try_from(feeds.len()).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let has_skipped = Arc::new(AtomicBool::new(false));
         for (feed, monitor) in feeds.into_iter().zip(&replica.monitor.feeds) {
@@ -180,8 +184,17 @@ impl FeedTask {
             match page {
                 Ok(page) => {
                     self.replica.note_staleness(&page);
-                    let announce = |entries: &[LogEntry]| self.replica.announce_entries(entries);
+                    let mut times = Vec::new();
+                    let announce = |entries: &[LogEntry]| {
+                        self.replica.announce_entries(entries);
+                        if self.replica.observer.is_set() {
+                            times.extend(entries.iter().map(|entry| entry.at));
+                        }
+                    };
                     let outcome = bucket.apply_and(read, page, self.replica.clock.now(), announce);
+                    if outcome.news > 0 {
+                        self.observe_propagation(&times);
+                    }
                     is_resync |= matches!(outcome.broke, Some(Break::Incarnation | Break::Chain));
                     breaks.extend(outcome.broke.map(|why| (why, *number)));
                     self.handle_outcome(*number, &outcome);
@@ -208,6 +221,19 @@ impl FeedTask {
                 self.monitor.set_read(now, due, cause);
                 Ok(())
             }
+        }
+    }
+
+    /// Reports how long the revocations of a page took to hold on this node. `times` are the times
+    /// of its entries.
+    fn observe_propagation(&self, times: &[Timestamp]) {
+        if times.is_empty() || !self.replica.needs_news() {
+            return;
+        }
+        let now = self.replica.source.store.now();
+        for at in times {
+            let delay = now.saturating_since(*at);
+            self.replica.observer.observe(|| Observation::RevocationPropagated { delay });
         }
     }
 
@@ -321,7 +347,9 @@ async fn pause_until(moment: Instant) {
 }
 
 fn report(replica: &Replica, monitor: &FeedMonitor) {
-    replica.monitor.report(monitor, &replica.buckets, replica.clock.elapsed());
+    if let Some(reason) = replica.monitor.report(monitor, &replica.buckets, replica.clock.elapsed()) {
+        replica.observer.observe(|| Observation::LeaseLost { reason });
+    }
 }
 
 /// A guard that reports the end of a task after a return, a panic or an abort.

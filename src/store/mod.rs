@@ -37,6 +37,7 @@ pub(crate) mod bell;
 pub mod conformance;
 mod memory;
 mod model;
+mod observed;
 #[cfg(feature = "redis")]
 pub mod redis;
 
@@ -51,7 +52,6 @@ use std::{
 use futures_util::future::{Either, Ready, ready};
 
 pub use self::memory::MemoryStore;
-pub(crate) use self::model::LogPart;
 pub use self::model::{
     Checked, Denial, DenyQuery, DenyRequest, ExternalId, ExternalName, InvalidLogPosition, KeptLonger, LogCursor,
     LogEntry, LogPage, LogPosition, LogQuery, LogStamp, Logged, OpenSession, Opened, Page, Revocation, Revoked,
@@ -59,6 +59,7 @@ pub use self::model::{
 };
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+pub(crate) use self::{model::LogPart, observed::Observed};
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},

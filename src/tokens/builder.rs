@@ -19,6 +19,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::{BoxError, ConfigError},
     jwt::{AccessTyp, Algorithm, Claims, DEFAULT_MAX_TOKEN_LEN, KeySet, NoClaims},
+    observe::{Observer, SharedObserver},
     store::SessionStore,
 };
 
@@ -86,6 +87,7 @@ struct Config {
     max_sessions: Option<u32>,
     verified_cache: CacheBounds,
     events: Events,
+    observer: SharedObserver,
 }
 
 /// The application's hooks that depend on the type of the claims.
@@ -129,6 +131,7 @@ impl Default for Config {
             max_sessions: None,
             verified_cache: CacheBounds::DEFAULT,
             events: Events::default(),
+            observer: SharedObserver::default(),
         }
     }
 }
@@ -447,6 +450,13 @@ impl<C> TokenServiceBuilder<C> {
     /// must not block. The service catches a panic of the hook.
     pub fn on_event(mut self, hook: impl Fn(&SecurityEvent) + Send + Sync + 'static) -> Self {
         self.config.events = Events::new(hook);
+        self
+    }
+
+    /// Sets an observer of checks, sessions, revocations, the replica, store calls and streams, for
+    /// metrics. See [`observe`](crate::observe). The last of several calls applies. Default: none.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.config.observer = SharedObserver::new(observer);
         self
     }
 

@@ -17,7 +17,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -32,6 +32,7 @@ use crate::{
     cutoff::{Refusal, Streams, refusal},
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
+    observe::{CheckReason, CheckResult, Decider, Observation, SharedObserver},
     replica::{Alive, Bearer, Replica, Route, Verdict},
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, LogStamp, ServerId, SessionState},
 };
@@ -72,6 +73,7 @@ pub(crate) struct Checker<C> {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) validator: Option<Validator<C>>,
+    pub(crate) observer: SharedObserver,
     /// The streams with tokens of this service. This field owns the tasks of the replica, which end
     /// with the last handle of the service. Each pending check, verified claims set and open stream
     /// is a handle too.
@@ -156,21 +158,23 @@ impl<C: Send + Sync + 'static> Checker<C> {
 
     /// Begins another check of claims that were verified before.
     pub(super) fn check_again(self: &Arc<Self>, claims: &Claims<C>) -> AccessCheck<C> {
-        let check = || -> Result<_, Error> {
+        // The access tokens of another issuer may have no type.
+        let token_type = claims.token_type().unwrap_or(TokenType::Access);
+        let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
+        let verified = || -> Result<_, Error> {
             self.validation
                 .check_times(claims, &*self.clock)
                 .map_err(|error| refusal_by(error, &*self.clock, &self.conditions))?;
-            // The access tokens of another issuer may have no type.
-            let token_type = claims.token_type().unwrap_or(TokenType::Access);
             let (claims, route) = (claims.clone(), self.route(claims)?);
             // `validate_jwt_stateless` and other services verify tokens without this step.
             self.settle(&claims, route.as_ref(), token_type);
             let is_foreign = !claims.is_verified_by(&self.streams.verifier());
-            let token = VerifiedToken { claims, route, alive: Alive::default(), is_foreign };
-            let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
-            self.check_revocation(token, None, false, options)
+            Ok(VerifiedToken { claims, route, alive: Alive::default(), is_foreign })
         };
-        check().unwrap_or_else(|error| AccessCheck::Done(Err(error)))
+        match verified() {
+            Ok(token) => self.check_revocation(token, None, false, options),
+            Err(error) => self.done(Err(error), options, Decider::None),
+        }
     }
 
     /// Begins the check of an access token that was verified before. Looks up the raw bytes,
@@ -178,16 +182,16 @@ impl<C: Send + Sync + 'static> Checker<C> {
     pub(crate) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
         let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };
-        if let Err(error) = self.validation.check_times(&token.claims, &*self.clock) {
-            return Lookup::Hit(AccessCheck::Done(Err(refusal_by(error, &*self.clock, &self.conditions))));
-        }
         let options = CheckOptions { token_type: TokenType::Access, freshness };
+        if let Err(error) = self.validation.check_times(&token.claims, &*self.clock) {
+            let error = refusal_by(error, &*self.clock, &self.conditions);
+            return Lookup::Hit(self.done(Err(error), options, Decider::None));
+        }
         // The fast path: most requests take it under bounded staleness.
         if options.may_be_decided_here() && self.still_accepts(&token, options.freshness) {
-            return Lookup::Hit(AccessCheck::Done(self.validate(token.claims, options)));
+            return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::Replica));
         }
-        let check = self.check_revocation(token, Some(key), false, options);
-        Lookup::Hit(check.unwrap_or_else(|error| AccessCheck::Done(Err(error))))
+        Lookup::Hit(self.check_revocation(token, Some(key), false, options))
     }
 
     /// Begins the check of a token that was not cached.
@@ -208,26 +212,59 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let route = self.route(&claims)?;
             // A cached token was settled at its first check.
             self.settle(&claims, route.as_ref(), token_type);
-            let token = VerifiedToken { claims, route, alive: Alive::default(), is_foreign: false };
-            self.check_revocation(token, key, true, CheckOptions { token_type, freshness })
+            Ok((VerifiedToken { claims, route, alive: Alive::default(), is_foreign: false }, key))
         };
-        verified().unwrap_or_else(|error| AccessCheck::Done(Err(error)))
+        let options = CheckOptions { token_type, freshness };
+        match verified() {
+            Ok((token, key)) => self.check_revocation(token, key, true, options),
+            Err(error) => self.done(Err(error), options, Decider::None),
+        }
     }
 
-    /// Checks the revocation of a verified token, caches the token, and calls the validator.
+    /// Returns the outcome of a check, and reports it to the observer.
+    #[inline]
+    fn done(&self, result: Result<Claims<C>, Error>, options: CheckOptions, decided_by: Decider) -> AccessCheck<C> {
+        self.observe(&result, options, decided_by, None);
+        AccessCheck::Done(result)
+    }
+
+    /// Checks the revocation of a verified token, and reports the result to the observer.
     fn check_revocation(
+        self: &Arc<Self>,
+        token: VerifiedToken<C>,
+        key: Option<LookupKey<'_>>,
+        is_new: bool,
+        options: CheckOptions,
+    ) -> AccessCheck<C> {
+        let mut decided_by = Decider::None;
+        match self.begin_revocation_check(token, key, is_new, options, &mut decided_by) {
+            Ok(AccessCheck::Done(result)) => self.done(result, options, decided_by),
+            Ok(pending) => pending,
+            Err(error) => self.done(Err(error), options, decided_by),
+        }
+    }
+
+    /// Checks the revocation of a verified token, caches the token, and calls the validator. Sets
+    /// `decided_by` to the source of the result.
+    fn begin_revocation_check(
         self: &Arc<Self>,
         mut token: VerifiedToken<C>,
         key: Option<LookupKey<'_>>,
         is_new: bool,
         options: CheckOptions,
+        decided_by: &mut Decider,
     ) -> Result<AccessCheck<C>, Error> {
+        *decided_by = Decider::Replica;
         let verdict = self.local_verdict(&token, options.freshness)?;
         let reply = match verdict {
             LocalVerdict::Accepted if options.may_be_decided_here() => None,
             _ => {
                 let is_before_horizon = options.may_be_decided_here() && verdict == LocalVerdict::BeforeHorizon;
                 self.admit_question(&token, options, is_before_horizon)?;
+                *decided_by = match self.authority {
+                    Authority::Nothing => Decider::None,
+                    Authority::Sessions(_) | Authority::Denylist(..) => Decider::Store,
+                };
                 Some(self.ask_store(&token, options)?)
             }
         };
@@ -236,7 +273,10 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let key = key.filter(|_| is_news).map(|key| key.to_token_key());
         match reply {
             Some(StoreReply::Pending(answer)) => {
-                let pending = Pending { checker: Arc::clone(self), token, answer, key, options };
+                // Only a check that waits reads the clock, because a reading costs as much as the
+                // rest of a check.
+                let began = self.observer.is_set().then(Instant::now);
+                let pending = Pending { checker: Arc::clone(self), token, answer, key, options, began };
                 return Ok(AccessCheck::Pending(Box::new(pending)));
             }
             Some(StoreReply::Alive(alive)) => token.alive = alive,
@@ -434,6 +474,30 @@ impl<C> Checker<C> {
         }
     }
 
+    /// Reports the result of a check of an access token to the observer.
+    #[inline]
+    fn observe(
+        &self,
+        result: &Result<Claims<C>, Error>,
+        options: CheckOptions,
+        decided_by: Decider,
+        began: Option<Instant>,
+    ) {
+        if !options.is_access() {
+            return;
+        }
+        self.observer.observe(|| {
+            let (result, reason) = match result {
+                Ok(_) => (CheckResult::Accepted, CheckReason::None),
+                Err(error) => CheckResult::of(error),
+            };
+            // A failed store has decided nothing.
+            let decided_by = if let CheckReason::Store(_) = reason { Decider::None } else { decided_by };
+            let duration = began.map(|began| began.elapsed());
+            Observation::Check { result, reason, decided_by, duration }
+        });
+    }
+
     /// Calls the application's validator for an access token. For a refresh token, the `on_refresh`
     /// hook decides instead.
     fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
@@ -499,6 +563,8 @@ pub(crate) struct Pending<C> {
     /// The key under which to cache the token if the store accepts it.
     key: Option<TokenKey>,
     options: CheckOptions,
+    /// The time at which the check began to wait; `None` without an observer.
+    began: Option<Instant>,
 }
 
 /// The answer of the store for which the check waits.
@@ -511,7 +577,20 @@ impl<C> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { checker, token, answer, key, options } = &mut *self;
+        let result = ready!(self.poll_answer(context));
+        self.checker.observe(&result, self.options, Decider::Store, self.began);
+        Poll::Ready(result)
+    }
+}
+
+impl<C> Pending<C> {
+    /// Returns the observer of the service that checks the token.
+    pub(crate) fn observer(&self) -> &SharedObserver {
+        &self.checker.observer
+    }
+
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Claims<C>, Error>> {
+        let Self { checker, token, answer, key, options, .. } = self;
         token.alive = match answer {
             PendingAnswer::Session(answer) => {
                 let answer = checker.noted(ready!(answer.as_mut().poll(context)))?;

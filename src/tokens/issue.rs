@@ -18,6 +18,7 @@ use crate::{
     error::{Error, StoreError, StoreErrorKind},
     ids::{SessionId, Subject, is_id},
     jwt::Scope,
+    observe::{Observation, SessionEnd, SharedObserver},
     replica::Replica,
     store::{LogStamp, OpenSession, Opened, SessionStore},
 };
@@ -34,6 +35,7 @@ pub(super) struct Issuer {
     pub(super) lifetimes: Lifetimes,
     pub(super) max_sessions: Option<NonZeroU32>,
     pub(super) events: Events,
+    pub(super) observer: SharedObserver,
     pub(super) streams: Streams,
     pub(super) conditions: Arc<Conditions>,
 }
@@ -127,12 +129,14 @@ impl Issuer {
             Opened::Opened { now, generation, refresh_end, evicted, last_revocation } => {
                 for session_id in evicted {
                     self.session_ended(&session.subject, &session_id, now);
+                    self.observer.observe(|| Observation::SessionEnded { cause: SessionEnd::Evicted });
                     self.events.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
                 // If the store's clock is at its maximum, the session has no lifetime.
                 if refresh_end.as_secs() <= now.as_secs() {
                     return Err(StoreError::new(StoreErrorKind::Untrusted).into());
                 }
+                self.observer.observe(|| Observation::SessionOpened);
                 Ok(OpenedSession { sid, now, generation, refresh_end, last_revocation })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),

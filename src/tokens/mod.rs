@@ -132,6 +132,7 @@ mod policy;
 mod readiness;
 mod refresh;
 mod revoke;
+mod sampler;
 mod service;
 mod session;
 mod status;

@@ -18,6 +18,7 @@ use crate::{
     error::{BoxError, Error, TokenError},
     ids::{SessionId, TokenId},
     jwt::{Claims, JwtClaims, RawClaims, Scope, TokenType, Validation, validate_jwt_stateless},
+    observe::{Observation, RefreshResult, SessionEnd},
     store::{BoxFuture, RotateRefresh, Rotated, SessionState},
 };
 
@@ -225,7 +226,7 @@ pub(crate) struct Exchange<'a, C> {
 
 impl<C: Serialize> Exchange<'_, C> {
     /// Uses up the refresh token, and mints its successor.
-    pub(super) async fn rotate(self) -> Result<TokenPair, Error> {
+    pub(super) async fn rotate(self) -> Result<(TokenPair, RefreshResult), Error> {
         let Self { issuer, ref token, ref sid, .. } = self;
         let claims = token.claims();
         let rotate = RotateRefresh {
@@ -237,10 +238,12 @@ impl<C: Serialize> Exchange<'_, C> {
         };
         let rotated = issuer.store.rotate(rotate).await;
         issuer.conditions.note_write(&rotated);
-        let successor = match rotated? {
-            Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
+        let (successor, result) = match rotated? {
+            Rotated::Rotated(successor) => (successor, RefreshResult::Rotated),
+            Rotated::Replayed(successor) => (successor, RefreshResult::Replayed),
             Rotated::Reused { now } => {
                 issuer.session_ended(claims.subject(), sid, now);
+                issuer.observer.observe(|| Observation::SessionEnded { cause: SessionEnd::Reused });
                 let (subject, session_id) = (claims.subject().clone(), sid.clone());
                 issuer.events.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());
@@ -258,7 +261,8 @@ impl<C: Serialize> Exchange<'_, C> {
             ..self.identity(successor.now, successor.generation, successor.refresh_end)
         };
         identity.has_time_left()?;
-        issuer.rules.mint(&self.keyring)?.pair(&identity, &self.scope, self.custom()?)
+        let pair = issuer.rules.mint(&self.keyring)?.pair(&identity, &self.scope, self.custom()?)?;
+        Ok((pair, result))
     }
 
     /// Asks the store for the current state of the session. Does not use up the refresh token.

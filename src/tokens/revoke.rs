@@ -16,6 +16,7 @@ use crate::{
     error::{Error, StoreError, StoreErrorKind},
     ids::{SessionId, Subject, TokenId, is_id},
     jwt::{JwtClaims, NoClaims, TokenType, Validation, decode_token},
+    observe::{Observation, SessionEnd, SharedObserver},
     replica::Replica,
     store::{BoxFuture, DenyRequest, ExternalId, Logged, Page, Revoked, SessionPage, SessionState, SessionStore},
 };
@@ -32,6 +33,7 @@ pub(super) struct Revoker {
     pub(super) issuer: String,
     /// Time for which the store keeps a revocation beyond the token's `exp`.
     pub(super) after_end: Duration,
+    pub(super) observer: SharedObserver,
     pub(super) streams: Streams,
     pub(super) conditions: Arc<Conditions>,
 }
@@ -70,28 +72,32 @@ impl Revoker {
                 let keep = until.saturating_since(store.now()).min(self.max_external_lifetime());
                 let issuer = claims.issuer().unwrap_or_default().to_owned();
                 let id = ExternalId::Token(claims.token_id().clone());
-                self.deny_for(DenyRequest { issuer, id, keep })
+                self.deny_for(DenyRequest { issuer, id, keep }, None)
             }
-            (_, Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone()),
+            (_, Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone(), SessionEnd::Revoked),
             _ => {
                 let jti = claims.token_id().clone();
                 let announced = Announced::Subject(subject.clone());
-                self.revoke(announced, move |store| async move { store.revoke_token(&subject, &jti, until).await })
+                self.revoke(
+                    announced,
+                    None,
+                    move |store| async move { store.revoke_token(&subject, &jti, until).await },
+                )
             }
         }
     }
 
-    pub(super) fn revoke_session(&self, subject: Subject, sid: SessionId) -> Revoke {
+    pub(super) fn revoke_session(&self, subject: Subject, sid: SessionId, cause: SessionEnd) -> Revoke {
         let is_external = matches!(self.authority, Authority::Denylist(..));
         let owner = Some((SUBJECT, subject.as_str())).filter(|_| !is_external);
         if let Err(error) = check_ids(owner.into_iter().chain([(SESSION_ID, sid.as_str())])) {
             return Revoke::failed(error);
         }
         if is_external {
-            return self.deny(ExternalId::Session(sid));
+            return self.deny(ExternalId::Session(sid), cause);
         }
         let announced = Announced::Subject(subject.clone());
-        self.revoke(announced, move |store| async move { store.revoke_session(&subject, &sid).await })
+        self.revoke(announced, Some(cause), move |store| async move { store.revoke_session(&subject, &sid).await })
     }
 
     pub(super) fn revoke_all(&self, subject: Subject, except: Option<SessionId>) -> Revoke {
@@ -101,14 +107,15 @@ impl Revoker {
         }
         if matches!(self.authority, Authority::Denylist(..)) {
             return match except {
-                None => self.deny(ExternalId::Subject(subject)),
+                None => self.deny(ExternalId::Subject(subject), SessionEnd::RevokedAll),
                 Some(_) => Revoke::failed(Error::Issue(
                     "the policy `Denylist` cannot spare a session; revoke all sessions of the subject".into(),
                 )),
             };
         }
         let announced = Announced::Subject(subject.clone());
-        self.revoke(announced, move |store| async move { store.revoke_all(&subject, except.as_ref()).await })
+        let cause = Some(SessionEnd::RevokedAll);
+        self.revoke(announced, cause, move |store| async move { store.revoke_all(&subject, except.as_ref()).await })
     }
 
     pub(super) async fn sessions(&self, subject: &Subject, page: Page) -> Result<SessionPage, Error> {
@@ -132,16 +139,17 @@ impl Revoker {
         }
     }
 
-    fn deny(&self, id: ExternalId) -> Revoke {
-        self.deny_for(DenyRequest { issuer: self.issuer.clone(), id, keep: self.max_external_lifetime() })
+    fn deny(&self, id: ExternalId, cause: SessionEnd) -> Revoke {
+        let deny = DenyRequest { issuer: self.issuer.clone(), id, keep: self.max_external_lifetime() };
+        self.deny_for(deny, Some(cause))
     }
 
-    fn deny_for(&self, deny: DenyRequest) -> Revoke {
+    fn deny_for(&self, deny: DenyRequest, cause: Option<SessionEnd>) -> Revoke {
         match &self.authority {
             Authority::Denylist(_, denylist) => {
                 let denylist = Arc::clone(denylist);
                 let announced = Announced::External(deny.issuer.clone(), deny.id.clone());
-                self.revoke(announced, move |_| async move { denylist.deny(deny).await })
+                self.revoke(announced, cause, move |_| async move { denylist.deny(deny).await })
             }
             Authority::Sessions(_) | Authority::Nothing => Revoke::failed(no_store()),
         }
@@ -151,7 +159,7 @@ impl Revoker {
         max_external_lifetime(&self.validation, self.after_end)
     }
 
-    fn revoke<F, Fut>(&self, announced: Announced, ask: F) -> Revoke
+    fn revoke<F, Fut>(&self, announced: Announced, cause: Option<SessionEnd>, ask: F) -> Revoke
     where
         F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Revoked, StoreError>> + Send + 'static,
@@ -160,6 +168,7 @@ impl Revoker {
             return Revoke::failed(no_store());
         };
         let (asked, replica, streams) = (ask(Arc::clone(store)), self.replica.clone(), self.streams.clone());
+        let observer = self.observer.clone();
         let has_log = Arc::clone(store).revocation_log().is_some();
         let conditions = Arc::clone(&self.conditions);
         let future = async move {
@@ -179,6 +188,9 @@ impl Revoker {
                     Announced::Subject(subject) => streams.revoked_subject(subject),
                     Announced::External(issuer, id) => streams.revoked_external(issuer, id),
                 },
+            }
+            if let Some(cause) = cause {
+                observer.observe(|| Observation::SessionEnded { cause });
             }
             Ok(revoked)
         };

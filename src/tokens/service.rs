@@ -12,6 +12,7 @@ use super::{
     readiness::{LastProbe, Readiness},
     refresh::{Exchange, OnRefresh, Refresher},
     revoke::{Revoke, Revoker},
+    sampler::Sampler,
     session::{IssuedToken, NewSession, TokenPair},
     status::{Status, Subjects},
 };
@@ -20,6 +21,7 @@ use crate::{
     error::{ConfigError, Error, TokenError},
     ids::{SessionId, Subject},
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, decode_token},
+    observe::{Observation, RefreshResult, SessionEnd, SharedObserver},
     store::{LogPosition, Page, SessionPage},
 };
 
@@ -63,6 +65,8 @@ pub(super) struct Parts<C> {
     pub(super) auth_clock: AuthClock,
     pub(super) events: Events,
     pub(super) last_probe: LastProbe,
+    /// The task that reports the state of the cache, if there is an observer.
+    pub(super) _sampler: Option<Sampler>,
 }
 
 impl<C> Clone for TokenService<C> {
@@ -345,6 +349,11 @@ impl<C> TokenService<C> {
         self.parts.events.emit(&SecurityEvent::LoginSuperseded { subject });
     }
 
+    /// Returns the application's observer.
+    pub(crate) fn observer(&self) -> &SharedObserver {
+        &self.checker.observer
+    }
+
     fn refresher(&self) -> Result<&Refresher<C>, Error> {
         let refresher = self.parts.refresher.as_ref();
         refresher.ok_or(Error::Issue("this service only verifies tokens; use the service that issues them".into()))
@@ -424,7 +433,14 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         refresh_token: &str,
         hook: Option<&dyn OnRefresh<C>>,
     ) -> Result<TokenPair, Error> {
-        self.begin_exchange(refresh_token, hook).await?.rotate().await
+        let refreshed = async { self.begin_exchange(refresh_token, hook).await?.rotate().await }.await;
+        self.observer().observe(|| Observation::Refresh {
+            result: match &refreshed {
+                Ok((_, result)) => *result,
+                Err(error) => RefreshResult::of(error),
+            },
+        });
+        refreshed.map(|(pair, _)| pair)
     }
 
     /// Checks a refresh token and asks the application for its new claims. Does not use up the
@@ -483,7 +499,13 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// under [`Stateless`](super::TokenPolicy::Stateless).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
-        self.parts.revoker.revoke_session(subject.into(), session_id.clone())
+        self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Revoked)
+    }
+
+    /// Revokes a session as [`revoke_session`](Self::revoke_session) does, because its user logs
+    /// out.
+    pub(crate) fn log_out(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
+        self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Logout)
     }
 
     /// Revokes all sessions of a user in one step. Call it when a device is lost, when an account

@@ -8,6 +8,7 @@ mod axum;
 mod cutoff;
 mod endpoints;
 mod grpc;
+mod observe;
 mod requests;
 mod tower_contract;
 mod upgrades;

@@ -8,12 +8,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 #[cfg(feature = "sentinel")]
 mod failover;
 mod grpc;
 mod input;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod misconfiguration;
 mod outages;
 mod redis_failures;
@@ -25,7 +27,7 @@ mod websockets;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
-use support::{Answer, Example, HttpClient, RedisServer};
+use support::{Answer, Example, HttpClient, MetricsPage, RedisServer};
 
 /// TEST secret for servers that share their tokens.
 const SECRET: &str = "TEST-secret-of-the-example-server-0123456789abcdef";

@@ -24,7 +24,7 @@ on_each_store!(
 );
 
 /// A body of `/events` that is open.
-struct Feed(Incoming);
+pub(crate) struct Feed(Incoming);
 
 fn client(version: Version) -> Client<HttpConnector, Empty<Bytes>> {
     Client::builder(TokioExecutor::new()).http2_only(version == Version::HTTP_2).build_http()
@@ -37,7 +37,7 @@ fn events(server: &Server, tokens: &Tokens) -> Request<Empty<Bytes>> {
 
 impl Feed {
     /// Opens the feed on a connection of its own, and reads two events.
-    async fn open(server: &Server, tokens: &Tokens, version: Version) -> Self {
+    pub(crate) async fn open(server: &Server, tokens: &Tokens, version: Version) -> Self {
         Self::open_by(&client(version), server, tokens).await
     }
 

@@ -20,6 +20,7 @@ mod issue;
 mod lifetimes;
 #[cfg(all(feature = "redis", feature = "bcrypt", feature = "aws-lc-rs"))]
 mod no_secrets;
+mod observe;
 mod policies;
 mod refresh;
 mod refresh_hook;

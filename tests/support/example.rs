@@ -65,13 +65,30 @@ impl Example {
         (self.stdout.all(), self.stderr.all())
     }
 
+    /// Pauses the process (`SIGSTOP`). Connections stay open without answers.
+    #[cfg(unix)]
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Resumes a paused process (`SIGCONT`).
+    #[cfg(unix)]
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        // The shell's own `kill`: a small system may have no such program.
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal is not sent");
+    }
+
     /// Sends SIGTERM. Returns the exit status, and the time until the process has ended.
     #[cfg(unix)]
     pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
-        // The shell's own `kill`: a small system may have no such program.
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "the signal is not sent");
+        self.signal("TERM");
         loop {
             match self.child.try_wait().expect("a child of our own") {
                 Some(status) => return (status, began.elapsed()),

@@ -21,8 +21,10 @@ pub mod fixture;
 pub mod grpc_server;
 pub mod http_client;
 pub mod log;
+pub mod metrics_page;
 #[cfg(feature = "redis")]
 pub mod monitor;
+pub mod observed;
 #[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
@@ -59,6 +61,8 @@ pub use self::{
     fixture::{Fixture, bad_tokens},
     http_client::{Answer, HttpClient},
     log::Log,
+    metrics_page::MetricsPage,
+    observed::Observations,
     reserved::RESERVED,
     text_store::TextStore,
     tokio_clock::TokioClock,

@@ -21,6 +21,7 @@ use super::{
         readiness::LastProbe,
         refresh::Refresher,
         revoke::Revoker,
+        sampler::Sampler,
         service::{Parts, TokenService},
         store_clock::StoreClock,
     },
@@ -30,8 +31,9 @@ use crate::{
     cutoff::{LazyReplica, StreamAuthority, StreamSettings, Streams},
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, Claims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
-    replica::{Notice, OnNotice, Replica, ReplicaSettings, ReplicaTasks, Source},
-    store::SessionStore,
+    observe::Observation,
+    replica::{Notice, OnNotice, Replica, ReplicaHooks, ReplicaSettings, ReplicaTasks, Source},
+    store::{Observed, SessionStore},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -72,6 +74,7 @@ impl<C> TokenServiceBuilder<C> {
         let validation = lenient.clone().require_claims(&config.required_claims);
         validation.check()?;
         let max_sessions = config.max_sessions()?;
+        config.observe_store();
         let authority = config.authority()?;
         let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
         if let Authority::Sessions(store) = &authority {
@@ -104,6 +107,7 @@ impl<C> TokenServiceBuilder<C> {
                     lifetimes,
                     max_sessions,
                     events: config.events.clone(),
+                    observer: config.observer.clone(),
                     streams: streams.clone(),
                     conditions: Arc::clone(&conditions),
                 }),
@@ -114,23 +118,19 @@ impl<C> TokenServiceBuilder<C> {
             }),
             _ => None,
         };
-        let parts = Parts {
-            refresher,
-            revoker: Revoker {
-                authority: authority.clone(),
-                replica: replica.clone(),
-                keyring: Arc::clone(&keyring),
-                validation: lenient,
-                issuer: config.issuer.unwrap_or_default(),
-                after_end: lifetimes.after_end,
-                streams: streams.clone(),
-                conditions: Arc::clone(&conditions),
-            },
-            auth_clock: AuthClock::new(authority.store().cloned(), Arc::clone(&config.clock)),
-            events: config.events,
-            last_probe: LastProbe::default(),
+        let revoker = Revoker {
+            authority: authority.clone(),
+            replica: replica.clone(),
+            keyring: Arc::clone(&keyring),
+            validation: lenient,
+            issuer: config.issuer.unwrap_or_default(),
+            after_end: lifetimes.after_end,
+            observer: config.observer.clone(),
+            streams: streams.clone(),
+            conditions: Arc::clone(&conditions),
         };
-        let checker = Checker {
+        let auth_clock = AuthClock::new(authority.store().cloned(), Arc::clone(&config.clock));
+        let checker = Arc::new(Checker {
             keyring,
             cache: TokenCache::new(config.verified_cache, config.max_token_len),
             max_token_len: config.max_token_len,
@@ -141,9 +141,13 @@ impl<C> TokenServiceBuilder<C> {
             authority,
             replica,
             validator: hooks.validator,
+            observer: config.observer,
             streams,
-        };
-        Ok(TokenService::new(Arc::new(checker), parts))
+        });
+        let sampler = Sampler::start(&checker);
+        let (events, last_probe) = (config.events, LastProbe::default());
+        let parts = Parts { refresher, revoker, auth_clock, events, last_probe, _sampler: sampler };
+        Ok(TokenService::new(checker, parts))
     }
 }
 
@@ -207,6 +211,15 @@ impl Config {
     }
 
     /// Returns the store that the policy needs.
+    /// Puts a wrapper around the store that reports its calls, if there is an observer.
+    fn observe_store(&mut self) {
+        if self.observer.is_set()
+            && let Some(store) = self.store.take()
+        {
+            self.store = Some(Arc::new(Observed::new(self.observer.clone(), store)));
+        }
+    }
+
     fn authority(&self) -> Result<Authority, ConfigError> {
         match (&self.store, self.policy) {
             (None, TokenPolicy::Stateless) => Ok(Authority::Nothing),
@@ -310,15 +323,20 @@ impl Config {
         let settings = ReplicaSettings { staleness, interval, deadline, leeway, check_rate: self.max_questions };
         let source = Source { store, log, denylist };
         let (on_notice, listener) = (self.on_notice(), streams.listener());
+        let hooks = ReplicaHooks { on_notice, listener, observer: self.observer.clone() };
         let clock = Arc::clone(&self.clock);
-        let (replica, tasks) = ReplicaTasks::start(&runtime, source, feeds, clock, settings, on_notice, listener);
+        let (replica, tasks) = ReplicaTasks::start(&runtime, source, feeds, clock, settings, hooks);
         streams.follow(Arc::clone(&replica), tasks);
         Ok(Some(replica))
     }
 
     fn on_notice(&self) -> OnNotice {
-        let events = self.events.clone();
+        let (events, observer) = (self.events.clone(), self.observer.clone());
         Box::new(move |notice| {
+            observer.observe(|| match notice {
+                Notice::Lost(count) => Observation::RevocationsLost { count },
+                Notice::Republished(count) => Observation::RevocationsRestored { count },
+            });
             let event = match notice {
                 Notice::Lost(count) => SecurityEvent::RevocationsLost { count },
                 Notice::Republished(count) => SecurityEvent::RevocationsRepublished { count },
@@ -363,6 +381,7 @@ impl Config {
             },
             log,
             lazy,
+            observer: self.observer.clone(),
         }))
     }
 
