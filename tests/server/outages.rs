@@ -28,7 +28,7 @@ async fn a_redis_whose_clock_is_wrong_changes_nothing_and_is_reported() {
     for consistency in ["strong", "bounded:1000"] {
         for skew in [6, 90, -90] {
             let clock = ShiftedClock::by(skew);
-            let redis = RedisServer::start_with_clock(&clock);
+            let redis = RedisServer::start_with_variables(&clock.variables());
             let server = Server::start(&[("REDIS_URL", &redis.url()), ("CONSISTENCY", consistency)]);
             works(&server, &format!("{consistency} {skew}")).await;
             let health = server.get("/health", "").await.expect(200).json();
@@ -49,7 +49,7 @@ async fn a_redis_whose_clock_is_wrong_changes_nothing_and_is_reported() {
 #[tokio::test]
 async fn when_the_clock_of_redis_is_set_back_live_tokens_live_and_expired_ones_stay_dead() {
     let clock = ShiftedClock::by(90);
-    let redis = RedisServer::start_with_clock(&clock);
+    let redis = RedisServer::start_with_variables(&clock.variables());
     let lifetimes = [("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "1")];
     let server = Server::start(&[&[("REDIS_URL", redis.url().as_str())], &lifetimes[..]].concat());
     let expired = server.log_in("alice").await;

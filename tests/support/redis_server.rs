@@ -33,22 +33,21 @@ impl RedisServer {
     /// Starts a server with further command-line options, such as `&["--maxmemory", "3mb"]`. Set a
     /// password later by `CONFIG SET requirepass`, because the start is detected without one.
     pub fn start_with(options: &[&str]) -> Self {
-        Self::start_process(options, Vec::new())
+        Self::start_process(options, &[])
     }
 
-    /// Starts a server whose wall clock is shifted.
-    #[cfg(target_os = "linux")]
-    pub fn start_with_clock(clock: &super::ShiftedClock) -> Self {
-        Self::start_process(&[], clock.variables())
+    /// Starts a server with these environment variables.
+    pub fn start_with_variables(variables: &[(String, String)]) -> Self {
+        Self::start_process(&[], variables)
     }
 
-    fn start_process(options: &[&str], variables: Vec<(String, String)>) -> Self {
+    fn start_process(options: &[&str], variables: &[(String, String)]) -> Self {
         for _ in 0..20 {
             let port = free_port();
             let folder = std::env::temp_dir().join(format!("tower-bearer-redis-{}-{port}", std::process::id()));
             fs::create_dir_all(&folder).expect("a folder for the server");
             let options = options.iter().map(ToString::to_string).collect();
-            let mut server = Self { child: None, port, folder, options, variables: variables.clone() };
+            let mut server = Self { child: None, port, folder, options, variables: variables.to_vec() };
             if server.launch() {
                 return server;
             }

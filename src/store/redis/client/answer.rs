@@ -142,14 +142,14 @@ impl From<CredentialsError> for CommandError {
 impl From<RedisError> for CommandError {
     fn from(error: RedisError) -> Self {
         let cause = RedisCause::of(&error);
-        let error = Self::without_cause(error);
+        let error = Self::without_cause(&error);
         Self { cause: error.cause.or(cause), ..error }
     }
 }
 
 impl CommandError {
     /// Creates the error of an error of the redis client, without its cause.
-    fn without_cause(error: RedisError) -> Self {
+    fn without_cause(error: &RedisError) -> Self {
         if error.is_timeout() {
             return Self::timeout();
         }
