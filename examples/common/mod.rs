@@ -4,6 +4,7 @@
 //! |--|--|--|
 //! | `BIND` | address to listen on | the example's own |
 //! | `REDIS_URL` | Redis that keeps the sessions, see below | unset: sessions in memory |
+//! | `CONNECT` | `eager`, `retry:<seconds>` or `lazy`, see below | `eager` |
 //! | `FAILOVER` | `single` or `replicas:<max_lag in seconds>`, see [`Failover`] | undeclared |
 //! | `SENTINEL_PATIENCE_SECONDS` | maximum age of a sentinel's answer | 5 |
 //! | `REDIS_PREFIX` | prefix of all keys | `tb` |
@@ -22,6 +23,10 @@
 //! * `redis-sentinel://host:port,host:port#name`
 //! * `redis-cluster://host:port,host:port`
 //! * several `redis://` or `rediss://` URLs with commas between them: nodes of a cluster
+//!
+//! `CONNECT` matters if Redis is away at the start. With `eager` the example ends. With `retry` it
+//! tries again for this time. With `lazy` it starts, and returns 503 to requests with a token until
+//! Redis is there.
 //!
 //! Without `JWT_SECRET_KEY` the secret is random, so tokens end with the process. The default
 //! issuer and audience are `tower-bearer-example`.
@@ -99,7 +104,12 @@ async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder
     if let Some(seconds) = parsed("SENTINEL_PATIENCE_SECONDS", SECONDS)? {
         store = store.sentinel_patience(Duration::from_secs(seconds));
     }
-    let store = store.connect().await.map_err(|error| {
+    let store = match connect()? {
+        Connect::Eager => store.connect().await,
+        Connect::Retry(patience) => store.connect_retrying(patience).await,
+        Connect::Lazy => store.connect_lazy().map_err(ConnectError::from),
+    };
+    let store = store.map_err(|error| {
         let variable = match &error {
             ConnectError::Config(error) => match error.setting() {
                 "prefix" => "REDIS_PREFIX",
@@ -112,6 +122,24 @@ async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder
         format!("{variable}: {:?}", Failure::from(error))
     })?;
     Ok((builder.store(store), "redis"))
+}
+
+/// The reaction to a Redis server that is away at the start.
+enum Connect {
+    Eager,
+    Retry(Duration),
+    Lazy,
+}
+
+fn connect() -> Result<Connect, BoxError> {
+    let Some(text) = variable("CONNECT")? else { return Ok(Connect::Eager) };
+    let seconds = text.strip_prefix("retry:").and_then(|seconds| seconds.parse().ok());
+    match (&*text, seconds) {
+        ("eager", _) => Ok(Connect::Eager),
+        ("lazy", _) => Ok(Connect::Lazy),
+        (_, Some(seconds)) => Ok(Connect::Retry(Duration::from_secs(seconds))),
+        _ => Err(format!("CONNECT is `{text}`; give `eager`, `retry:<seconds>` or `lazy`").into()),
+    }
 }
 
 /// Returns the way in which the Redis server can be replaced.

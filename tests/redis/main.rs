@@ -14,6 +14,7 @@ mod failover;
 mod faults;
 mod feed;
 mod harness;
+mod rights;
 mod rules;
 #[cfg(feature = "sentinel")]
 mod sentinel;

@@ -63,6 +63,10 @@ fn a_setting_that_cannot_work_is_named() {
         (&[secret, ("RUST_LOG", "info,=[")], "RUST_LOG"),
         (&[secret, ("BIND", "localhost")], "BIND"),
         (&[secret, ("REDIS_URL", "http://127.0.0.1/")], "REDIS_URL"),
+        (&[secret, ("REDIS_URL", "http://127.0.0.1/"), ("CONNECT", "lazy")], "REDIS_URL"),
+        (&[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("CONNECT", "retry:0")], "REDIS_URL"),
+        (&[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("CONNECT", "retry:")], "CONNECT"),
+        (&[secret, ("REDIS_URL", "redis://127.0.0.1:1/"), ("CONNECT", "soon")], "CONNECT"),
         (&[secret, ("REDIS_URL", "redis-sentinel://127.0.0.1:1")], "REDIS_URL"),
         (&[secret, ("REDIS_URL", "redis-sentinel://127.0.0.1:1#main"), ("FAILOVER", "single")], "FAILOVER"),
         (&[secret, ("REDIS_URL", "redis-cluster://127.0.0.1:1/1")], "REDIS_URL"),
@@ -108,8 +112,12 @@ fn a_redis_that_cannot_be_used_is_named_and_its_password_is_not() {
     let output = refuses_to_start(&[secret, ("REDIS_URL", &wrong)], "REDIS_URL");
     assert!(!output.contains("TEST-password"), "{output}");
 
-    let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
-    refuses_to_start(&[secret, ("REDIS_URL", &evicting.url())], "maxmemory-policy");
+    // A wrong password and a wrong setting do not pass.
+    for connect in ["eager", "retry:1000"] {
+        refuses_to_start(&[secret, ("REDIS_URL", &wrong), ("CONNECT", connect)], "REDIS_URL");
+        let evicting = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+        refuses_to_start(&[secret, ("REDIS_URL", &evicting.url()), ("CONNECT", connect)], "maxmemory-policy");
+    }
     let prefix = ("REDIS_PREFIX", "{x}");
     refuses_to_start(&[secret, ("REDIS_URL", &RedisServer::start().url()), prefix], "prefix");
 }

@@ -1,5 +1,7 @@
 //! Redis behind the server: shared by two servers, paused, killed, emptied and restarted.
 
+use std::time::Duration;
+
 use http::Method;
 use tokio::time::timeout;
 
@@ -120,4 +122,57 @@ async fn a_redis_that_hangs_is_503_within_the_deadline() {
     // repeated within the grace.
     server.accepts(&tokens).await;
     server.renew(&tokens).await;
+}
+
+/// Returns a Redis server that is not running yet.
+fn absent() -> RedisServer {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    redis
+}
+
+#[tokio::test]
+async fn a_lazy_server_answers_503_until_redis_runs_for_the_first_time() {
+    // The token of a server with the same key.
+    let mut redis = absent();
+    let url = redis.url();
+    let server = Server::start(&[("REDIS_URL", &url), ("CONNECT", "lazy")]);
+    let issuer = Store::redis();
+    let tokens = issuer.server(&[]).log_in("bob").await;
+    assert_unavailable_everywhere(&server, &tokens).await;
+    redis.restart();
+    wait_until_available(&server).await;
+    server.refuses(&tokens).await;
+    let tokens = server.log_in("bob").await;
+    server.accepts(&tokens).await;
+    server.post("/logout", &tokens.access).await.expect(200);
+    server.refuses(&tokens).await;
+}
+
+#[tokio::test]
+async fn a_lazy_server_names_a_wrong_setting_in_its_health_and_goes_on_once_it_is_corrected() {
+    let redis = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
+    let server = Server::start(&[("REDIS_URL", &redis.url()), ("CONNECT", "lazy")]);
+    let health = unavailable("/health", server.call(Method::GET, "/health").send()).await;
+    assert!(health.json()["warnings"].to_string().contains("maxmemory-policy"), "{health:?}");
+    let mut admin = redis.admin().await;
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory-policy", "noeviction"]).exec_async(&mut admin).await.unwrap();
+    wait_until_available(&server).await;
+    let tokens = server.log_in("bob").await;
+    server.accepts(&tokens).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_tries_again_starts_once_redis_runs() {
+    let mut redis = absent();
+    let url = redis.url();
+    let starting =
+        tokio::task::spawn_blocking(move || Server::start(&[("REDIS_URL", &url), ("CONNECT", "retry:1000")]));
+    // Real time, for a first attempt that fails. The test does not depend on it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!starting.is_finished(), "it does not listen before");
+    redis.restart();
+    let server = starting.await.unwrap();
+    let tokens = server.log_in("bob").await;
+    server.accepts(&tokens).await;
 }

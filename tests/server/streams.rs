@@ -16,7 +16,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{Server, Store, Tokens, is_invalid_token, is_unauthorized, on_each_store, support::HANG};
+use crate::{
+    Server, Store, Tokens, is_invalid_token, is_unauthorized, on_each_store,
+    support::{HANG, RedisServer, eventually},
+};
 
 on_each_store!(
     each_kind_of_logout_cuts_the_feed_of_its_session,
@@ -70,6 +73,43 @@ impl Feed {
             }
         }
     }
+}
+
+/// Runs a command on a Redis server. Returns its output.
+fn redis_cli(port: u16, words: &[&str]) -> String {
+    let port = port.to_string();
+    let output = Command::new("redis-cli").args(["-p", &port]).args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_redis_user_with_only_the_documented_rights_serves_all_and_is_denied_nothing() {
+    let redis = RedisServer::start();
+    let page = include_str!("../../docs/operations/redis.md");
+    for block in page.split("```text\n").skip(1).filter(|block| block.starts_with("ACL SETUSER")) {
+        let words: Vec<_> = block.split("```").next().unwrap().split_whitespace().collect();
+        assert_eq!(redis_cli(redis.port(), &words).trim(), "OK");
+    }
+    let url = redis.url().replace("//", "//app:password@");
+    let nodes = [Server::start(&[("REDIS_URL", &url)]), Server::start(&[("REDIS_URL", &url)])];
+    let tokens = nodes[0].log_in("alice").await;
+    nodes[1].accepts(&tokens).await;
+    let tokens = nodes[1].renew(&tokens).await;
+    let feed = Feed::open(&nodes[1], &tokens, Version::HTTP_2).await;
+    eventually("the node listens for nudges", async || {
+        redis_cli(redis.port(), &["PUBSUB", "SHARDCHANNELS"]).contains("tb:").then_some(())
+    })
+    .await;
+    nodes[0].post("/logout", &tokens.access).await.expect(200);
+    assert!(feed.end().await.is_some(), "the feed is cut");
+    nodes[1].refuses(&tokens).await;
+    let denied = redis_cli(redis.port(), &["ACL", "LOG"]);
+    // From 7.2 on, redis-rs names itself on each connection.
+    assert!(
+        denied.lines().filter(|line| line.contains("object")).count() == denied.matches("setinfo").count(),
+        "{denied}"
+    );
 }
 
 async fn each_kind_of_logout_cuts_the_feed_of_its_session(store: Store) {
@@ -213,7 +253,7 @@ async fn a_feed_ends_with_its_token_only_if_the_variable_says_so() {
             assert!(feed.end().await.is_some());
         } else {
             let refused = async || is_invalid_token(&server.get("/me", &tokens.access).await).then_some(());
-            crate::support::eventually("the token expires", refused).await;
+            eventually("the token expires", refused).await;
             feed.goes_on().await;
         }
     }

@@ -36,7 +36,8 @@
 //! ```
 //!
 //! In a cluster the user also needs `+cluster|slots`. With `+config|get` the store can read the
-//! settings that determine the failover bound.
+//! settings that determine the failover bound. `docs/operations/redis.md` lists the single commands
+//! that suffice, and what each optional right gives.
 //!
 //! # Failures
 //!
