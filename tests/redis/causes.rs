@@ -11,7 +11,7 @@ use tower_bearer::{
     },
 };
 
-use crate::support::{RedisServer, redis_server::free_port};
+use crate::support::{RedisServer, eventually, redis_server::free_port};
 
 /// Returns the failure in the sources of an error.
 fn failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a RedisFailure {
@@ -174,11 +174,8 @@ async fn a_server_that_cannot_save() {
     }
     redis.remove_folder();
     let _: Result<(), _> = redis::cmd("BGSAVE").exec_async(&mut admin).await;
-    let error = crate::support::eventually("Redis refuses writes", async || match store.open(session()).await {
-        Err(error) => Some(error),
-        Ok(_) => None,
-    })
-    .await;
+    let refused = async || store.open(session()).await.err();
+    let error = eventually("Redis refuses writes", refused).await;
     let sentence =
         server(redis.port(), "cannot save to its disk, so it refuses writes (MISCONF); free space on its disk");
     assert!(format!("{error:?}").ends_with(&sentence), "{error:?}");
