@@ -109,6 +109,10 @@ async fn a_server_of_another_kind() {
         server(port, "is a node of a cluster, which has no numbered databases; leave the number out of the URL");
     assert_error(&error, &RedisCause::ClusterDatabase, ConnectErrorKind::Configuration, &sentence);
 
+    let error = connect(&cluster.url()).await;
+    let sentence = server(port, "does not serve all slots of its cluster; repair the cluster (CLUSTERDOWN)");
+    assert_error(&error, &RedisCause::ClusterDown, ConnectErrorKind::Unreachable, &sentence);
+
     let primary = RedisServer::start();
     let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
     let error = connect(&replica.url()).await;
@@ -188,4 +192,69 @@ async fn a_server_without_a_command() {
     let sentence = server(redis.port(), "does not know the command EVALSHA; enable it, or ask the provider for it");
     let cause = RedisCause::UnknownCommand(Some("EVALSHA".to_owned()));
     assert_error(&error, &cause, ConnectErrorKind::Server, &sentence);
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_server_whose_tls_does_not_fit() {
+    use crate::tls::{pem, start};
+
+    let (plain, port) = start();
+    let connect = async |url: &str, authority: &str, client: Option<&str>| {
+        let builder = RedisStore::builder(url).timeout(Duration::from_secs(2)).root_certificates(pem(authority));
+        let builder = match client {
+            Some(name) => builder.client_certificate(pem(name), pem(&format!("{name}-key"))),
+            None => builder,
+        };
+        builder.connect().await.expect_err(url)
+    };
+    let url = format!("rediss://127.0.0.1:{port}/");
+    let rest = "demands another client certificate; pass one that its authority signed to `client_certificate`";
+    for client in [None, Some("server")] {
+        let error = connect(&url, "ca", client).await;
+        assert_error(&error, &RedisCause::ClientCertificate, ConnectErrorKind::Tls, &server(port, rest));
+    }
+    let rest = "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`";
+    let error = connect(&url, "client-ca", Some("client")).await;
+    assert_error(&error, &RedisCause::UntrustedCertificate, ConnectErrorKind::Tls, &server(port, rest));
+
+    // The certificate names 127.0.0.1.
+    let error = connect(&format!("rediss://localhost:{port}/"), "ca", Some("client")).await;
+    let sentence = format!(
+        "the Redis server at localhost:{port} has a certificate for another name; connect by a name in its \
+         certificate, or issue it anew with this one"
+    );
+    assert_error(&error, &RedisCause::WrongCertificateName, ConnectErrorKind::Tls, &sentence);
+
+    let error = connect(&format!("rediss://127.0.0.1:{}/", plain.port()), "ca", None).await;
+    let rest = "did not answer the TLS handshake in time; check its load, or write redis:// if this port has no TLS";
+    assert_error(&error, &RedisCause::NoTlsAnswer, ConnectErrorKind::Unreachable, &server(plain.port(), rest));
+
+    let error = self::connect(&format!("redis://127.0.0.1:{port}/")).await;
+    let rest = "closed the connection; check its log, and write rediss:// if it demands TLS";
+    assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &server(port, rest));
+}
+
+#[tokio::test]
+async fn a_url_of_several_servers() {
+    let error = connect("redis://:TEST-password@one,two/").await;
+    let text = format!("{error:?}");
+    assert_eq!(
+        text,
+        "`url` names several hosts, but `redis:` is the scheme of a single server; write redis-cluster://host,host or \
+         redis-sentinel://host,host#name"
+    );
+    assert_eq!(error.kind(), ConnectErrorKind::Configuration);
+}
+
+#[cfg(feature = "sentinel")]
+#[tokio::test]
+async fn a_sentinel_in_place_of_a_server() {
+    let (primary, port) = (RedisServer::start(), free_port());
+    let _sentinel = crate::support::sentinel::SentinelProcess::start(port, primary.port(), 1, "");
+    let listens = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
+    eventually("the sentinel listens", listens).await;
+    let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
+    let sentence = server(port, "is a sentinel; write redis-sentinel://host:port#name");
+    assert_error(&error, &RedisCause::Sentinel, ConnectErrorKind::Configuration, &sentence);
 }

@@ -14,12 +14,12 @@ fn path(name: &str) -> String {
     format!("{}/tests/keys/TEST-tls-{name}.pem", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn pem(name: &str) -> Vec<u8> {
+pub(crate) fn pem(name: &str) -> Vec<u8> {
     std::fs::read(path(name)).unwrap()
 }
 
 /// Starts a server that demands certificates of the TEST authority. Returns it with its TLS port.
-fn start() -> (RedisServer, u16) {
+pub(crate) fn start() -> (RedisServer, u16) {
     let port = free_port();
     let (text, certificate, key, authority) = (port.to_string(), path("server"), path("server-key"), path("client-ca"));
     let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &authority];

@@ -31,6 +31,8 @@ pub enum RedisCause {
     UnknownHost,
     /// The server accepted the connection or the command, and did not answer in time.
     NoAnswer,
+    /// The server did not answer the TLS handshake in time. A Redis server without TLS does not.
+    NoTlsAnswer,
     /// The server or the network closed the connection.
     Closed,
     /// No known authority has signed the server's certificate.
@@ -41,7 +43,7 @@ pub enum RedisCause {
     CertificateTime,
     /// The server demands a certificate of the client, or refused it.
     ClientCertificate,
-    /// The server does not use TLS, but the URL does.
+    /// The server answered the TLS handshake with something else.
     PlainServer,
     /// TLS failed otherwise.
     Tls,
@@ -237,6 +239,9 @@ impl RedisCause {
             Self::Refused => "refuses connections; check that it runs, and its host and port",
             Self::UnknownHost => "has a host name without an address; check the name and the DNS",
             Self::NoAnswer => "did not answer in time; check its load and the network, or raise `timeout`",
+            Self::NoTlsAnswer => {
+                "did not answer the TLS handshake in time; check its load, or write redis:// if this port has no TLS"
+            }
             Self::Closed => "closed the connection; check its log, and write rediss:// if it demands TLS",
             Self::UntrustedCertificate => {
                 "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`"

@@ -17,9 +17,11 @@ use tokio::{
 
 use crate::{
     clock::jittered,
+    error::StoreErrorKind,
     store::redis::client::{
         Client,
         answer::{CommandError, info_text, property},
+        cause::RedisCause,
         failover::{
             deployment::Deployment,
             guard::ServerSettings,
@@ -134,7 +136,14 @@ pub(crate) async fn info(client: &Client, section: &str) -> Result<Option<Vec<St
     for bucket in client.one_bucket_each(deadline).await? {
         let checkout = client.checkout(bucket, deadline).await?;
         match checkout.command(redis::cmd("INFO").arg(section), deadline).await {
-            Ok(value) => texts.push(info_text(value)?),
+            Ok(value) => {
+                let text = info_text(value)?;
+                if property(&text, "redis_mode") == Some("sentinel") {
+                    let error = CommandError::new(StoreErrorKind::Rejected, false, "the server is a sentinel");
+                    return Err(error.because(RedisCause::Sentinel).at(checkout.address()));
+                }
+                texts.push(text);
+            }
             Err(error) if error.is_forbidden() => return Ok(None),
             Err(error) => return Err(error),
         }

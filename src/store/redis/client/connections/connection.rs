@@ -386,6 +386,11 @@ impl Checkout {
         self.connection.number
     }
 
+    /// Returns the address of the server for messages, if known.
+    pub(crate) fn address(&self) -> Option<&Arc<str>> {
+        self.connection.address.as_ref()
+    }
+
     /// Returns the identity of the server; `None` if it is unknown.
     pub(crate) fn server(&self) -> Option<ServerId> {
         self.connection.server

@@ -20,7 +20,7 @@ use crate::{
     store::redis::client::{
         address::{Address, Agreement},
         answer::CommandError,
-        cause,
+        cause::{self, RedisCause},
         connections::{access::Access, config::ConnectionConfig, target::Target},
         credentials::CredentialsProvider,
         failover::{
@@ -160,7 +160,11 @@ impl ServerSource {
     /// Connects to the server at the address of `info`.
     async fn connect(&self, info: ConnectionInfo) -> Result<MultiplexedConnection, CommandError> {
         let address = address_of(&info);
-        let at = |error| CommandError::from(error).at(Some(&address));
+        let has_tls = has_tls(&info);
+        let at = |error| {
+            let error = CommandError::from(error).at(Some(&address));
+            if has_tls && error.is_late() { error.because(RedisCause::NoTlsAnswer) } else { error }
+        };
         let client = Client::open(self.login.apply(info).await?).map_err(at)?;
         match client.get_multiplexed_async_connection_with_config(&self.settings).await.map_err(at) {
             Err(error) if error.is_closed() => Err(match client.get_connection_info().addr() {
@@ -173,6 +177,10 @@ impl ServerSource {
             outcome => outcome,
         }
     }
+}
+
+fn has_tls(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
 /// Returns the address of a server for messages.
@@ -189,6 +197,13 @@ impl Source {
             #[cfg(feature = "sentinel")]
             Self::Sentinel(_) => None,
         }
+    }
+
+    /// Returns the error of an attempt to connect that did not end in time.
+    pub(crate) fn late(&self) -> CommandError {
+        let has_tls = matches!(self, Self::Server(server) if has_tls(&server.info));
+        let error = CommandError::timeout().at(self.address().as_ref());
+        if has_tls { error.because(RedisCause::NoTlsAnswer) } else { error }
     }
 
     /// Makes a connection that any number of calls may share.

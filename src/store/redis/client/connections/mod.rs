@@ -128,7 +128,7 @@ impl Connections {
         for slot in self.slots.iter().cycle().skip(turn).take(self.slots.len()) {
             match slot.look(&self.limits, || self.attempt()) {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
-                SlotLookup::New(attempt) => return wait(slot, &attempt, self.source.address(), deadline).await,
+                SlotLookup::New(attempt) => return wait(slot, &attempt, &self.source, deadline).await,
                 SlotLookup::Others(attempt) => others = others.or(Some((slot, attempt))),
                 // There is no broken connection to replace, so a retry of the call would not help.
                 SlotLookup::Pause(mut error) => {
@@ -138,7 +138,7 @@ impl Connections {
             }
         }
         match others {
-            Some((slot, attempt)) => wait(slot, &attempt, self.source.address(), deadline).await,
+            Some((slot, attempt)) => wait(slot, &attempt, &self.source, deadline).await,
             None => outcome,
         }
     }
@@ -148,7 +148,7 @@ impl Connections {
         let (source, limit, guard) =
             (Arc::clone(&self.source), self.limits.connect_timeout, Arc::clone(&self.limits.guard));
         let (identifies, address) = (self.identifies, self.source.address());
-        let of_attempt = address.clone();
+        let of_attempt = Arc::clone(&source);
         let make = async move {
             let suspicions = guard.suspicions();
             let (multiplexed, agreement) = source.connect_with_agreement().await?;
@@ -171,7 +171,7 @@ impl Connections {
         };
         let connect = async move {
             let made = timeout(limit, make).await;
-            made.unwrap_or_else(|_| Err(CommandError::timeout().at(of_attempt.as_ref())))
+            made.unwrap_or_else(|_| Err(of_attempt.late()))
         };
         let boxed: BoxFuture<_> = Box::pin(connect);
         boxed.shared()
@@ -194,11 +194,10 @@ impl fmt::Debug for Connections {
 async fn wait<'a>(
     slot: &'a Arc<ConnectionSlot>,
     attempt: &Attempt,
-    address: Option<Arc<str>>,
+    source: &Source,
     deadline: Instant,
 ) -> Result<(&'a Arc<ConnectionSlot>, Arc<Connection>), CommandError> {
-    let late = |_| CommandError::timeout().at(address.as_ref());
-    let connected = timeout_at(deadline, attempt.clone()).await.map_err(late)?;
+    let connected = timeout_at(deadline, attempt.clone()).await.map_err(|_| source.late())?;
     slot.settle(attempt, connected).map(|connection| (slot, connection))
 }
 

@@ -41,6 +41,11 @@ impl Target {
             "rediss-sentinel" => sentinels("rediss", rest),
             "redis-cluster" => cluster("redis", rest),
             "rediss-cluster" => cluster("rediss", rest),
+            "redis" | "rediss" if has_several_hosts(rest) => Err(ConfigError::new(
+                "url",
+                format!("names several hosts, but `{}:` is the scheme of a single server", scheme.to_ascii_lowercase()),
+                "write redis-cluster://host,host or redis-sentinel://host,host#name",
+            )),
             _ => Ok(Self::Url(url.to_owned())),
         }
     }
@@ -53,6 +58,12 @@ impl Target {
             _ => false,
         }
     }
+}
+
+/// Returns whether the rest of a URL, after its scheme, names several hosts.
+fn has_several_hosts(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(','))
 }
 
 /// Returns the error of an invalid URL. Leaves out the parser's message, which may quote the URL
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn any_other_url_stays_as_it_is() {
-        for url in ["redis://a,b/", "unix:///tmp/s", "nonsense", "http://x"] {
+        for url in ["redis://a:p,w@b/", "unix:///tmp/s", "nonsense", "http://x"] {
             assert!(matches!(Target::parse(url).unwrap(), Target::Url(kept) if kept == url), "{url}");
         }
     }
