@@ -53,6 +53,10 @@ impl Half {
 pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(), ConfigError> {
     let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new(setting, problem, remedy));
     let text = std::str::from_utf8(pem).unwrap_or_default();
+    // Environment files and YAML often hold a key on one line, with these two characters.
+    if text.contains("\\n") {
+        return refuse("has `\\n` as two characters in place of line ends", "replace each of them by a line end");
+    }
     let mut labels = text.split("-----BEGIN ").skip(1).map(|block| block.split("-----").next().unwrap_or_default());
     match (half, labels.next(), labels.next()) {
         (_, None, _) => refuse("is no PEM text", "give the key with its BEGIN and END lines, or use `from_der`"),
@@ -61,7 +65,15 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             "convert it to PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
         ),
         (_, Some(_), Some(_)) => refuse("holds more than one PEM block", "give exactly one key"),
-        (_, Some(label), None) if half.labels().contains(&label) => Ok(()),
+        (_, Some(label), None) if half.labels().contains(&label) => {
+            if has_pss_algorithm(text) {
+                return refuse(
+                    "is a key for RSA-PSS only, whose parameters this crate does not read",
+                    "give a key of the type `rsaEncryption`, which verifies and signs PS256 too",
+                );
+            }
+            Ok(())
+        }
         (_, Some("ENCRYPTED PRIVATE KEY"), _) => {
             refuse("is encrypted", "decrypt it with `openssl pkey -in old.pem -out new.pem`")
         }
@@ -79,9 +91,49 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
     }
 }
 
+/// The object identifier `id-RSASSA-PSS` in DER (RFC 8017 appendix C).
+const PSS: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
+/// The longest start of a key in which its algorithm is named, in bytes.
+const ALGORITHM_WITHIN: usize = 48;
+
+/// Returns whether a PEM text holds a key for the algorithm RSA-PSS.
+fn has_pss_algorithm(text: &str) -> bool {
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
+    // The algorithm precedes the key, so the decoded part contains no secret.
+    let start = body.get(..ALGORITHM_WITHIN / 3 * 4).unwrap_or_default();
+    STANDARD.decode(start).is_ok_and(|der| der.windows(PSS.len()).any(|window| window == PSS))
+}
+
 /// Converts DER to PEM, once with each label of this half, because DER does not say which one fits.
 pub(super) fn from_der(half: Half, der: &[u8]) -> [Zeroizing<String>; 2] {
     let body = Zeroizing::new(STANDARD.encode(der));
     half.labels()
         .map(|label| Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", body.as_str())))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_of_a_pem_text_is_named() {
+        let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        // The start of a PKCS#8 key: version, then the algorithm.
+        let pss = [&[0x30, 0x82, 0x04, 0xbe, 0x02, 0x01, 0x00, 0x30, 0x0d][..], PSS, &[0; 64]].concat();
+        let rows = [
+            ("no PEM", "is no PEM text"),
+            (&block("PRIVATE KEY", "AAAA").replace('\n', "\\n"), "two characters"),
+            (&block("PRIVATE KEY", &STANDARD.encode(&pss)), "RSA-PSS only"),
+            (&block("ENCRYPTED PRIVATE KEY", "AAAA"), "is encrypted"),
+            (&block("CERTIFICATE", "AAAA"), "is a certificate"),
+            (&block("EC PRIVATE KEY", "AAAA"), "SEC1"),
+            (&block("PUBLIC KEY", "AAAA"), "is a public key"),
+        ];
+        for (text, problem) in rows {
+            let error = check("key", Half::Private, text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+        check("key", Half::Private, block("PRIVATE KEY", "AAAA").as_bytes()).unwrap();
+    }
 }

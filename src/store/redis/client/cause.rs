@@ -283,8 +283,49 @@ impl RedisCause {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_for_operators_has_each_sentence() {
+        let page = include_str!("../../../../docs/operations/errors.md");
+        let causes = [
+            RedisCause::Refused,
+            RedisCause::UnknownHost,
+            RedisCause::NoAnswer,
+            RedisCause::NoTlsAnswer,
+            RedisCause::Closed,
+            RedisCause::UntrustedCertificate,
+            RedisCause::WrongCertificateName,
+            RedisCause::CertificateTime,
+            RedisCause::ClientCertificate,
+            RedisCause::PlainServer,
+            RedisCause::Tls,
+            RedisCause::Credentials,
+            RedisCause::MissingRight(None),
+            RedisCause::MissingRight(Some("COMMAND".to_owned())),
+            RedisCause::UnknownCommand(Some("COMMAND".to_owned())),
+            RedisCause::TooManyClients,
+            RedisCause::Disk,
+            RedisCause::Memory,
+            RedisCause::Replica,
+            RedisCause::TooFewReplicas,
+            RedisCause::Loading,
+            RedisCause::ClusterNode,
+            RedisCause::ClusterDatabase,
+            RedisCause::ClusterDown,
+            RedisCause::Sentinel,
+        ];
+        for cause in causes {
+            let sentence = RedisFailure { address: None, cause }.to_string();
+            let problem = sentence.strip_prefix("the Redis server ").unwrap();
+            let problem = problem.split([';', '(']).next().unwrap().trim_end();
+            // The table gives the consequence in a column of its own.
+            let problem = problem.split(", so it").next().unwrap();
+            assert!(page.contains(&format!("| {problem} |")), "{problem}");
+        }
+    }
 
     #[test]
     fn only_the_name_of_a_command_is_quoted() {
