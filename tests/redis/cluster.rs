@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     collections::HashSet,
     future::IntoFuture,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -461,6 +462,36 @@ async fn a_revocation_nudges_the_feed_of_its_bucket() {
 }
 
 #[tokio::test]
+async fn the_password_of_all_nodes_changes_without_a_restart() {
+    let cluster = Cluster::start().await;
+    let password = Arc::new(Mutex::new("TEST-0"));
+    let held = Arc::clone(&password);
+    let provider = move || {
+        let password = *held.lock().unwrap();
+        async move { Ok(Credentials::new("app", password)) }
+    };
+    for node in &cluster.nodes {
+        run::<()>(node, &["ACL", "SETUSER", "app", "on", ">TEST-0", "~*", "&*", "+@all"]).await;
+    }
+    let builder = RedisStore::cluster([cluster.nodes[0].url()]).timeout(HANG).credentials_provider(provider);
+    let store = builder.connect().await.unwrap();
+    for n in 0..40 {
+        open(&store, &format!("user-{n}"), "s").await;
+    }
+    for node in &cluster.nodes {
+        run::<()>(node, &["ACL", "SETUSER", "app", ">TEST-1", "<TEST-0"]).await;
+    }
+    *password.lock().unwrap() = "TEST-1";
+    for node in &cluster.nodes {
+        run::<()>(node, &["CLIENT", "KILL", "USER", "app"]).await;
+    }
+    for n in 0..40 {
+        let user = format!("user-{n}");
+        eventually("the node is met again", async || store.check(&user, "s", "j").await.ok()).await;
+    }
+}
+
+#[tokio::test]
 async fn the_nodes_that_are_found_are_met_with_the_credentials_of_the_one_that_was_named() {
     let cluster = Cluster::start().await;
     for node in &cluster.nodes {
@@ -480,11 +511,6 @@ async fn the_nodes_that_are_found_are_met_with_the_credentials_of_the_one_that_w
     for feed in &mut feeds(&store).await {
         read(&mut **feed).await.unwrap();
         assert!(tokio::time::timeout(HANG, feed.nudged()).await.is_ok(), "{:?}", feed.buckets());
-    }
-    let provider = || async { Ok(Credentials::new("app", "test-password")) };
-    let asked = RedisStore::cluster([cluster.nodes[0].url()]).credentials_provider(provider).connect().await.unwrap();
-    for n in 0..40 {
-        asked.check(&format!("user-{n}"), "s", "j").await.unwrap();
     }
     let stranger = RedisStore::cluster([format!("redis://app:another-password@127.0.0.1:{port}/")]).connect().await;
     assert!(matches!(stranger, Err(ConnectError::Store(error)) if error.kind() == StoreErrorKind::Rejected));

@@ -219,6 +219,10 @@ async fn servers_behind_sentinels_are_met_with_the_providers_password() {
     let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut admin).await.unwrap();
     assert!(clients.lines().any(|line| line.contains("user=app")), "{clients}");
     open(&store, "alice", "s").await;
+    run(server.admin().await, &["ACL", "SETUSER", "app", ">TEST-1", "<TEST-0"]).await;
+    vault.hold(Some("TEST-1"));
+    run(server.admin().await, &["CLIENT", "KILL", "USER", "app"]).await;
+    eventually("the primary is met again", async || store.check("alice", "s", "j").await.ok()).await;
     let error = vault
         .open(RedisStore::sentinel([sentinel.url()], MASTER).credentials("app", "TEST-0"))
         .connect()

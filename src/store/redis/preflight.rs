@@ -30,7 +30,7 @@ const TOUCHES_AT_ONCE: usize = 64;
 ///
 /// A server does not meet the requirements, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
-    check_server(&parts.client, allow_eviction).await?;
+    let is_checked = check_server(&parts.client, allow_eviction).await?;
     // The guard needs the settings before `touch_all`, which writes the failover bound into each
     // bucket.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
@@ -39,18 +39,24 @@ pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), Con
         prover.begin().await?;
     }
     check_rights(parts.unchecked(parts.client.deadline())).await?;
-    touch_all(parts).await
-}
-
-/// Rejects an old version, and an eviction policy that is not allowed.
-async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), ConnectError> {
-    let Some(server) = lookout::info(client, "server").await.map_err(StoreError::from)? else {
-        #[cfg(feature = "tracing")]
+    touch_all(parts).await?;
+    // The log has the warning once, because only the last of several attempts gets here.
+    #[cfg(feature = "tracing")]
+    if !is_checked {
         tracing::warn!(
             "the user has no right to INFO, so the Redis server's version and eviction policy are not checked; \
              grant it with ACL SETUSER"
         );
-        return Ok(());
+    }
+    let _ = is_checked;
+    Ok(())
+}
+
+/// Rejects an old version, and an eviction policy that is not allowed. Returns false if the user
+/// has no right to `INFO`, so that both are unknown.
+async fn check_server(client: &Client, allow_eviction: bool) -> Result<bool, ConnectError> {
+    let Some(server) = lookout::info(client, "server").await.map_err(StoreError::from)? else {
+        return Ok(false);
     };
     if let Some(version) = server.iter().find_map(|text| old_version(text)) {
         let remedy = format!("use Redis {OLDEST_VERSION}.0 or later, or Valkey");
@@ -66,7 +72,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<(), Conne
         )
         .with_source(Unfit::Eviction(policy))
         .into()),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 
