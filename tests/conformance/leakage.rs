@@ -249,6 +249,9 @@ impl Texts {
     /// Adds an operation's error in all its forms: itself, as a rejection, and as a gRPC status.
     fn add_own(&mut self, error: Error) {
         self.add(&error);
+        if let Error::Token(error) = &error {
+            writeln!(self.0, "{error:?}").unwrap();
+        }
         writeln!(self.0, "{}", error.fastcore_code()).unwrap();
         let rejection = Rejection::from(error);
         writeln!(self.0, "{rejection:?} {rejection:#?}").unwrap();

@@ -1,11 +1,12 @@
 //! The start of a store: the checks of the servers, repeated while their failure may pass.
 
-use std::{error::Error as StdError, fmt::Write, sync::Weak, time::Duration};
+use std::{sync::Weak, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::jittered,
+    error::chain,
     store::redis::{
         client::connect_error::{ConnectError, ConnectErrorKind},
         preflight,
@@ -121,16 +122,4 @@ impl Attempts {
         #[cfg(not(feature = "tracing"))]
         let _ = &self.cause;
     }
-}
-
-/// Returns the texts of an error and its sources.
-fn chain(error: &ConnectError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
