@@ -55,6 +55,8 @@
 mod metrics;
 mod observation;
 mod observer;
+#[cfg(feature = "metrics")]
+mod striped;
 
 #[cfg(feature = "metrics")]
 pub use self::metrics::{MetricsObserver, NAMES};

@@ -46,7 +46,12 @@ async fn each_metric_has_the_right_count(store: Store) {
     let other = server.log_in("alice").await;
     server.post("/logout-all", &other.access).await.expect(200);
 
-    let page = MetricsPage::of(&server).await;
+    // Accepted checks reach the page once a second.
+    let page = eventually("the accepted checks are counted", async || {
+        let page = MetricsPage::of(&server).await;
+        (page.sum("tower_bearer_checks_total", &[("result", "accepted")]) > 4.5).then_some(page)
+    })
+    .await;
     assert_counts(
         &page,
         &[
