@@ -10,21 +10,25 @@ use crate::{
     store::ExternalId,
 };
 
-/// The ids of a token. The `jti` of a token of this crate begins with its `sid`, so `text` contains
-/// the bytes of the `sid` only once.
+/// The ids of a token, packed into bytes.
+///
+/// The bytes are the [`Head`], and then the text: the subject, the session id, the token id and,
+/// for another issuer's token, the issuer. The `jti` of a token of this crate begins with its
+/// `sid`, so the text contains the bytes of the `sid` only once. Equal ids have equal bytes.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Ids {
-    /// The subject, the session id and the token id (without a leading session id). For another
-    /// issuer's token, the issuer follows.
-    text: Box<str>,
-    subject: u16,
-    session: u16,
-    token: u16,
+pub(super) struct Ids(Box<[u8]>);
+
+/// The numbers before the text. Each number takes a byte for 7 of its bits, because most numbers
+/// are small.
+#[derive(Clone, Copy)]
+struct Head {
+    /// The lengths of the subject, the session id and the token id (without a leading session id).
+    lengths: [usize; 3],
     has_session: bool,
     follows_session: bool,
-    pub(super) generation: u64,
-    pub(super) issued_at: Timestamp,
-    pub(super) expires_at: Timestamp,
+    generation: u64,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 /// The ids in separate values.
@@ -39,6 +43,13 @@ pub(super) struct OwnedIds {
     expires_at: Timestamp,
 }
 
+/// The packed ids, after their head was read.
+#[derive(Clone, Copy)]
+pub(super) struct Unpacked<'a> {
+    head: Head,
+    text: &'a str,
+}
+
 impl Ids {
     /// Packs the ids. Returns `None` if an id has more than 65,535 bytes. The ids of verified
     /// tokens are shorter.
@@ -48,71 +59,148 @@ impl Ids {
         let rest = token_id.as_str().strip_prefix(session).filter(|_| !session.is_empty());
         let token = rest.unwrap_or(token_id.as_str());
         let issuer = if keeps_issuer { names.issuer } else { "" };
-        let length = |text: &str| u16::try_from(text.len()).ok();
-        Some(Self {
-            text: [subject, session, token, issuer].concat().into_boxed_str(),
-            subject: length(subject)?,
-            session: length(session)?,
-            token: length(token)?,
-            has_session: session_id.is_some(),
-            follows_session: rest.is_some(),
-            generation,
-            issued_at,
-            expires_at,
-        })
+        let lengths = [subject, session, token].map(str::len);
+        if lengths.iter().any(|length| u16::try_from(*length).is_err()) {
+            return None;
+        }
+        let (has_session, follows_session) = (session_id.is_some(), rest.is_some());
+        let mut bytes = Vec::with_capacity(64 + subject.len() + session.len() + token.len() + issuer.len());
+        Head { lengths, has_session, follows_session, generation, issued_at, expires_at }.write(&mut bytes);
+        for text in [subject, session, token, issuer] {
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        Some(Self(bytes.into_boxed_slice()))
     }
 
+    /// Reads the head.
+    pub(super) fn read(&self) -> Unpacked<'_> {
+        let mut rest = &*self.0;
+        let head = Head::read(&mut rest);
+        // The text is always valid, because `new` wrote it.
+        Unpacked { head, text: str::from_utf8(rest).unwrap_or_default() }
+    }
+}
+
+impl Head {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let [subject, session, token] = self.lengths.map(|length| length as u64);
+        let (issued_at, expires_at) = (self.issued_at.as_millis(), self.expires_at.as_millis());
+        // The lifetime is a smaller number than the expiry.
+        let lifetime = expires_at.wrapping_sub(issued_at);
+        // The times of this crate's tokens are whole seconds, which take fewer bytes.
+        let in_seconds = issued_at % SECOND == 0 && lifetime % SECOND == 0;
+        let unit = if in_seconds { SECOND } else { 1 };
+        bytes.push(flags([self.has_session, self.follows_session, in_seconds]));
+        for number in [subject, session, token, self.generation, issued_at / unit, lifetime / unit] {
+            write_number(bytes, number);
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Self {
+        let flags = bytes.split_off_first().copied().unwrap_or_default();
+        let mut number = || read_number(bytes);
+        let mut length = || usize::try_from(number()).unwrap_or_default();
+        let lengths = [length(), length(), length()];
+        let generation = number();
+        let unit = if flags & 4 == 0 { 1 } else { SECOND };
+        let mut time = || number().wrapping_mul(unit);
+        let (issued_at, lifetime) = (time(), time());
+        Self {
+            lengths,
+            has_session: flags & 1 != 0,
+            follows_session: flags & 2 != 0,
+            generation,
+            issued_at: Timestamp::from_millis(issued_at),
+            expires_at: Timestamp::from_millis(issued_at.wrapping_add(lifetime)),
+        }
+    }
+}
+
+/// A second in milliseconds.
+const SECOND: u64 = 1000;
+
+/// Packs flags into a byte, the first one into its lowest bit.
+fn flags(flags: [bool; 3]) -> u8 {
+    flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag))
+}
+
+/// Appends a number, its lowest 7 bits first. The highest bit of a byte is set if another follows.
+fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        bytes.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number.to_le_bytes()[0]);
+}
+
+fn read_number(bytes: &mut &[u8]) -> u64 {
+    let (mut number, mut shift) = (0, 0);
+    while let Some(byte) = bytes.split_off_first() {
+        number |= u64::from(byte & 0x7f).unbounded_shl(shift);
+        if byte & 0x80 == 0 {
+            break;
+        }
+        shift += 7;
+    }
+    number
+}
+
+impl<'a> Unpacked<'a> {
     /// Copies the ids to separate values. `issuer` is the issuer of this service's tokens, and is
-    /// used if `text` contains no issuer.
-    pub(super) fn unpack(&self, issuer: &Arc<str>) -> OwnedIds {
-        let own_issuer = self.text.get(self.lengths().iter().sum::<usize>()..).unwrap_or_default();
+    /// used if the text contains no issuer.
+    pub(super) fn to_owned(self, issuer: &Arc<str>) -> OwnedIds {
+        let own_issuer = self.text.get(self.head.lengths.iter().sum::<usize>()..).unwrap_or_default();
         OwnedIds {
             issuer: if own_issuer.is_empty() { Arc::clone(issuer) } else { own_issuer.into() },
             subject: self.subject().into(),
-            session: self.has_session.then(|| self.session().into()),
+            session: self.head.has_session.then(|| self.session().into()),
             token: self.token().into(),
-            generation: self.generation,
-            issued_at: self.issued_at,
-            expires_at: self.expires_at,
+            generation: self.head.generation,
+            issued_at: self.head.issued_at,
+            expires_at: self.head.expires_at,
         }
     }
 
     /// Returns the ids of a token of this service without a copy. `subject` is the token's subject.
-    pub(super) fn bearer<'a>(&'a self, issuer: &'a str, subject: &'a Subject) -> Bearer<'a> {
+    pub(super) fn bearer(self, issuer: &'a str, subject: &'a Subject) -> Bearer<'a> {
         Bearer {
             issuer,
             subject,
             session_id: self.session(),
             token_id: self.token(),
-            generation: self.generation,
-            issued_at: self.issued_at,
-            expires_at: self.expires_at,
+            generation: self.head.generation,
+            issued_at: self.head.issued_at,
+            expires_at: self.head.expires_at,
         }
     }
 
-    pub(super) fn subject(&self) -> &str {
+    pub(super) fn subject(self) -> &'a str {
         self.part(0, 1)
     }
 
     /// Returns the session's id, which is empty for a token without a session.
-    pub(super) fn session(&self) -> &str {
+    pub(super) fn session(self) -> &'a str {
         self.part(1, 2)
     }
 
+    pub(super) fn issued_at(self) -> Timestamp {
+        self.head.issued_at
+    }
+
+    pub(super) fn expires_at(self) -> Timestamp {
+        self.head.expires_at
+    }
+
     /// Returns the token's id, whose text may begin with the session's id.
-    fn token(&self) -> &str {
-        self.part(if self.follows_session { 1 } else { 2 }, 3)
+    fn token(self) -> &'a str {
+        self.part(if self.head.follows_session { 1 } else { 2 }, 3)
     }
 
     /// Returns the text from part `first` up to, but without, part `end`. Part 0 is the subject,
     /// part 1 the session id, part 2 the token id (without a leading session id).
-    fn part(&self, first: usize, end: usize) -> &str {
-        let until = |number| self.lengths().iter().take(number).sum::<usize>();
+    fn part(self, first: usize, end: usize) -> &'a str {
+        let until = |number| self.head.lengths.iter().take(number).sum::<usize>();
         self.text.get(until(first)..until(end)).unwrap_or_default()
-    }
-
-    fn lengths(&self) -> [usize; 3] {
-        [self.subject, self.session, self.token].map(usize::from)
     }
 }
 

@@ -17,11 +17,8 @@ use super::{
 /// An open stream.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) ids: Ids,
+    token: Token,
     place: Place,
-    /// The further places of another issuer's token. A token of this service has only one place.
-    /// The outer box reduces this field to one pointer.
-    others: Option<Box<Others>>,
     /// The waker of the owner's task.
     waker: Mutex<Option<Waker>>,
     /// The first proof, or a later proof by the store, in nanoseconds by the clock of the leases.
@@ -44,15 +41,19 @@ pub(super) struct Stream {
     pub(super) is_urgent: AtomicBool,
 }
 
+/// The token of a stream. A token of this service has only one place, so only another issuer's
+/// token pays for a list of further places.
 #[derive(Debug)]
-struct Others(Box<[Place]>);
+enum Token {
+    Own(Ids),
+    Foreign(Box<(Ids, Vec<Place>)>),
+}
 
 impl Stream {
     pub(super) fn new(ids: Ids, place: Place, others: Vec<Place>, now: u64, share: u8, expires: bool) -> Self {
         Self {
-            ids,
+            token: if others.is_empty() { Token::Own(ids) } else { Token::Foreign(Box::new((ids, others))) },
             place,
-            others: (!others.is_empty()).then(|| Box::new(Others(others.into_boxed_slice()))),
             waker: Mutex::new(None),
             proved: AtomicU64::new(now),
             cause: AtomicU8::new(0),
@@ -61,6 +62,20 @@ impl Stream {
             is_covered: AtomicBool::new(false),
             is_asked: AtomicBool::new(false),
             is_urgent: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn ids(&self) -> &Ids {
+        match &self.token {
+            Token::Own(ids) => ids,
+            Token::Foreign(foreign) => &foreign.0,
+        }
+    }
+
+    fn others(&self) -> &[Place] {
+        match &self.token {
+            Token::Own(_) => &[],
+            Token::Foreign(foreign) => &foreign.1,
         }
     }
 
@@ -121,8 +136,7 @@ impl Stream {
 
     /// Returns the buckets whose logs contain revocations of the token.
     pub(super) fn buckets(&self) -> impl Iterator<Item = u32> {
-        let others = self.others.iter().flat_map(|others| others.0.iter());
-        std::iter::once(&self.place).chain(others).map(|place| place.bucket)
+        std::iter::once(&self.place).chain(self.others()).map(|place| place.bucket)
     }
 }
 
@@ -130,7 +144,7 @@ impl Indexed for Stream {
     fn place(&self, number: usize) -> Option<&Place> {
         match number.checked_sub(1) {
             None => Some(&self.place),
-            Some(number) => self.others.as_ref()?.0.get(number),
+            Some(number) => self.others().get(number),
         }
     }
 }

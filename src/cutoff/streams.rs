@@ -223,11 +223,11 @@ impl Core {
         self.registry.announce(key, |stream| {
             // One token may have many streams. A revocation is final, so one look at the deny set
             // suffices for all of them.
-            if refused.as_ref().is_some_and(|refused| refused.ids == stream.ids) {
+            if refused.as_ref().is_some_and(|refused| refused.ids() == stream.ids()) {
                 return self.cut(stream, CutoffCause::Revoked);
             }
             // The keys of two subjects may collide, so this compares the subjects.
-            self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids.subject()));
+            self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids().read().subject()));
             if stream.cause() == Some(CutoffCause::Revoked) {
                 refused = Some(Arc::clone(stream));
             }
@@ -259,7 +259,7 @@ impl Core {
     /// Does the same as [`look`](Self::look). If the caller passes the stream's subject, this call
     /// does not have to copy it.
     fn look_with(&self, stream: &Stream, subject: Option<&Subject>) -> bool {
-        match self.look_at(&stream.ids, stream.buckets().next(), subject) {
+        match self.look_at(stream.ids(), stream.buckets().next(), subject) {
             Some((true, _)) => {
                 self.cut(stream, CutoffCause::Revoked);
                 false
@@ -274,10 +274,11 @@ impl Core {
     fn look_at(&self, ids: &Ids, bucket: Option<u32>, subject: Option<&Subject>) -> Option<(bool, bool)> {
         let Followed { replica, .. } = self.followed.get()?;
         let look = if let StreamAuthority::Denylist(_) = self.authority {
-            let ids = ids.unpack(&self.issuer);
+            let ids = ids.read().to_owned(&self.issuer);
             replica.look_at_external(&ids.bearer(), &ids.external())
         } else {
             // Borrows the caller's subject. A copy would cost one allocation for each stream.
+            let ids = ids.read();
             let subject = subject.map_or_else(|| Cow::Owned(ids.subject().into()), Cow::Borrowed);
             let bucket = bucket.unwrap_or_else(|| replica.bucket_of(&subject));
             replica.look_at_session(bucket, &ids.bearer(&self.issuer, &subject))
@@ -291,7 +292,7 @@ impl Core {
             self.counts.count(cause);
             self.observer.observe(|| Observation::StreamCut { cause: cause.into() });
             #[cfg(feature = "tracing")]
-            tracing::info!(session = stream.ids.session(), cause = cause.as_str(), "an open stream was cut");
+            tracing::info!(session = stream.ids().read().session(), cause = cause.as_str(), "an open stream was cut");
             stream.wake();
         }
     }
@@ -325,7 +326,7 @@ impl Core {
 
     /// Returns the expiry of a stream's token plus the leeway, by the wall clock.
     pub(super) fn end_of(&self, stream: &Stream) -> Timestamp {
-        stream.ids.expires_at.saturating_add(self.leeway)
+        stream.ids().read().expires_at().saturating_add(self.leeway)
     }
 
     pub(super) fn followed(&self) -> Option<&Followed> {
@@ -361,7 +362,7 @@ impl Core {
         let ids = self.pack(names)?;
         let mut places = Vec::new();
         if let StreamAuthority::Denylist(_) = self.authority {
-            for id in ids.unpack(&self.issuer).external() {
+            for id in ids.read().to_owned(&self.issuer).external() {
                 let (key, bucket) = self.external_place(names.issuer, &id);
                 // Two places with one key would add the stream to the same list twice.
                 if places.iter().all(|(earlier, _)| *earlier != key) {
@@ -419,7 +420,7 @@ impl Core {
 
     /// Asks the store about a stream. Resolves to `None` if the store does not answer in time.
     pub(super) fn question(&self, stream: &Stream) -> BoxFuture<Option<Verdict>> {
-        let OwnedIds { issuer, subject, session, token, .. } = stream.ids.unpack(&self.issuer);
+        let OwnedIds { issuer, subject, session, token, .. } = stream.ids().read().to_owned(&self.issuer);
         let patience = self.pace.patience();
         match &self.authority {
             StreamAuthority::Nothing => Box::pin(async { None }),
@@ -434,7 +435,7 @@ impl Core {
                 })
             }
             StreamAuthority::Denylist(denylist) => {
-                let (issued_at, leeway) = (stream.ids.issued_at, self.leeway);
+                let (issued_at, leeway) = (stream.ids().read().issued_at(), self.leeway);
                 let issuer = issuer.to_string();
                 let query = DenyQuery { issuer, jti: Some(token), sid: session, subject: Some(subject) };
                 let answer = denylist.denied(query);
@@ -450,7 +451,7 @@ impl Core {
     /// covers the token from now on.
     pub(super) fn confirm(&self, stream: &Stream, at: Timestamp, server: Option<crate::store::ServerId>) -> bool {
         let Some(Followed { replica, .. }) = self.followed.get() else { return false };
-        let ids = stream.ids.unpack(&self.issuer);
+        let ids = stream.ids().read().to_owned(&self.issuer);
         let bearer = ids.bearer();
         let route = match self.authority {
             StreamAuthority::Denylist(_) => replica.external_route(bearer.issuer, ids.external()),

@@ -139,6 +139,12 @@ impl World {
     }
 }
 
+/// Returns the milliseconds of an issue and an expiry: any, or those of whole seconds.
+fn times() -> impl Strategy<Value = (u64, u64)> {
+    let seconds = (0..1_u64 << 40, 0..1_u64 << 20).prop_map(|(from, span)| (from * 1000, (from + span) * 1000));
+    prop_oneof![any::<(u64, u64)>(), seconds]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -151,32 +157,39 @@ proptest! {
 
     #[test]
     fn ids_are_unpacked_as_they_were(
-        subject in "\\PC{1,40}", session in prop::option::of("[a-z.]{1,24}"), token in "[a-z.]{1,40}", is_own in any::<bool>(),
+        subject in "\\PC{1,200}", generation in any::<u64>(), times in times(),
+        session in prop::option::of("[a-z.]{1,24}"), token in "[a-z.]{1,40}", is_own in any::<bool>(),
     ) {
-        ids_return(&subject, session.as_deref(), &token, is_own);
+        let numbers = (generation, times.0, times.1);
+        ids_return(&subject, session.as_deref(), &token, is_own, numbers);
         if let Some(session) = &session {
-            ids_return(&subject, Some(session), &format!("{session}.0.a"), is_own);
-            ids_return(&subject, Some(session), session, is_own);
+            ids_return(&subject, Some(session), &format!("{session}.0.a"), is_own, numbers);
+            ids_return(&subject, Some(session), session, is_own, numbers);
         }
     }
 }
 
-fn ids_return(subject: &str, session: Option<&str>, token: &str, is_own: bool) {
+fn ids_return(subject: &str, session: Option<&str>, token: &str, is_own: bool, numbers: (u64, u64, u64)) {
+    let (generation, issued_at, expires_at) =
+        (numbers.0, Timestamp::from_millis(numbers.1), Timestamp::from_millis(numbers.2));
     let (subject, session, token) = (Subject::from(subject), session.map(SessionId::new), TokenId::new(token));
     let names = TokenNames {
         issuer: "https://issuer.example",
         subject: &subject,
         session_id: session.as_ref(),
         token_id: &token,
-        generation: 7,
-        issued_at: Timestamp::from_secs(1),
-        expires_at: Timestamp::from_secs(2),
+        generation,
+        issued_at,
+        expires_at,
     };
-    let ids = Ids::new(&names, !is_own).unwrap().unpack(&"own".into());
+    let packed = Ids::new(&names, !is_own).unwrap();
+    assert_eq!(packed.read().subject(), subject.as_str());
+    assert_eq!((packed.read().issued_at(), packed.read().expires_at()), (issued_at, expires_at));
+    let ids = packed.read().to_owned(&"own".into());
     assert_eq!((&ids.subject, &ids.session, &ids.token), (&subject, &session, &token));
     assert_eq!(&*ids.issuer, if is_own { "own" } else { names.issuer });
     let bearer = ids.bearer();
-    assert_eq!((bearer.generation, bearer.issued_at, bearer.expires_at), (7, names.issued_at, names.expires_at));
+    assert_eq!((bearer.generation, bearer.issued_at, bearer.expires_at), (generation, issued_at, expires_at));
 }
 
 #[test]
