@@ -1,10 +1,12 @@
 //! The cost of open streams, and the time until a revocation cuts them. `cargo bench --bench
-//! streams` takes five minutes; `-- quick` does a tenth of everything.
+//! streams` takes six minutes; `-- quick` does a tenth of everything, and `-- many` measures only
+//! the streams of one subject.
 //!
 //! * A unary request through a layer with cutoff, and through one without, in turns.
 //! * A node with 100 000 streams on Redis, strong and bounded: the CPU of the process while nothing
 //!   happens, and the time from another node's confirmed revocation until a stream is cut, for one
-//!   of all streams and for 10 000 streams of one subject.
+//!   of all streams and for 10 000 streams of one subject. The latter once with a task for each
+//!   stream, and once with wakers that only note the time. The difference is the cost of the tasks.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
@@ -12,7 +14,9 @@ mod support;
 
 use std::{
     fs,
+    pin::pin,
     sync::{Arc, Mutex, OnceLock},
+    task::{Context, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -22,13 +26,13 @@ use support::{
     keys::{SECRET, key},
     redis_server::RedisServer,
     requests::{bearer, hello},
-    scale::Scale,
+    scale::{Scale, has_argument},
     turns::{Contender, Turns},
 };
 use tokio::task::AbortHandle;
 use tower::{Layer, service_fn};
 use tower_bearer::{
-    AuthLayer, Consistency, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
+    AuthLayer, Consistency, Cutoff, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
     TokenType,
 };
 
@@ -41,10 +45,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn main() {
     let scale = Scale::from_arguments();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    unary(scale);
+    let is_whole = !has_argument("many");
+    if is_whole {
+        unary(scale);
+    }
     runtime.block_on(async {
         for (name, consistency) in [("strong", Consistency::Strong), ("bounded:1000", BOUNDED)] {
-            streams(scale, name, consistency).await;
+            streams(scale, name, consistency, is_whole).await;
         }
     });
 }
@@ -110,13 +117,34 @@ async fn open(tokens: &TokenService, token: &str, cuts: &Cuts, stream: usize) {
     cuts.tasks.lock().unwrap().push(task.abort_handle());
 }
 
-async fn streams(scale: Scale, name: &str, consistency: Consistency) {
+/// The waker of a stream without a task.
+struct Note {
+    moments: Arc<[OnceLock<Instant>]>,
+    stream: usize,
+}
+
+impl Wake for Note {
+    fn wake(self: Arc<Self>) {
+        _ = self.moments[self.stream].set(Instant::now());
+    }
+}
+
+/// Opens a stream whose waker notes the moment of its cut.
+async fn open_without_task(tokens: &TokenService, token: &str, cuts: &Cuts, stream: usize) -> Cutoff {
+    let claims = tokens.validate_token(token, TokenType::Access).await.unwrap();
+    let waker = Waker::from(Arc::new(Note { moments: Arc::clone(&cuts.moments), stream }));
+    let mut cutoff = tokens.ended(&claims);
+    assert!(pin!(&mut cutoff).poll(&mut Context::from_waker(&waker)).is_pending());
+    cutoff
+}
+
+async fn streams(scale: Scale, name: &str, consistency: Consistency, is_whole: bool) {
     let all = scale.count(100_000, 200);
     let server = RedisServer::start();
     let (revoker, node) = (node(&server.url(), Consistency::Strong).await, node(&server.url(), consistency).await);
     // A node with leases asks the store about tokens from before its start, at a bounded rate.
     tokio::time::sleep(scale.time(Duration::from_secs(5))).await;
-    let idle = cpu_percent(scale).await;
+    let idle = if is_whole { cpu_percent(scale).await } else { 0.0 };
     let cuts = Cuts::of(all);
     let sessions: Vec<(usize, SessionId)> = stream::iter(0..all)
         .map(|number| {
@@ -135,6 +163,25 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
 
     // Within a few ticks the log covers the streams.
     tokio::time::sleep(scale.time(Duration::from_secs(10))).await;
+    if is_whole {
+        one_of_all(scale, name, &revoker, &sessions, &cuts, idle).await;
+    }
+    for is_task in [true, false] {
+        of_one_subject(scale, name, &revoker, &node, is_task).await;
+    }
+    let status = node.status().await.streams;
+    assert_eq!((status.expired, status.unconfirmed), (0, 0));
+}
+
+async fn one_of_all(
+    scale: Scale,
+    name: &str,
+    revoker: &TokenService,
+    sessions: &[(usize, SessionId)],
+    cuts: &Cuts,
+    idle: f64,
+) {
+    let all = sessions.len();
     let percent = cpu_percent(scale).await;
     scale.print(format_args!("\n{name}, {all} idle streams: {percent:.2} % of a core, {idle:.2} % without them"));
 
@@ -146,26 +193,36 @@ async fn streams(scale: Scale, name: &str, consistency: Consistency) {
         waits.push(cuts.after(Instant::now(), *number).await);
     }
     report(scale, &format!("{name}, one of {all} streams"), waits);
+}
 
+async fn of_one_subject(scale: Scale, name: &str, revoker: &TokenService, node: &TokenService, is_task: bool) {
     let many = scale.count(10_000, 50);
-    let mut waits = Vec::new();
+    let (mut waits, mut firsts) = (Vec::new(), Vec::new());
     for round in 0..scale.count(10, 1) {
-        let user = format!("many-{round}");
+        let user = format!("many-{is_task}-{round}");
         let pair = revoker.create_token_pair(NewSession::new(user.as_str())).await.unwrap();
         let cuts = Cuts::of(many);
+        let mut open_streams = Vec::new();
         for stream in 0..many {
-            open(&node, pair.access().as_str(), &cuts, stream).await;
+            if is_task {
+                open(node, pair.access().as_str(), &cuts, stream).await;
+            } else {
+                open_streams.push(open_without_task(node, pair.access().as_str(), &cuts, stream).await);
+            }
         }
         tokio::time::sleep(scale.time(Duration::from_millis(500))).await;
         revoker.revoke_all_for_subject(user.as_str()).await.unwrap();
         let began = Instant::now();
+        // The task of this function must not take time from the measured tasks.
+        tokio::time::sleep(scale.time(Duration::from_millis(100))).await;
         for stream in 0..many {
             waits.push(cuts.after(began, stream).await);
         }
+        firsts.extend(waits.iter().rev().take(many).min());
     }
-    report(scale, &format!("{name}, each of {many} streams of a subject"), waits);
-    let status = node.status().await.streams;
-    assert_eq!((status.expired, status.unconfirmed), (0, 0));
+    let owner = if is_task { "task" } else { "waker" };
+    report(scale, &format!("{name}, each of {many} streams of a subject, with a {owner} each"), waits);
+    report(scale, "  the first one of them", firsts);
 }
 
 fn report(scale: Scale, what: &str, mut waits: Vec<Duration>) {

@@ -142,7 +142,9 @@ impl<T: Indexed> Registry<T> {
             Some(List::One(_, stream)) => vec![Arc::clone(stream)],
             Some(List::Many(_, streams)) => streams.to_vec(),
         };
-        found.iter().for_each(&mut look);
+        // Begins with the last stream, and drops each handle before the next call. Mostly the owners
+        // then remove their streams from the end of the list, where no other stream has to move.
+        found.into_iter().rev().for_each(|stream| look(&stream));
     }
 
     /// Calls `look` once for each stream.
@@ -227,8 +229,10 @@ impl<T: Indexed> List<T> {
         {
             place.position.store(position, Ordering::Relaxed);
         }
-        // Another stream may be the first one now, and may have the key at another place.
-        if let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key)) {
+        // If another stream is the first one now, it may have the key at another place.
+        if position == 0
+            && let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key))
+        {
             *number = number_of_first;
         }
         if streams.len() == 1 {
