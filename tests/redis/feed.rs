@@ -285,7 +285,17 @@ async fn a_right_that_is_missing_for_one_bucket_is_the_whole_reads_error_and_the
     let rights: Vec<_> = ["ACL", "SETUSER", "app", "resetkeys"].map(str::to_owned).into_iter().chain(others).collect();
     run::<()>(&admin, &rights.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let error = read_from_the_start(&mut feed).await.unwrap_err();
-    assert_eq!((error.kind(), reason(&error)), (StoreErrorKind::Rejected, "redis: NOPERM".to_owned()));
+    assert_eq!(
+        (error.kind(), reason(&error)),
+        (
+            StoreErrorKind::Rejected,
+            format!(
+                "the Redis server at 127.0.0.1:{} refuses this user a command or a key; grant the rights of \
+         docs/operations/redis.md",
+                server.port()
+            )
+        )
+    );
     run::<()>(&admin, &["ACL", "SETUSER", "app", "~*"]).await;
     assert_only_bucket_3_failed(&read_from_the_start(&mut feed).await.unwrap());
     assert_eq!(feed_connection(&admin).await, connection);

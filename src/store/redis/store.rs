@@ -125,7 +125,8 @@ impl SessionStore for RedisStore {
         StoreAnswer::pending(async move {
             let Context { client, deadline, .. } = call.context().await?;
             let (answer, checkout) = client.strict_read(bucket, &[read], deadline).await?;
-            let checked = checked(answer, tag).inspect_err(|_| checkout.discard())?;
+            let checked = checked(answer, tag).inspect_err(|_| checkout.discard());
+            let checked = checked.map_err(|error| error.at(checkout.address()))?;
             client.learn_time(checked.now);
             Ok(Checked { server: checkout.server(), ..checked })
         })

@@ -168,7 +168,7 @@ impl FeedReader {
         let (fence, checkout) = fence::read(&self.client, keyspace, queries, deadline).await?;
         client.learn_time(fence.now);
         let page = |((_, query), values): (&BucketQuery, BucketValues)| {
-            let reply = LogReply::parse(fence.now, values, query)?;
+            let reply = LogReply::parse(fence.now, values, query).map_err(|error| error.at(checkout.address()))?;
             let is_ahead = reply.is_ahead(query);
             let page = reply.into_page(query, client, keyspace, &checkout)?;
             Ok((page.map(named_by_its_connection), is_ahead))

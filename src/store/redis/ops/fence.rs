@@ -91,7 +91,7 @@ pub(crate) async fn read(
             }
         };
         if !client.may_repeat(*first, &error, true, &mut repeats, deadline).await {
-            return Err(error);
+            return Err(error.at(checkout.address()));
         }
     }
 }

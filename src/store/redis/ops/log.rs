@@ -95,7 +95,8 @@ async fn read_page(context: Context<'_>, bucket: u32, query: &LogQuery) -> Resul
     let Context { client, keyspace, deadline, .. } = context;
     let (fence, checkout) = fence::read(client, keyspace, &[(bucket, query.clone())], deadline).await?;
     let values = fence.buckets.into_iter().next().ok_or_else(malformed)?;
-    LogReply::parse(fence.now, values, query)?.into_page(query, client, keyspace, &checkout)
+    let reply = LogReply::parse(fence.now, values, query).map_err(|error| error.at(checkout.address()))?;
+    reply.into_page(query, client, keyspace, &checkout)
 }
 
 /// Republishes a revocation.
