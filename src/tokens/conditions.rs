@@ -113,6 +113,8 @@ struct Messages {
     sent: Vec<(Option<StoreErrorKind>, Duration)>,
     /// The number of failures since that message.
     failures: u64,
+    /// The kind of the last failure.
+    last_failure: Option<StoreErrorKind>,
     /// True if the begin of the present condition was logged, so that its end is logged too.
     has_begun: bool,
 }
@@ -157,10 +159,12 @@ impl Conditions {
         self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
     }
 
-    /// Notes a failed revocation. A success says nothing about other writes: a server without memory
-    /// still makes revocations.
+    /// Notes the outcome of a revocation. A success does not end a lack of memory, because a server
+    /// without memory still makes revocations.
     pub(super) fn note_revocation<T>(&self, outcome: &Result<T, StoreError>) {
-        if outcome.is_err() {
+        let kind = ConditionKind::WritesRefused;
+        let lacks_memory = || self.lock().messages(kind).last_failure == Some(StoreErrorKind::OutOfMemory);
+        if outcome.is_err() || (self.has(kind) && !lacks_memory()) {
             self.note_write(outcome);
         }
     }
@@ -188,6 +192,7 @@ impl Conditions {
         state.begin(kind, &text, || self.clock.now());
         let messages = state.messages(kind);
         messages.failures = messages.failures.saturating_add(1);
+        messages.last_failure = Some(error.kind());
         let failures = messages.failures;
         let is_due = messages.are_due(self.clock.elapsed(), Some(error.kind()));
         if is_due {
@@ -315,6 +320,19 @@ mod tests {
         assert_eq!(condition.since.as_secs(), 1_790_000_000, "the start stays");
         assert!(condition.text.contains("refused"), "the text is that of the last failure: {listed:?}");
         conditions.note_read(&Ok::<_, StoreError>(()));
+        assert_eq!(conditions.list(), []);
+    }
+
+    #[test]
+    fn a_revocation_ends_a_failure_of_writes_but_no_lack_of_memory() {
+        let (_, conditions) = conditions();
+        let revoked = Ok::<_, StoreError>(());
+        for (kind, ends) in [(StoreErrorKind::Unavailable, true), (StoreErrorKind::OutOfMemory, false)] {
+            conditions.note_write(&failure(kind));
+            conditions.note_revocation(&revoked);
+            assert_eq!(conditions.list().is_empty(), ends, "{kind:?}");
+        }
+        conditions.note_write(&revoked);
         assert_eq!(conditions.list(), []);
     }
 
