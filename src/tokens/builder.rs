@@ -69,6 +69,8 @@ struct Config {
     client_id: Option<String>,
     store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,
+    /// True if the application has set the clock.
+    has_own_clock: bool,
     policy: TokenPolicy,
     consistency: Consistency,
     poll_interval: Option<Duration>,
@@ -113,6 +115,7 @@ impl Default for Config {
             client_id: None,
             store: None,
             clock: Arc::new(SystemClock),
+            has_own_clock: false,
             policy: TokenPolicy::default(),
             consistency: Consistency::default(),
             poll_interval: None,
@@ -249,12 +252,15 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the clock for the checks of `exp`, `nbf` and `iat`. Default: the system's.
+    /// Sets the clock for the checks of `exp`, `nbf` and `iat`. Default: the store's clock for this
+    /// service's own tokens (see [`Status`](super::Status#the-stores-clock)), and the system's clock
+    /// for other issuers' tokens.
     ///
     /// The service *issues* tokens at the store's time. A test that sets this clock passes the same
     /// clock to [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.config.clock = Arc::new(clock);
+        self.config.has_own_clock = true;
         self
     }
 

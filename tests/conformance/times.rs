@@ -391,7 +391,7 @@ async fn tim_29_all_times_are_judged_by_the_clock_that_is_given() {
     let mut claims = subject.claims().await;
     (claims["nbf"], claims["exp"]) = (json!(NOW + 100), json!(NOW + 200));
     let token = subject.signed(HEADER, claims.to_string());
-    // There and back: no verdict of a valid token is kept.
+    // There and back: no verdict is kept.
     for (millis, good) in [
         (0, false),
         (94_999, false),
@@ -399,9 +399,8 @@ async fn tim_29_all_times_are_judged_by_the_clock_that_is_given() {
         (150_000, true),
         (204_999, true),
         (205_000, false),
-        // The store's clock went back: the token that has expired stays so.
         (94_999, false),
-        (150_000, false),
+        (150_000, true),
         (205_000, false),
     ] {
         subject.fixture.clock.set(START.saturating_add(Duration::from_millis(millis)));

@@ -161,7 +161,8 @@ async fn a_server_that_refuses_a_command() {
     assert_open(&read, &RedisCause::MissingRight(Some("HMGET".to_owned())), rest);
     // The error of a script names no command.
     run(&["ACL", "SETUSER", "default", "+hmget", "-hset"]).await;
-    let rest = "refuses this user a command or a key; grant the rights of docs/operations/redis.md";
+    let rest =
+        "refuses this user a command or a key; find it with ACL LOG, and grant the rights of docs/operations/redis.md";
     assert_open(&open(&store).await, &RedisCause::MissingRight(None), rest);
     run(&["ACL", "SETUSER", "default", "+hset", "resetkeys", "~other"]).await;
     assert_open(&open(&store).await, &RedisCause::MissingRight(None), rest);
@@ -209,7 +210,8 @@ async fn a_server_whose_tls_does_not_fit() {
         builder.connect().await.expect_err(url)
     };
     let url = format!("rediss://127.0.0.1:{port}/");
-    let rest = "demands another client certificate; pass one that its authority signed to `client_certificate`";
+    let rest = "demands a client certificate, or refuses the one that it got; pass one of an authority that it trusts, with \
+                its key, to `client_certificate`";
     for client in [None, Some("server")] {
         let error = connect(&url, "ca", client).await;
         assert_error(&error, &RedisCause::ClientCertificate, ConnectErrorKind::Tls, &server(port, rest));
@@ -255,6 +257,7 @@ async fn a_sentinel_in_place_of_a_server() {
     let listens = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
     eventually("the sentinel listens", listens).await;
     let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let sentence = server(port, "is a sentinel; write redis-sentinel://host:port#name");
+    let sentence =
+        server(port, "is a sentinel; write redis-sentinel://host:port#name, with the name that it gives the primary");
     assert_error(&error, &RedisCause::Sentinel, ConnectErrorKind::Configuration, &sentence);
 }

@@ -122,6 +122,8 @@ async fn sessions_and_refreshes_are_observed_with_their_causes() {
         .collect::<Vec<_>>()
     };
     let first = pair(tokens, "42").await;
+    // A later use, so that the first session is the one to evict.
+    fixture.advance(1);
     let second = pair(tokens, "42").await;
     assert_eq!(sessions(&observations), ["opened", "opened"]);
     pair(tokens, "42").await;

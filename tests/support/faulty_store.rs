@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 use tower_bearer::{
     SessionId, Subject, TokenId,
-    clock::{Clock, ManualClock, Timestamp},
+    clock::{Clock, Timestamp},
     error::{StoreError, StoreErrorKind},
     store::{
         Answer, Checked, Denial, DenyQuery, DenyRequest, Denylist, ExternalId, ExternalName, LogPage, LogQuery,
@@ -61,8 +61,6 @@ struct Inner {
     behaviour: Mutex<Behaviour>,
     /// The method that has the behaviour; `None` for all.
     only: Mutex<Option<&'static str>>,
-    /// The clock of the estimates; `None` for the store's clock.
-    told: Mutex<Option<ManualClock>>,
     released: watch::Sender<u64>,
     calls: AtomicUsize,
     writes: AtomicUsize,
@@ -79,7 +77,6 @@ impl FaultyStore {
             log_settings: Mutex::default(),
             behaviour: Mutex::new(Behaviour::AtOnce),
             only: Mutex::new(None),
-            told: Mutex::new(None),
             released: watch::Sender::new(0),
             calls: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
@@ -128,11 +125,6 @@ impl FaultyStore {
         empty.keep_log_for(keep);
         empty.allow_staleness(staleness);
         *self.0.memory.lock().unwrap() = Arc::new(empty);
-    }
-
-    /// Makes the estimates of the store's time show this clock.
-    pub fn tell_time_of(&self, clock: &ManualClock) {
-        *self.0.told.lock().unwrap() = Some(clock.clone());
     }
 
     fn memory(&self) -> Arc<MemoryStore> {
@@ -255,8 +247,7 @@ impl SessionStore for FaultyStore {
     }
 
     fn now(&self) -> Timestamp {
-        let told = self.0.told.lock().unwrap().clone();
-        told.map_or_else(|| self.memory().now(), |clock| clock.now())
+        self.memory().now()
     }
 
     fn name(&self) -> &'static str {

@@ -77,7 +77,7 @@ impl<C> TokenServiceBuilder<C> {
         config.observe_store();
         let authority = config.authority()?;
         let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
-        if let Authority::Sessions(store) = &authority {
+        if let (Authority::Sessions(store), false) = (&authority, config.has_own_clock) {
             let (store, leeway) = (Arc::clone(store), validation.leeway_in_force());
             let longest_hold = validation.max_access_lifetime_in_force();
             config.clock =

@@ -219,9 +219,6 @@ impl fmt::Display for RedisFailure {
             RedisCause::MissingRight(Some(command)) => {
                 write!(f, "refuses {command} to this user; grant the command with ACL SETUSER")
             }
-            RedisCause::MissingRight(None) => {
-                f.write_str("refuses this user a command or a key; grant the rights of docs/operations/redis.md")
-            }
             RedisCause::UnknownCommand(Some(command)) => {
                 write!(f, "does not know the command {command}; enable it, or ask the provider for it")
             }
@@ -253,15 +250,18 @@ impl RedisCause {
                 "has a certificate that is expired or not valid yet; renew it, and check the clocks"
             }
             Self::ClientCertificate => {
-                "demands another client certificate; pass one that its authority signed to `client_certificate`"
+                "demands a client certificate, or refuses the one that it got; pass one of an authority that it trusts, \
+                 with its key, to `client_certificate`"
             }
             Self::PlainServer => "does not use TLS; write redis://, or enable TLS on this port",
-            Self::Tls => "failed the TLS handshake; compare its TLS versions and ciphers with those of rustls",
+            Self::Tls => "failed the TLS handshake; allow TLS 1.2 or 1.3 on it, with an ECDHE cipher",
             Self::Credentials => "refuses the user or password, or demands one; check the credentials in the URL",
             Self::MissingRight(_) => {
-                "refuses this user a command or a key; grant the rights of docs/operations/redis.md"
+                "refuses this user a command or a key; find it with ACL LOG, and grant the rights of docs/operations/redis.md"
             }
-            Self::UnknownCommand(_) => "does not know a command; enable it, or ask the provider for it",
+            Self::UnknownCommand(_) => {
+                "does not know a command; use Redis 7 or later, and enable the commands of docs/operations/redis.md"
+            }
             Self::TooManyClients => {
                 "has too many clients; raise maxclients, or find the clients that do not disconnect"
             }
@@ -271,13 +271,15 @@ impl RedisCause {
             Self::TooFewReplicas => {
                 "has too few replicas, so it refuses writes (NOREPLICAS); reconnect them, or lower min-replicas-to-write"
             }
-            Self::Loading => "loads its data from the disk; wait until it has finished",
+            Self::Loading => "loads its data from the disk; wait, because the node reconnects by itself",
             Self::ClusterNode => "is a node of a cluster; write redis-cluster://host:port",
             Self::ClusterDatabase => {
                 "is a node of a cluster, which has no numbered databases; leave the number out of the URL"
             }
             Self::ClusterDown => "does not serve all slots of its cluster; repair the cluster (CLUSTERDOWN)",
-            Self::Sentinel => "is a sentinel; write redis-sentinel://host:port#name",
+            Self::Sentinel => {
+                "is a sentinel; write redis-sentinel://host:port#name, with the name that it gives the primary"
+            }
         }
     }
 }
