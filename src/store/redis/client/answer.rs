@@ -124,6 +124,8 @@ impl From<CommandError> for StoreError {
         match (credentials, cause) {
             (Some(credentials), _) => Self::new(kind).with_source(credentials),
             (None, Some(cause)) => {
+                // A text without an address is no host, and may be a password in the wrong place.
+                let address = address.filter(|_| cause != RedisCause::UnknownHost);
                 let failure = RedisFailure { address, cause };
                 Self::new(kind).with_source(failure)
             }

@@ -15,7 +15,9 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RedisFailure {
-    /// The host and port of the server; `None` if unknown, as behind the application's own pool.
+    /// The host and port of the server; `None` if unknown, as behind the application's own pool. For
+    /// [`RedisCause::UnknownHost`] the host may be a password in the wrong place of the URL, so the
+    /// address is `None` too.
     pub address: Option<Arc<str>>,
     /// The cause of the failure.
     pub cause: RedisCause,
@@ -234,7 +236,7 @@ impl RedisCause {
     fn text(&self) -> &'static str {
         match self {
             Self::Refused => "refuses connections; check that it runs, and its host and port",
-            Self::UnknownHost => "has a host name without an address; check the name and the DNS",
+            Self::UnknownHost => "has a host name without an address; check the name in the URL, and the DNS",
             Self::NoAnswer => "did not answer in time; check its load and the network, or raise `timeout`",
             Self::NoTlsAnswer => {
                 "did not answer the TLS handshake in time; check its load, or write redis:// if this port has no TLS"

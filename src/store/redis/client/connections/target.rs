@@ -35,7 +35,8 @@ pub(crate) enum Target {
 impl Target {
     /// Parses a URL of any kind. Keeps a URL of a single server unchanged.
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
-        let Some((scheme, rest)) = url.split_once("://") else { return Ok(Self::Url(url.to_owned())) };
+        // redis would take a text without a scheme, such as a password alone, as the host's name.
+        let (scheme, rest) = url.split_once("://").ok_or_else(invalid_url)?;
         match scheme.to_ascii_lowercase().as_str() {
             "redis-sentinel" => sentinels("redis", rest),
             "rediss-sentinel" => sentinels("rediss", rest),
@@ -245,7 +246,7 @@ mod tests {
 
     #[test]
     fn any_other_url_stays_as_it_is() {
-        for url in ["redis://a:p,w@b/", "unix:///tmp/s", "nonsense", "http://x"] {
+        for url in ["redis://a:p,w@b/", "unix:///tmp/s", "http://x"] {
             assert!(matches!(Target::parse(url).unwrap(), Target::Url(kept) if kept == url), "{url}");
         }
     }
@@ -253,6 +254,8 @@ mod tests {
     #[test]
     fn a_url_that_cannot_be_read_is_a_mistake_that_does_not_show_it() {
         for url in [
+            "secret",
+            ":secret@host",
             "redis-sentinel://secret-host",
             "redis-sentinel://secret-host#",
             "redis-sentinel://secret:0#m",
