@@ -244,6 +244,12 @@ impl<C: Serialize> Exchange<'_, C> {
             Rotated::Reused { now } => {
                 issuer.session_ended(claims.subject(), sid, now);
                 issuer.observer.observe(|| Observation::SessionEnded { cause: SessionEnd::Reused });
+                #[cfg(feature = "tracing")]
+                tracing::warn!(
+                    session = sid.as_str(),
+                    "a used refresh token was sent again, so its session was revoked; a thief may have a copy: tell \
+                     the user"
+                );
                 let (subject, session_id) = (claims.subject().clone(), sid.clone());
                 issuer.events.emit(&SecurityEvent::ReuseDetected { subject, session_id });
                 return Err(TokenError::Reused.into());

@@ -12,6 +12,7 @@ mod causal;
 mod changed_claims;
 mod configuration;
 mod dependencies;
+mod events_log;
 mod fastcore_parity;
 #[cfg(feature = "bcrypt")]
 mod fastcore_passwords;
