@@ -223,6 +223,11 @@ impl Validation {
     }
 
     /// Returns the longest accepted lifetime of access tokens.
+    /// Returns the maximum age of an access token, or a time beyond all lifetimes.
+    pub(crate) fn max_token_age_in_force(&self) -> Duration {
+        self.max_token_age.unwrap_or(LONGEST)
+    }
+
     pub(crate) fn max_access_lifetime_in_force(&self) -> Duration {
         self.max_access_lifetime
     }

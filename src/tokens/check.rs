@@ -68,6 +68,8 @@ pub(crate) struct Checker<C> {
     /// otherwise the node's.
     pub(super) clock: Arc<dyn Clock>,
     pub(super) conditions: Arc<Conditions>,
+    /// True if the store's clock judges the service's own tokens.
+    pub(super) is_judged_by_store: bool,
     /// A function pointer, so that a service that only checks tokens needs no bounds on `C`.
     pub(super) parse: Parse<C>,
     pub(super) authority: Authority,
@@ -436,6 +438,11 @@ impl<C> Checker<C> {
     ) -> Result<Alive, Error> {
         if options.is_access() {
             self.record_refusal(token, checked);
+        }
+        // After a suspension of the machine, the estimate may lag until this answer.
+        let end = token.claims.expires_at().saturating_add(self.validation.leeway_in_force());
+        if self.is_judged_by_store && checked.now >= end {
+            return Err(TokenError::Expired { at: token.claims.expires_at() }.into());
         }
         Ok(self.confirm(token, judge_session(&token.claims, checked)?)?)
     }

@@ -159,6 +159,15 @@ impl Conditions {
         self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
     }
 
+    /// Notes that the store answers. This ends a failure to reach it, but no refusal of reads.
+    pub(super) fn note_answer(&self) {
+        let kind = ConditionKind::ReadsRefused;
+        let is_unreachable = |failure| matches!(failure, StoreErrorKind::Unavailable | StoreErrorKind::Timeout);
+        if self.has(kind) && self.lock().messages(kind).last_failure.is_some_and(is_unreachable) {
+            self.end(kind);
+        }
+    }
+
     /// Notes the outcome of a revocation. A success does not end a lack of memory, because a server
     /// without memory still makes revocations.
     pub(super) fn note_revocation<T>(&self, outcome: &Result<T, StoreError>) {

@@ -2,10 +2,11 @@
 
 use std::{
     future::{Future, IntoFuture},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::Shared};
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     error::{StoreError, StoreErrorKind},
     ids::{SessionId, Subject, TokenId},
-    store::DenyQuery,
+    store::{BoxFuture, DenyQuery, SessionStore},
 };
 
 /// The time for which an answer counts. So clients of the endpoint cannot make the store work more
@@ -42,52 +43,63 @@ pub struct Readiness {
     pub conditions: Vec<Condition>,
 }
 
-/// The failure of the last probe, if it failed, and the probe's time.
-#[derive(Default)]
-pub(super) struct LastProbe(Mutex<Option<(Outcome, Duration)>>);
+/// The outcome of a probe, and the time at which it ended.
+type Outcome = (Result<(), StoreErrorKind>, Duration);
 
-type Outcome = Result<(), StoreErrorKind>;
+/// A probe that any number of callers share. It proceeds only while a caller waits for it.
+type SharedProbe = Shared<BoxFuture<Outcome>>;
+
+/// The last probe, and the time at which it began.
+#[derive(Default)]
+pub(super) struct LastProbe(Mutex<Option<(SharedProbe, Duration)>>);
 
 impl LastProbe {
-    /// Returns the last answer if it still counts. If not, the caller makes the next probe, and
-    /// meanwhile other callers get the last answer.
-    fn recent(&self, now: Duration) -> Option<Outcome> {
-        let mut last = self.lock();
-        let (outcome, at) = last.as_mut()?;
-        if now.saturating_sub(*at) < LIFETIME {
-            return Some(*outcome);
+    /// Returns the probe in progress, or one that ended at most [`LIFETIME`] ago. Otherwise begins
+    /// another with `start`.
+    fn current(&self, now: Duration, start: impl FnOnce() -> BoxFuture<Outcome>) -> SharedProbe {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((probe, began)) = &*last {
+            let is_current = match probe.peek() {
+                Some((_, ended)) => now.saturating_sub(*ended) < LIFETIME,
+                // All callers may have left an older one, so its answers may be old.
+                None => now.saturating_sub(*began) < 2 * LIMIT,
+            };
+            if is_current {
+                return probe.clone();
+            }
         }
-        *at = now;
-        None
-    }
-
-    fn set(&self, outcome: Outcome, now: Duration) {
-        *self.lock() = Some((outcome, now));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Outcome, Duration)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let probe = start().shared();
+        *last = Some((probe.clone(), now));
+        probe
     }
 }
 
-/// Makes a strict read and a harmless write, at most once a second. Notes their outcomes as
-/// conditions, and returns the first failure.
-pub(super) async fn probe(authority: &Authority, last: &LastProbe, conditions: &Conditions) -> Outcome {
-    let clock = conditions.clock();
-    if let Some(outcome) = last.recent(clock.elapsed()) {
-        return outcome;
-    }
+/// Makes a strict read and a harmless write, at most once a second and never two at once. Notes
+/// their outcomes as conditions, and returns the first failure.
+pub(super) async fn probe(
+    authority: &Authority,
+    last: &LastProbe,
+    conditions: &Arc<Conditions>,
+) -> Result<(), StoreErrorKind> {
     let Some(store) = authority.store() else { return Ok(()) };
+    let start = || -> BoxFuture<Outcome> {
+        let (authority, store, conditions) = (authority.clone(), Arc::clone(store), Arc::clone(conditions));
+        Box::pin(async move {
+            let outcome = ask(&authority, &*store, &conditions).await;
+            (outcome, conditions.clock().elapsed())
+        })
+    };
+    last.current(conditions.clock().elapsed(), start).await.0
+}
+
+async fn ask(authority: &Authority, store: &dyn SessionStore, conditions: &Conditions) -> Result<(), StoreErrorKind> {
     let read = within_limit(read(authority)).await;
     conditions.note_read(&read);
     // A store that answers no read would make the caller wait twice.
-    let written = if read.is_ok() { within_limit(store.probe().into_future()).await } else { Ok(()) };
-    if read.is_ok() {
-        conditions.note_write(&written);
-    }
-    let outcome = read.and(written).map_err(|error| error.kind());
-    last.set(outcome, clock.elapsed());
-    outcome
+    read.map_err(|error| error.kind())?;
+    let written = within_limit(store.probe().into_future()).await;
+    conditions.note_write(&written);
+    written.map_err(|error| error.kind())
 }
 
 /// Ends a call of a store that sets no deadline itself.
@@ -112,18 +124,45 @@ async fn read(authority: &Authority) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
 
-    #[test]
-    fn an_answer_counts_for_a_second_and_then_one_caller_asks_again() {
+    fn ended(outcome: Result<(), StoreErrorKind>, at: Duration) -> BoxFuture<Outcome> {
+        Box::pin(ready((outcome, at)))
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_for_a_second() {
         let (last, second) = (LastProbe::default(), Duration::from_secs(1));
-        assert_eq!(last.recent(second), None);
-        last.set(Ok(()), second);
-        assert_eq!(last.recent(second + Duration::from_millis(999)), Some(Ok(())));
-        assert_eq!(last.recent(2 * second), None);
-        assert_eq!(last.recent(2 * second), Some(Ok(())), "the others do not wait");
-        last.set(Err(StoreErrorKind::Timeout), 2 * second);
-        assert_eq!(last.recent(2 * second), Some(Err(StoreErrorKind::Timeout)));
+        let unused = || -> BoxFuture<Outcome> { Box::pin(pending()) };
+        assert_eq!(last.current(second, || ended(Ok(()), second)).await.0, Ok(()));
+        assert_eq!(last.current(second + Duration::from_millis(999), unused).await.0, Ok(()));
+        let failed = || ended(Err(StoreErrorKind::Timeout), 2 * second);
+        assert_eq!(last.current(2 * second, failed).await.0, Err(StoreErrorKind::Timeout));
+    }
+
+    #[tokio::test]
+    async fn callers_share_a_probe_and_a_caller_that_leaves_does_not_end_it() {
+        let (last, second) = (LastProbe::default(), Duration::from_secs(1));
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let slow = move || -> BoxFuture<Outcome> { Box::pin(async move { receiver.await.unwrap() }) };
+        let first = last.current(second, slow);
+        assert!(first.clone().now_or_never().is_none());
+        drop(first);
+        let other = last.current(2 * second, || ended(Ok(()), second));
+        assert!(other.clone().now_or_never().is_none(), "no earlier or other answer counts");
+        sender.send((Err(StoreErrorKind::Timeout), 2 * second)).unwrap();
+        assert_eq!(other.await.0, Err(StoreErrorKind::Timeout));
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_all_callers_have_left_is_begun_again() {
+        let last = LastProbe::default();
+        drop(last.current(Duration::ZERO, || Box::pin(pending())));
+        let later = 2 * LIMIT;
+        assert_eq!(last.current(later, || ended(Ok(()), later)).await.0, Ok(()));
     }
 }

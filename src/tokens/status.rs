@@ -1,6 +1,9 @@
 //! The status of a service for its operator: the store's answer, the keys and the consistency.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::{Serialize, Serializer};
 
@@ -29,8 +32,9 @@ use crate::{
 /// between the clocks of node and store has no effect on these tokens.
 ///
 /// If the store's clock goes back, this node holds its estimate until the store's clock has caught
-/// up. So no expired token becomes valid again. If the step is longer than the longest lifetime of
-/// an access token, the estimate follows the store's clock. Tokens that expired within the length
+/// up. So no expired token becomes valid again. If the step is longer than
+/// [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the estimate follows the store's
+/// clock, because it would otherwise refuse every new token. Tokens that expired within the length
 /// of the step may then be valid again. A step of more than the leeway is a [`Condition`]. A node
 /// that starts after the step does not know the earlier time.
 #[derive(Clone, Debug, Serialize)]
@@ -165,7 +169,7 @@ pub(super) struct Subjects<'a, C> {
     pub(super) keyring: &'a CurrentKeyring,
     pub(super) cache: &'a TokenCache<C>,
     pub(super) streams: &'a Streams,
-    pub(super) conditions: &'a Conditions,
+    pub(super) conditions: &'a Arc<Conditions>,
     pub(super) last_probe: &'a LastProbe,
 }
 
@@ -180,6 +184,9 @@ impl<C> Subjects<'_, C> {
         };
         let latency = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let error = answer.err();
+        if error.is_none() && store.is_some() {
+            self.conditions.note_answer();
+        }
         let replica = self.replica.map(Replica::status).filter(|status| status.staleness_bound_ms > 0);
         let staleness = replica.as_ref().map_or(0, |replica| replica.staleness_bound_ms);
         let (bound_ms, bound_reason) = match failover_bound(self.authority) {

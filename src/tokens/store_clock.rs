@@ -9,8 +9,8 @@
 //! expired token becomes valid again. New tokens are valid meanwhile, because their `exp` is later
 //! than the held value.
 //!
-//! This holds for steps up to the lifetime of an access token. After a longer step, new tokens would
-//! be refused for as long as the step. The estimate then follows the store's clock, and
+//! This holds for steps up to the lifetime of a new access token. After a longer step, new tokens
+//! would be refused for as long as the step. The estimate then follows the store's clock, and
 //! [`ConditionKind::StoreClockWentBack`] says so.
 
 use std::{
@@ -43,9 +43,19 @@ pub(super) struct StoreClock {
     /// The highest estimate before the last step that was followed, in ms. Tokens that expired
     /// before it may be valid again.
     revivable_until: AtomicU64,
-    leeway: Duration,
-    /// The longest step back for which the estimate holds.
-    longest_hold: Duration,
+    /// The step and the skew in seconds that were noted last.
+    noted: [AtomicU64; 2],
+    holds: ClockHolds,
+}
+
+/// The times that decide how a clock that goes back is judged.
+#[derive(Clone, Copy)]
+pub(super) struct ClockHolds {
+    pub(super) leeway: Duration,
+    /// The longest step back for which the estimate holds: the life of a new access token.
+    pub(super) longest: Duration,
+    /// The longest life of an access token that the service accepts.
+    pub(super) longest_life: Duration,
 }
 
 impl StoreClock {
@@ -53,8 +63,7 @@ impl StoreClock {
         node: Arc<dyn Clock>,
         store: Arc<dyn SessionStore>,
         conditions: Arc<Conditions>,
-        leeway: Duration,
-        longest_hold: Duration,
+        holds: ClockHolds,
     ) -> Self {
         Self {
             node,
@@ -63,8 +72,8 @@ impl StoreClock {
             offset: AtomicU64::new(Offset::UNKNOWN),
             highest: AtomicU64::new(0),
             revivable_until: AtomicU64::new(0),
-            leeway,
-            longest_hold,
+            noted: Default::default(),
+            holds,
         }
     }
 
@@ -77,7 +86,7 @@ impl StoreClock {
         }
         let highest = Timestamp::from_millis(self.highest.fetch_max(told.as_millis(), Ordering::Relaxed));
         let back = highest.saturating_since(told);
-        let now = if back <= self.longest_hold { told.max(highest) } else { self.follow_back(told, highest) };
+        let now = if back <= self.holds.longest { told.max(highest) } else { self.follow_back(told, highest) };
         self.note_step(told, back);
         self.note_skew(told);
         now
@@ -88,22 +97,35 @@ impl StoreClock {
     fn follow_back(&self, told: Timestamp, highest: Timestamp) -> Timestamp {
         let order = Ordering::Relaxed;
         if self.highest.compare_exchange(highest.as_millis(), told.as_millis(), order, order).is_ok() {
-            self.revivable_until.fetch_max(highest.as_millis(), order);
+            // Tokens of before the step end by then. Those of after it have a later `iat`.
+            let end = highest.min(told.saturating_add(self.holds.longest_life));
+            self.revivable_until.fetch_max(end.as_millis(), order);
         }
         told
     }
 
+    /// Returns true if a condition has to be written again: it has begun, or its seconds differ.
+    fn is_news(&self, kind: ConditionKind, seconds: u64) -> bool {
+        let [step, skew] = &self.noted;
+        let noted = if kind == ConditionKind::ClockSkew { skew } else { step };
+        noted.swap(seconds, Ordering::Relaxed) != seconds || !self.conditions.has(kind)
+    }
+
     fn note_step(&self, told: Timestamp, back: Duration) {
         let revivable_until = Timestamp::from_millis(self.revivable_until.load(Ordering::Relaxed));
+        let seconds = revivable_until.saturating_since(told).max(back).as_secs();
+        if (told < revivable_until || back > self.holds.leeway)
+            && !self.is_news(ConditionKind::StoreClockWentBack, seconds)
+        {
+            return;
+        }
         if told < revivable_until {
-            let seconds = revivable_until.saturating_since(told).as_secs();
             let text = format!(
-                "the store's clock went back by more than the lifetime of an access token; tokens that expired in the \
-                 last {seconds} s of the earlier time may be valid again: set the store's clock, or replace the \
-                 signing key"
+                "the store's clock went back by more than the lifetime of an access token; for {seconds} s more, tokens \
+                 that had expired may be valid again: set the store's clock, or replace the signing key"
             );
             self.conditions.begin(ConditionKind::StoreClockWentBack, &text);
-        } else if back > self.leeway {
+        } else if back > self.holds.leeway {
             let text = format!(
                 "the store's clock went back by {} s; this node holds its estimate until the store's clock has caught \
                  up, so that no expired token becomes valid again: find the cause of the step",
@@ -118,8 +140,11 @@ impl StoreClock {
     fn note_skew(&self, told: Timestamp) {
         let node = self.node.now();
         let skew = told.saturating_since(node).max(node.saturating_since(told));
-        let most = self.leeway.max(SMALLEST_SKEW);
+        let most = self.holds.leeway.max(SMALLEST_SKEW);
         if skew > most {
+            if !self.is_news(ConditionKind::ClockSkew, skew.as_secs()) {
+                return;
+            }
             let side = if told > node { "ahead of" } else { "behind" };
             let text = format!(
                 "the store's clock is {} s {side} this node's; synchronize both with NTP (tokens of this service are \
@@ -182,8 +207,9 @@ impl fmt::Debug for StoreClock {
 struct Offset(u64);
 
 impl Offset {
-    /// Bits of the difference. They hold 69 years in each direction.
-    const BITS: u32 = 42;
+    /// Bits of the difference. They hold a year in each direction. The others repeat after half a
+    /// year without a request.
+    const BITS: u32 = 36;
     const BIAS: i64 = 1 << (Self::BITS - 1);
     const MASK: u64 = (1 << Self::BITS) - 1;
     /// Bits by which a time in ms becomes a tick: 64 ms.

@@ -67,6 +67,12 @@ async fn when_the_clock_of_redis_is_set_back_live_tokens_live_and_expired_ones_s
     assert_eq!(server.get("/me", &expired.access).await.status, 401);
     let health = server.get("/health", "").await.expect(200).json();
     assert_eq!(conditions(&health, "store_clock_went_back"), 1, "{health}");
+
+    // Beyond the life of a token, new tokens would otherwise be dead for as long as the step.
+    clock.shift(110 - 7200);
+    works(&server, "after a step back of two hours").await;
+    let health = server.get("/health", "").await.expect(200).json();
+    assert_eq!(conditions(&health, "store_clock_went_back"), 1, "{health}");
 }
 
 #[tokio::test]

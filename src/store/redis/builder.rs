@@ -205,6 +205,8 @@ impl RedisStoreBuilder {
     /// 3. `ACL SETUSER app <old`. Open connections stay as they are. `CLIENT KILL USER app` ends
     ///    them, and the nodes connect again.
     ///
+    /// Logs and the status show the text of the function's error, so it must not contain a secret.
+    ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// use tower_bearer::store::{RedisStore, redis::Credentials};

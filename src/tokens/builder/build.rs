@@ -23,7 +23,7 @@ use super::{
         revoke::Revoker,
         sampler::Sampler,
         service::{Parts, TokenService},
-        store_clock::StoreClock,
+        store_clock::{ClockHolds, StoreClock},
     },
     Config, Hooks, TokenServiceBuilder,
 };
@@ -79,9 +79,12 @@ impl<C> TokenServiceBuilder<C> {
         let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
         if let (Authority::Sessions(store), false) = (&authority, config.has_own_clock) {
             let (store, leeway) = (Arc::clone(store), validation.leeway_in_force());
-            let longest_hold = validation.max_access_lifetime_in_force();
-            config.clock =
-                Arc::new(StoreClock::new(config.clock, store, Arc::clone(&conditions), leeway, longest_hold));
+            let holds = ClockHolds {
+                leeway,
+                longest: lifetimes.access.min(validation.max_token_age_in_force()),
+                longest_life: validation.max_access_lifetime_in_force(),
+            };
+            config.clock = Arc::new(StoreClock::new(config.clock, store, Arc::clone(&conditions), holds));
         }
 
         let keep = match config.policy {
@@ -137,6 +140,7 @@ impl<C> TokenServiceBuilder<C> {
             validation,
             clock: config.clock,
             conditions,
+            is_judged_by_store: !config.has_own_clock,
             parse: validate_jwt_stateless::<C>,
             authority,
             replica,

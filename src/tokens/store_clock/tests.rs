@@ -21,7 +21,8 @@ impl Clocks {
         let (node, server) = (ManualClock::at(START), ManualClock::at(server));
         let conditions = Arc::new(Conditions::new(Arc::new(node.clone())));
         let store = Arc::new(MemoryStore::with_clock(server.clone()));
-        let judge = StoreClock::new(Arc::new(node.clone()), store, Arc::clone(&conditions), seconds(5), HOUR);
+        let holds = ClockHolds { leeway: seconds(5), longest: HOUR, longest_life: 24 * HOUR };
+        let judge = StoreClock::new(Arc::new(node.clone()), store, Arc::clone(&conditions), holds);
         Self { node, server, conditions, judge }
     }
 

@@ -10,17 +10,17 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// An estimate of the server's time that is never ahead of the server's clock.
 #[derive(Debug)]
 pub(crate) struct ServerTime {
-    /// The server's time in the best answer, and the moment at which that answer arrived; `None`
-    /// before the first answer.
-    best: Mutex<Option<(Timestamp, Instant)>>,
+    /// The server's time in the best answer, and the moment at which that answer arrived, by a clock
+    /// that also counts the time of a suspended machine; `None` before the first answer.
+    best: Mutex<Option<(Timestamp, Duration)>>,
     /// The longest time that an answer takes.
     oldest_answer: Duration,
 }
@@ -33,22 +33,22 @@ impl ServerTime {
 
     /// Returns the estimated server time now; before the first answer, the Unix epoch.
     pub(crate) fn now(&self) -> Timestamp {
-        self.at(Instant::now())
+        self.at(SystemClock.elapsed())
     }
 
     /// Updates the estimate from an answer that has just arrived.
     pub(crate) fn learn(&self, answered: Timestamp) {
-        self.learn_at(answered, Instant::now());
+        self.learn_at(answered, SystemClock.elapsed());
     }
 
     /// Returns the estimated server time at `moment`.
-    fn at(&self, moment: Instant) -> Timestamp {
+    fn at(&self, moment: Duration) -> Timestamp {
         let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.map(|best| estimate(best, moment)).unwrap_or_default()
     }
 
     /// Updates the estimate from an answer that arrived at `moment`.
-    fn learn_at(&self, answered: Timestamp, moment: Instant) {
+    fn learn_at(&self, answered: Timestamp, moment: Duration) {
         let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
         let known = best.map(|best| estimate(best, moment));
         let put_back = |known: Timestamp| known.saturating_since(answered) > self.oldest_answer;
@@ -59,8 +59,8 @@ impl ServerTime {
 }
 
 /// Returns the server's time at a moment, estimated from an answer and the time of its arrival.
-fn estimate((answered, came): (Timestamp, Instant), moment: Instant) -> Timestamp {
-    let passed = moment.saturating_duration_since(came);
+fn estimate((answered, came): (Timestamp, Duration), moment: Duration) -> Timestamp {
+    let passed = moment.saturating_sub(came);
     answered.saturating_add(passed.saturating_sub(passed / 4096))
 }
 
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_fastest_answer_tells_most_and_the_estimate_is_never_ahead() {
-        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        let (time, start) = (ServerTime::new(500 * MS), SystemClock.elapsed());
         time.learn_at(at(0), start + 40 * MS);
         assert_eq!(time.at(start + 40 * MS), at(0));
         time.learn_at(at(50), start + 51 * MS);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_passes_between_answers_of_the_same_millisecond_counts() {
-        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        let (time, start) = (ServerTime::new(500 * MS), SystemClock.elapsed());
         time.learn_at(at(0), start);
         time.learn_at(at(0), start + MS * 9 / 10);
         assert_eq!(time.at(start + MS * 9 / 10), at(0));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_server_clock_that_is_put_back_is_followed() {
-        let (time, start) = (ServerTime::new(500 * MS), Instant::now());
+        let (time, start) = (ServerTime::new(500 * MS), SystemClock.elapsed());
         time.learn_at(at(10_000), start);
         time.learn_at(at(1_000), start + MS);
         assert_eq!(time.at(start + MS), at(1_000));
