@@ -310,7 +310,8 @@ impl StoreError {
 }
 
 impl fmt::Display for StoreError {
-    /// Formats the failure. Adds a remedy only if there is no source, because the source has its own.
+    /// Formats the failure. Adds a remedy only if there is no source, because the source has its
+    /// own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (problem, remedy) = match self.kind {
             StoreErrorKind::Unavailable => ("the token store is unavailable", "check that it runs and can be reached"),

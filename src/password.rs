@@ -223,7 +223,8 @@ impl PasswordHasher {
                 };
                 shared.count(cost);
                 let matches = bcrypt::non_truncating_verify(password.as_bytes(), &hash);
-                // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+                // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) =
+                // 2^c.
                 for missing in cost..shared.cost {
                     shared.dummy(&password, missing);
                 }

@@ -142,8 +142,8 @@ impl<T: Indexed> Registry<T> {
             Some(List::One(_, stream)) => vec![Arc::clone(stream)],
             Some(List::Many(_, streams)) => streams.to_vec(),
         };
-        // Begins with the last stream, and drops each handle before the next call. Mostly the owners
-        // then remove their streams from the end of the list, where no other stream has to move.
+        // Begins with the last stream, and drops each handle before the next call. The owner of a
+        // stream then usually removes it from the end of the list, so no other stream moves.
         found.into_iter().rev().for_each(|stream| look(&stream));
     }
 

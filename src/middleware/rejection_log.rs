@@ -1,8 +1,9 @@
 //! The log messages about rejected requests.
 //!
-//! Clients cause most rejections, so these are messages of the level `debug`. The server causes the
-//! others, and in an outage it rejects every request. *One message for each filled the disk.* So a
-//! process has at most one message a minute for each kind, with the number of rejections.
+//! Clients cause most rejections, so the log has them at the level `debug`. Failures of the server
+//! cause the others, and in an outage they reject every request. *One message for each rejection
+//! filled the disk.* So a process logs at most one message a minute for each kind, with the number
+//! of rejections.
 
 use std::{
     error::Error as _,

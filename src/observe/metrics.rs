@@ -45,10 +45,9 @@ use super::{
 /// | `tower_bearer.streams.open` | gauge | | | open streams |
 /// | `tower_bearer.streams.cut` | counter | `cause` | | streams that were cut |
 ///
-/// The labels have the texts that `as_str` of their types returns, such as
-/// [`CheckReason::as_str`]. The label `kind` is that of [`StoreOutcome`]. The label `operation` of
-/// passwords is `hash` or `verify`. The name of a metric changes only with the major version of
-/// this crate.
+/// The labels have the texts that `as_str` of their types returns, such as [`CheckReason::as_str`].
+/// The label `kind` is that of [`StoreOutcome`]. The label `operation` of passwords is `hash` or
+/// `verify`. The name of a metric changes only with the major version of this crate.
 ///
 /// [`new`](Self::new) registers the series, so **install the recorder first**. Most counters then
 /// exist with the value 0, so that a rate sees their first event. A clone shares the series. Give a

@@ -327,7 +327,7 @@ fn log_breaks(breaks: &[(Break, u32)]) {
         match why {
             Break::Incarnation => tracing::warn!(buckets, first_bucket, "the store has lost its data; {GOES_ON}"),
             Break::Chain => {
-                let text = "the store's log does not continue the one read before";
+                let text = "the store's log does not continue the part that this node has read";
                 tracing::warn!(buckets, first_bucket, "{text}; {GOES_ON}");
             }
             Break::Server => tracing::info!(buckets, first_bucket, "another server answers for the store; {GOES_ON}"),

@@ -249,8 +249,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// check.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 
-    /// Makes a write that changes nothing of importance, as a login writes. The readiness of a node
-    /// depends on it: see [`TokenService::readiness`](crate::TokenService::readiness).
+    /// Makes a harmless write that the store refuses whenever it refuses the writes of a login. The
+    /// readiness of a node depends on it: see
+    /// [`TokenService::readiness`](crate::TokenService::readiness).
     ///
     /// Default: [`ping`](Self::ping), for a store whose writes cannot fail alone.
     fn probe(&self) -> StoreAnswer<()> {

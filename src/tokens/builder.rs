@@ -253,8 +253,8 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets the clock for the checks of `exp`, `nbf` and `iat`. Default: the store's clock for this
-    /// service's own tokens (see [`Status`](super::Status#the-stores-clock)), and the system's clock
-    /// for other issuers' tokens.
+    /// service's own tokens (see [`Status`](super::Status#the-stores-clock)), and the system's
+    /// clock for other issuers' tokens.
     ///
     /// The service *issues* tokens at the store's time. A test that sets this clock passes the same
     /// clock to [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).

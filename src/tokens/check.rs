@@ -515,14 +515,17 @@ impl<C> Checker<C> {
     }
 }
 
-/// Returns the error of a token that fails the checks of its text or times. Before the store's first
-/// answer its time is the epoch, so the store is at fault and not the token.
+/// Returns the error of a token that fails the checks of its text or times. Until the store has
+/// answered once, the estimate of its time is the epoch. A failed check of times is then a failure
+/// of the store.
 #[cold]
 pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
     let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });
     let epoch = Timestamp::default();
     if is_about_time && clock.now() == epoch && conditions.clock().now() != epoch {
-        return StoreError::new(StoreErrorKind::Unavailable).with_source("the store has not told its time yet").into();
+        return StoreError::new(StoreErrorKind::Unavailable)
+            .with_source("the store has not reported its time yet; try again, and check that it runs")
+            .into();
     }
     error.into()
 }

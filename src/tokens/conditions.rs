@@ -1,4 +1,4 @@
-//! The conditions that an operator should mend, with their start.
+//! The conditions that an operator should resolve, with their start.
 //!
 //! A condition begins and ends with one log message each. While calls of the store fail, the log
 //! has one more message a minute, with the number of failures. *In an outage, a message for each
@@ -22,7 +22,7 @@ use crate::{
 /// The interval of the messages about a failure that continues.
 const SUM_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A condition that an operator should mend. The service may still serve requests.
+/// A condition that an operator should resolve. The service may still serve requests.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Condition {
@@ -108,14 +108,14 @@ struct State {
 /// The log messages about one kind of condition.
 #[derive(Default)]
 struct Messages {
-    /// The time of the last message about each kind of failure, or about a begin without a failure,
+    /// The time of the last message about each kind of failure, or about a start without a failure,
     /// by [`Clock::elapsed`].
     sent: Vec<(Option<StoreErrorKind>, Duration)>,
     /// The number of failures since that message.
     failures: u64,
     /// The kind of the last failure.
     last_failure: Option<StoreErrorKind>,
-    /// True if the begin of the present condition was logged, so that its end is logged too.
+    /// True if the start of the present condition was logged, so that its end is logged too.
     has_begun: bool,
 }
 
@@ -168,8 +168,8 @@ impl Conditions {
         }
     }
 
-    /// Notes the outcome of a revocation. A success does not end a lack of memory, because a server
-    /// without memory still makes revocations.
+    /// Notes the outcome of a revocation. A success does not end a failure for lack of
+    /// memory, because a full server still accepts revocations.
     pub(super) fn note_revocation<T>(&self, outcome: &Result<T, StoreError>) {
         let kind = ConditionKind::WritesRefused;
         let lacks_memory = || self.lock().messages(kind).last_failure == Some(StoreErrorKind::OutOfMemory);
@@ -233,8 +233,8 @@ impl Conditions {
         let _ = is_due;
     }
 
-    /// Replaces the conditions of a kind by those with these texts. Logs nothing, because the part
-    /// of the crate that found them has.
+    /// Replaces the conditions of a kind by those with these texts. Logs nothing, because the
+    /// caller's part of the crate has already logged them.
     pub(super) fn set(&self, kind: ConditionKind, texts: &[String]) {
         if texts.is_empty() && !self.has(kind) {
             return;

@@ -20,8 +20,8 @@ use crate::{
     store::{BoxFuture, DenyQuery, SessionStore},
 };
 
-/// The time for which an answer counts. So clients of the endpoint cannot make the store work more
-/// than once a second for each node.
+/// The maximum age of a cached answer. It limits the probes of each node to one a second, however
+/// often clients ask.
 const LIFETIME: Duration = Duration::from_secs(1);
 
 /// The time limit of each call. The stores of this crate have shorter deadlines.
@@ -30,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// An id that no token of a service has. The strict read asks for it.
 const NOBODY: &str = "-";
 
-/// The answer to the question if a node should get requests. See
+/// The readiness of a node to receive requests. See
 /// [`TokenService::readiness`](super::TokenService::readiness).
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]

@@ -33,10 +33,10 @@ use crate::{
 ///
 /// If the store's clock goes back, this node holds its estimate until the store's clock has caught
 /// up. So no expired token becomes valid again. If the step is longer than
-/// [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the estimate follows the store's
-/// clock, because it would otherwise refuse every new token. Tokens that expired within the length
-/// of the step may then be valid again. A step of more than the leeway is a [`Condition`]. A node
-/// that starts after the step does not know the earlier time.
+/// [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the estimate follows the
+/// store's clock, because it would otherwise refuse every new token. Tokens that expired within the
+/// length of the step may then be valid again. A step of more than the leeway is a [`Condition`]. A
+/// node that starts after the step does not know the earlier time.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -62,8 +62,8 @@ pub struct Status {
     /// The texts of [`conditions`](Self::conditions), without those that `bound_reason` and
     /// `replica` already give.
     pub warnings: Vec<String>,
-    /// The conditions that an operator should mend, with their start. The service may still serve
-    /// requests.
+    /// The conditions that an operator should resolve, with their start. The service may still
+    /// serve requests.
     pub conditions: Vec<Condition>,
     /// The state of this node's replica, under bounded staleness only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,8 +91,8 @@ pub struct Status {
 pub enum ServiceHealth {
     /// The store answers, or the policy needs no store.
     Ok,
-    /// The store does not answer. In the answer of the endpoint
-    /// [`health`](crate::endpoints::Endpoints::health): or it refuses a read or a write.
+    /// The store does not answer. The endpoint [`health`](crate::endpoints::Endpoints::health) also
+    /// returns this if the store refuses a read or a write.
     Unavailable,
 }
 

@@ -1,7 +1,7 @@
 //! The clock that judges a service's own tokens: the store's.
 //!
-//! The store's clock stamps these tokens. *When nodes judged them by their own clocks, a store that
-//! was 6 s ahead made each fresh token 401, and each refresh `invalid_grant`.*
+//! The store's clock stamps these tokens. *When nodes judged them by their own clocks and the store
+//! was 6 s ahead, each new token got 401, and each refresh `invalid_grant`.*
 //!
 //! # A store's clock that goes back
 //!
@@ -40,8 +40,8 @@ pub(super) struct StoreClock {
     offset: AtomicU64,
     /// The highest estimate, in ms.
     highest: AtomicU64,
-    /// The highest estimate before the last step that was followed, in ms. Tokens that expired
-    /// before it may be valid again.
+    /// The time until which tokens that had expired may be valid again, in ms. This node sets it
+    /// when it follows a step back.
     revivable_until: AtomicU64,
     /// The step and the skew in seconds that were noted last.
     noted: [AtomicU64; 2],
@@ -201,8 +201,8 @@ impl fmt::Debug for StoreClock {
 /// The difference between two clocks in ms, and the tick of the node's clock at which it was
 /// measured. One atomic number holds both, so that a thread never reads parts of two measurements.
 ///
-/// The difference counts for this tick and the next. So a step of the node's clock ends it, and a
-/// correct difference is at most two ticks old.
+/// The difference is used during this tick and the next. So a step of the node's clock makes it
+/// unusable, and a used difference is at most two ticks old.
 #[derive(Clone, Copy)]
 struct Offset(u64);
 
@@ -215,7 +215,7 @@ impl Offset {
     /// Bits by which a time in ms becomes a tick: 64 ms.
     const TICK: u32 = 6;
     const TICKS: u64 = (1 << (64 - Self::BITS)) - 1;
-    /// A value that counts for no time after the year 1970.
+    /// A value that is too old for any time after the year 1970.
     const UNKNOWN: u64 = 0;
 
     /// Measures the difference. Returns `None` if it is too large.

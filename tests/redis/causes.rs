@@ -47,7 +47,7 @@ fn server(port: impl fmt::Display, rest: &str) -> String {
 async fn a_server_that_cannot_be_reached() {
     let port = free_port();
     let error = connect(&format!("redis://user:TEST-password@127.0.0.1:{port}/")).await;
-    let sentence = server(port, "refuses connections; check that it runs, and its host and port");
+    let sentence = server(port, "refuses connections; check that it runs, and that host and port are correct");
     assert_error(&error, &RedisCause::Refused, ConnectErrorKind::Unreachable, &sentence);
 
     let error = connect("redis://:TEST-password@no-such-host.invalid/").await;
@@ -90,7 +90,10 @@ async fn a_server_that_refuses_the_client() {
     set(&mut admin, "maxclients", "1000").await;
 
     set(&mut admin, "requirepass", "TEST-password").await;
-    let sentence = server(port, "refuses the user or password, or demands one; check the credentials in the URL");
+    let sentence = server(
+        port,
+        "refuses the user or password, or demands one; check the credentials in the URL or of the provider",
+    );
     for login in ["", ":TEST-password-wrong@", "nobody:TEST-password@"] {
         let error = connect(&format!("redis://{login}127.0.0.1:{port}/")).await;
         assert_error(&error, &RedisCause::Credentials, ConnectErrorKind::Unauthenticated, &sentence);
@@ -222,8 +225,8 @@ async fn a_server_whose_tls_does_not_fit() {
     // The certificate names 127.0.0.1.
     let error = connect(&format!("rediss://localhost:{port}/"), "ca", Some("client")).await;
     let sentence = format!(
-        "the Redis server at localhost:{port} has a certificate for another name; connect by a name in its \
-         certificate, or issue it anew with this one"
+        "the Redis server at localhost:{port} has a certificate for another name; write a name of the \
+         certificate in the URL, or issue a certificate for this host"
     );
     assert_error(&error, &RedisCause::WrongCertificateName, ConnectErrorKind::Tls, &sentence);
 

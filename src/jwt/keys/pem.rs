@@ -68,7 +68,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
         (_, Some(label), None) if half.labels().contains(&label) => {
             if has_pss_algorithm(text) {
                 return refuse(
-                    "is a key for RSA-PSS only, whose parameters this crate does not read",
+                    "is a key of the type `RSASSA-PSS`, which this crate does not read",
                     "give a key of the type `rsaEncryption`, which verifies and signs PS256 too",
                 );
             }
@@ -93,7 +93,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
 
 /// The object identifier `id-RSASSA-PSS` in DER (RFC 8017 appendix C).
 const PSS: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
-/// The longest start of a key in which its algorithm is named, in bytes.
+/// The number of leading bytes of a key that contain its algorithm.
 const ALGORITHM_WITHIN: usize = 48;
 
 /// Returns whether a PEM text holds a key for the algorithm RSA-PSS.
@@ -124,7 +124,7 @@ mod tests {
         let rows = [
             ("no PEM", "is no PEM text"),
             (&block("PRIVATE KEY", "AAAA").replace('\n', "\\n"), "two characters"),
-            (&block("PRIVATE KEY", &STANDARD.encode(&pss)), "RSA-PSS only"),
+            (&block("PRIVATE KEY", &STANDARD.encode(&pss)), "RSASSA-PSS"),
             (&block("ENCRYPTED PRIVATE KEY", "AAAA"), "is encrypted"),
             (&block("CERTIFICATE", "AAAA"), "is a certificate"),
             (&block("EC PRIVATE KEY", "AAAA"), "SEC1"),

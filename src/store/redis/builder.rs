@@ -188,17 +188,18 @@ impl RedisStoreBuilder {
     /// Sets a function that returns the user and password for each new connection to a server.
     ///
     /// So a password can change without a restart, and a token of a cloud's identity service can
-    /// serve as the password. The store calls the function whenever it connects: at the start, after
-    /// a connection broke, and for a new primary. It may call it several times simultaneously. The
-    /// URL must then contain no user and no password. The credentials for sentinels stay in their
-    /// URLs.
+    /// serve as the password. The store calls the function whenever it connects: at the start,
+    /// after a connection broke, and for a new primary. It may call it several times
+    /// simultaneously. The URL must then contain no user and no password. The credentials for
+    /// sentinels stay in their URLs.
     ///
     /// Calls wait while the function runs, so let it return stored credentials, and refresh them in
     /// the background. A function that takes longer than [`timeout`](Self::timeout) counts as
-    /// failed. Calls then fail with [`CredentialsError`](super::CredentialsError) as the source, and
-    /// the next attempt calls the function again.
+    /// failed. Calls then fail with [`CredentialsError`](super::CredentialsError) as the source,
+    /// and the next attempt calls the function again.
     ///
-    /// To change a password without a failed call, let the server accept both passwords for a while:
+    /// To change a password without a failed call, let the server accept both passwords for a
+    /// while:
     ///
     /// 1. `ACL SETUSER app >new`.
     /// 2. Make the function return the new password, on every node.
@@ -353,13 +354,13 @@ impl RedisStoreBuilder {
         Ok(watched(parts))
     }
 
-    /// Connects as [`connect`](Self::connect) does, and tries again for at most `patience` while the
-    /// cause [may pass](ConnectError::is_transient): the server is not reachable, loads its data,
-    /// or does not answer in time. Refused credentials may pass too if a
+    /// Connects as [`connect`](Self::connect) does, and tries again for at most `patience` while
+    /// the cause [may pass](ConnectError::is_transient): the server is not reachable, loads its
+    /// data, or does not answer in time. Refused credentials may pass too if a
     /// [provider](Self::credentials_provider) returns them.
     ///
-    /// So a node may start before its Redis server. The store logs the cause once, and again when it
-    /// changes. The last attempt begins when `patience` is over, and may take as long as one
+    /// So a node may start before its Redis server. The store logs the cause once, and again when
+    /// it changes. The last attempt begins when `patience` is over, and may take as long as one
     /// [`connect`](Self::connect). With `Duration::MAX` the store tries for ever.
     ///
     /// # Errors
@@ -386,8 +387,9 @@ impl RedisStoreBuilder {
     /// every few seconds, so a change of the server's setting needs no restart. The task ends with
     /// the last clone of the store.
     ///
-    /// The price: an operator learns of a wrong setting from the log and from the warnings, not from
-    /// a process that ends. Watch one of them, or use [`connect_retrying`](Self::connect_retrying).
+    /// The price: an operator learns of a wrong setting from the log and from the warnings, not
+    /// from a process that ends. Watch one of them, or use
+    /// [`connect_retrying`](Self::connect_retrying).
     ///
     /// # Errors
     ///

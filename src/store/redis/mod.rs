@@ -115,10 +115,10 @@
 //! # TLS
 //!
 //! TLS needs the feature `tls` and a `rediss://` URL. The server's certificate must be signed by an
-//! authority that the system trusts. To trust other authorities instead, use `root_certificates`, or
-//! set the environment variable `SSL_CERT_FILE` to the path of their certificates. For a server that
-//! demands a certificate of the client, use `client_certificate`. If the process has no `rustls`
-//! crypto provider, the store installs AWS-LC.
+//! authority that the system trusts. To trust other authorities instead, use `root_certificates`,
+//! or set the environment variable `SSL_CERT_FILE` to the path of their certificates. For a server
+//! that demands a certificate of the client, use `client_certificate`. If the process has no
+//! `rustls` crypto provider, the store installs AWS-LC.
 //!
 //! # Passwords that change
 //!

@@ -35,7 +35,10 @@ impl Checks {
         preflight::check(parts, self.allow_eviction).await?;
         #[cfg(feature = "tracing")]
         if let Err(reason) = parts.client.guard().bound() {
-            tracing::warn!(reason, "this node may believe a replaced Redis server for an unknown time");
+            tracing::warn!(
+                reason,
+                "this node may use a replaced Redis server for an unknown time; correct what `reason` names"
+            );
         }
         parts.readiness.pass();
         Ok(())
@@ -86,7 +89,7 @@ impl Checks {
     }
 }
 
-/// The attempts so far, of which the log has each cause once.
+/// The attempts so far. Consecutive attempts with the same cause are logged once.
 #[derive(Default)]
 struct Attempts {
     /// The cause of the last failure; `None` before the first one.
@@ -106,7 +109,7 @@ impl Attempts {
         } else {
             tracing::error!(
                 cause,
-                "the store cannot use the Redis server until a setting changes, so every call fails"
+                "the store cannot use the Redis server until a setting changes, so every call fails; correct the setting that `cause` names"
             );
         }
         let _ = may_pass;

@@ -209,8 +209,8 @@ impl SessionStore for RedisStore {
         StoreAnswer::pending(async move { call.context().await?.client.ping(call.deadline).await })
     }
 
-    /// Writes a key of each server that no call reads. As a login, the write fails if the server has
-    /// no memory left.
+    /// Writes a key of each server that no call reads. As a login, the write fails if the server
+    /// has no memory left.
     fn probe(&self) -> StoreAnswer<()> {
         let call = self.begin();
         StoreAnswer::pending(async move {

@@ -15,9 +15,9 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RedisFailure {
-    /// The host and port of the server; `None` if unknown, as behind the application's own pool. For
-    /// [`RedisCause::UnknownHost`] the host may be a password in the wrong place of the URL, so the
-    /// address is `None` too.
+    /// The host and port of the server; `None` if unknown, as behind the application's own pool.
+    /// For [`RedisCause::UnknownHost`] the host may be a password in the wrong place of the URL, so
+    /// the address is `None` too.
     pub address: Option<Arc<str>>,
     /// The cause of the failure.
     pub cause: RedisCause,
@@ -235,7 +235,7 @@ impl RedisCause {
     /// Returns the end of the sentence, for a cause without a name of a command.
     fn text(&self) -> &'static str {
         match self {
-            Self::Refused => "refuses connections; check that it runs, and its host and port",
+            Self::Refused => "refuses connections; check that it runs, and that host and port are correct",
             Self::UnknownHost => "has a host name without an address; check the name in the URL, and the DNS",
             Self::NoAnswer => "did not answer in time; check its load and the network, or raise `timeout`",
             Self::NoTlsAnswer => {
@@ -246,7 +246,7 @@ impl RedisCause {
                 "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`"
             }
             Self::WrongCertificateName => {
-                "has a certificate for another name; connect by a name in its certificate, or issue it anew with this one"
+                "has a certificate for another name; write a name of the certificate in the URL, or issue a certificate for this host"
             }
             Self::CertificateTime => {
                 "has a certificate that is expired or not valid yet; renew it, and check the clocks"
@@ -257,7 +257,9 @@ impl RedisCause {
             }
             Self::PlainServer => "does not use TLS; write redis://, or enable TLS on this port",
             Self::Tls => "failed the TLS handshake; allow TLS 1.2 or 1.3 on it, with an ECDHE cipher",
-            Self::Credentials => "refuses the user or password, or demands one; check the credentials in the URL",
+            Self::Credentials => {
+                "refuses the user or password, or demands one; check the credentials in the URL or of the provider"
+            }
             Self::MissingRight(_) => {
                 "refuses this user a command or a key; find it with ACL LOG, and grant the rights of docs/operations/redis.md"
             }

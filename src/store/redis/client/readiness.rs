@@ -94,7 +94,9 @@ struct Unready(Option<Arc<ConnectError>>);
 
 impl fmt::Display for Unready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the Redis server has not passed the checks of the store yet")
+        f.write_str(
+            "the Redis server has not passed the checks of the store yet; see the source of this error, or try again",
+        )
     }
 }
 

@@ -18,8 +18,8 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 /// An estimate of the server's time that is never ahead of the server's clock.
 #[derive(Debug)]
 pub(crate) struct ServerTime {
-    /// The server's time in the best answer, and the moment at which that answer arrived, by a clock
-    /// that also counts the time of a suspended machine; `None` before the first answer.
+    /// The server's time in the best answer, and the moment at which that answer arrived, by a
+    /// clock that also counts the time of a suspended machine; `None` before the first answer.
     best: Mutex<Option<(Timestamp, Duration)>>,
     /// The longest time that an answer takes.
     oldest_answer: Duration,
