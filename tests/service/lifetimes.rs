@@ -5,20 +5,23 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    Consistency, NewSession, NoClaims, TokenPair, TokenPolicy, TokenService, TokenType,
+    Consistency, Error, MemoryStore, NewSession, NoClaims, TokenId, TokenPair, TokenPolicy, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
+    error::TokenError,
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
+    store::Checked,
     tokens::TokenServiceBuilder,
 };
 
 use crate::{
     access, pair,
     support::{
-        FaultyStore, Fixture,
+        AlteredStore, FaultyStore, Fixture,
         fixture::{AUDIENCE, ISSUER, SECRET, START, builder},
     },
 };
 
+const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -172,11 +175,10 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
 fn foreign(subject: &str, issued_at: Timestamp, lifetime: Duration) -> String {
     let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let jti = format!("{subject}-{}", lifetime.as_secs());
-    let claims =
-        JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, lifetime, NoClaims {})
-            .with_issuer(ISSUER)
-            .with_audience([AUDIENCE])
-            .with_session(tower_bearer::SessionId::new(format!("session of {subject}")), 0);
+    let claims = JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, issued_at, lifetime, NoClaims {})
+        .with_issuer(ISSUER)
+        .with_audience([AUDIENCE])
+        .with_session(tower_bearer::SessionId::new(format!("session of {subject}")), 0);
     encode_jwt(&KeySet::signing(key), &claims).unwrap()
 }
 
@@ -245,5 +247,24 @@ async fn a_token_of_another_issuer_that_has_expired_is_not_logged() {
     for expected in [0, 0] {
         let revoked = tokens.revoke_token(&token).await.unwrap();
         assert_eq!((revoked.found, revoked.position().unwrap().sequence), (false, expected));
+    }
+}
+
+#[tokio::test]
+async fn the_stores_answer_ends_a_token_whose_end_the_estimate_has_not_reached() {
+    // As after a suspension of the machine: the estimate is that of before.
+    let later = |_: &TokenId, mut checked: Checked| {
+        checked.now = checked.now.saturating_add(DAY);
+        checked
+    };
+    for (checked, is_valid) in [((|_, checked| checked) as fn(&TokenId, Checked) -> Checked, true), (later, false)] {
+        let store = AlteredStore { checked, ..AlteredStore::new(MemoryStore::default()) };
+        let tokens: TokenService = TokenService::builder().secret(SECRET).store(store).build().unwrap();
+        let access = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
+        let outcome = tokens.validate_token(access.access().as_str(), TokenType::Access).await;
+        match outcome {
+            Err(error) => assert!(!is_valid && matches!(error, Error::Token(TokenError::Expired { .. })), "{error:?}"),
+            Ok(_) => assert!(is_valid),
+        }
     }
 }
