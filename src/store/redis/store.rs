@@ -2,6 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
@@ -215,13 +216,16 @@ impl SessionStore for RedisStore {
         let call = self.begin();
         StoreAnswer::pending(async move {
             let Context { client, keyspace, deadline, .. } = call.context().await?;
-            for bucket in client.one_bucket_each(deadline).await? {
+            let write = async |bucket: u32| -> Result<(), CommandError> {
                 let checkout = client.checkout(bucket, deadline).await?;
                 let write =
                     redis::cmd("SET").arg(keyspace.probe(bucket)).arg("").arg("PX").arg(PROBE_LIFETIME).to_owned();
                 checkout.command(&write, deadline).await?;
-                checkout.confirm()?;
-            }
+                checkout.confirm()
+            };
+            // The servers share one deadline, so the writes must not wait for each other.
+            let writes = client.one_bucket_each(deadline).await?.into_iter().map(write);
+            try_join_all(writes).await?;
             Ok(())
         })
     }
