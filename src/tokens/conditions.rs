@@ -79,9 +79,6 @@ impl ConditionKind {
         }
     }
 
-    /// The number of kinds.
-    const COUNT: usize = 7;
-
     /// Returns the bit of this kind in [`Conditions::present`].
     const fn bit(self) -> u8 {
         1 << self as u8
@@ -101,8 +98,8 @@ pub(super) struct Conditions {
 #[derive(Default)]
 struct State {
     present: Vec<Condition>,
-    /// The log messages of each kind, by [`ConditionKind`] as a number.
-    messages: [Messages; ConditionKind::COUNT],
+    /// The log messages of each kind that has begun once.
+    messages: Vec<(ConditionKind, Messages)>,
 }
 
 /// The log messages about one kind of condition.
@@ -142,9 +139,15 @@ impl State {
         }
     }
 
+    /// Returns the log messages of a kind, and makes them at its first begin.
     fn messages(&mut self, kind: ConditionKind) -> &mut Messages {
-        #[allow(clippy::indexing_slicing, reason = "the array has an element for each kind")]
-        &mut self.messages[kind as usize]
+        let known = self.messages.iter().position(|(known, _)| *known == kind);
+        let index = known.unwrap_or(self.messages.len());
+        if known.is_none() {
+            self.messages.push((kind, Messages::default()));
+        }
+        #[allow(clippy::indexing_slicing, reason = "the element was found or added just above")]
+        &mut self.messages[index].1
     }
 }
 
