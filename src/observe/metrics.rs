@@ -19,7 +19,7 @@ use super::{
 ///
 /// | metric | type | labels | unit | meaning |
 /// |--|--|--|--|--|
-/// | `tower_bearer.checks` | counter | `result`, `reason`, `decided_by` | | checks of access tokens |
+/// | `tower_bearer.checks` | counter | `result`, `reason`, `decided_by` | | checked access tokens |
 /// | `tower_bearer.check.duration` | histogram | `result` | s | wait for the store |
 /// | `tower_bearer.challenges` | counter | `error` | | rejections with a challenge |
 /// | `tower_bearer.forbids` | counter | | | rejections with 403 |

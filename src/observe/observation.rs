@@ -1,4 +1,4 @@
-//! What an observer can learn: events, measurements, and their labels.
+//! The observations: events, measurements, and their labels.
 
 use std::time::Duration;
 

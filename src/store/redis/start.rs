@@ -109,7 +109,8 @@ impl Attempts {
         } else {
             tracing::error!(
                 cause,
-                "the store cannot use the Redis server until a setting changes, so every call fails; correct the setting that `cause` names"
+                "the store cannot use the Redis server until a setting changes, so every call fails; correct the setting \
+                 that `cause` names"
             );
         }
         let _ = may_pass;

@@ -93,8 +93,6 @@ impl RedisCause {
                 Self::of_answer(error.code().unwrap_or_default(), error.detail().unwrap_or_default())
             }
             ErrorKind::InvalidClientConfig if error.detail().is_none() => Some(Self::UnknownHost),
-            // A server that speaks TLS answers plain text with a TLS alert.
-            ErrorKind::Parse => None,
             _ => Self::of_io(error),
         }
     }
