@@ -202,6 +202,19 @@ async fn a_node_that_hangs_takes_only_its_own_users_with_it_and_comes_back_by_it
 }
 
 /// The buckets that a node holds.
+#[tokio::test]
+async fn a_probe_writes_to_each_primary_and_fails_if_one_of_them_refuses() {
+    let cluster = Cluster::start().await;
+    let store: &dyn tower_bearer::store::SessionStore = &cluster.store().await;
+    store.probe().await.unwrap();
+    for node in &cluster.nodes {
+        let keys: Vec<String> = run(node, &["KEYS", "*:probe"]).await;
+        assert_eq!(keys.len(), 1, "{keys:?}");
+    }
+    run::<()>(&cluster.nodes[1], &["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_eq!(store.probe().await.unwrap_err().kind(), StoreErrorKind::OutOfMemory);
+}
+
 async fn buckets_of(node: &RedisServer) -> HashSet<u32> {
     let keys: Vec<String> = run(node, &["KEYS", "*:m"]).await;
     keys.iter().map(|key| key.split(['{', '}']).nth(1).unwrap().parse().unwrap()).collect()
