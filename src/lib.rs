@@ -92,6 +92,7 @@ mod cutoff;
 pub mod endpoints;
 pub mod error;
 mod ids;
+pub mod issuers;
 pub mod jwt;
 pub mod middleware;
 pub mod observe;
