@@ -171,9 +171,15 @@ pub enum TokenError {
     /// rule.
     #[error("the token is malformed: {0}; send it as it was issued")]
     Malformed(&'static str),
-    /// No configured key verifies the signature.
-    #[error("no key of this service verifies the token's signature; add the issuer's key or log in again")]
+    /// A key of the service fits the token's `kid` and algorithm, but does not verify the signature.
+    /// The token was changed or forged, or the key was replaced under the same `kid`.
+    #[error("the token's signature is not that of this service's key; send the token unchanged or log in again")]
     Signature,
+    /// No key of the service fits the token's header, so no signature was checked. The issuer's key
+    /// is missing or was removed, or the token comes from another issuer. A token without `kid` gets
+    /// this error too if several keys have its algorithm and all of them are named.
+    #[error("no key of this service has the token's `kid` and algorithm; add the issuer's key or log in again")]
+    UnknownKey,
     /// A claim is missing, of the wrong type or not acceptable. The field names the claim.
     #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
     Claims(&'static str),

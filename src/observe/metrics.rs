@@ -294,6 +294,7 @@ fn not_accepted() -> Vec<(CheckReason, Decider, Counter)> {
     let refused = [
         (CheckReason::Malformed, &[Decider::None][..]),
         (CheckReason::Signature, &[Decider::None]),
+        (CheckReason::UnknownKey, &[Decider::None]),
         (CheckReason::Claims, &[Decider::None, Decider::Store]),
         (CheckReason::CustomClaims, &[Decider::None]),
         (CheckReason::WrongType, &[Decider::None]),

@@ -319,8 +319,10 @@ pub enum CheckReason {
     None,
     /// The text is not a token.
     Malformed,
-    /// No key verifies the signature.
+    /// The key that fits the token does not verify the signature.
     Signature,
+    /// No key fits the `kid` and the algorithm of the token.
+    UnknownKey,
     /// A claim is missing or not acceptable.
     Claims,
     /// The claims do not fit the application's claims type.
@@ -404,6 +406,7 @@ impl CheckReason {
             Self::None => "none",
             Self::Malformed => "malformed",
             Self::Signature => "signature",
+            Self::UnknownKey => "unknown_key",
             Self::Claims => "claims",
             Self::CustomClaims => "custom_claims",
             Self::WrongType => "wrong_type",
@@ -448,6 +451,7 @@ impl CheckReason {
         match error {
             TokenError::Malformed(_) => Self::Malformed,
             TokenError::Signature => Self::Signature,
+            TokenError::UnknownKey => Self::UnknownKey,
             TokenError::Claims(_) => Self::Claims,
             TokenError::CustomClaims { .. } => Self::CustomClaims,
             TokenError::WrongType => Self::WrongType,

@@ -376,6 +376,7 @@ async fn token_errors(texts: &mut Texts, secrets: &mut Secrets) {
     for expected in [
         "Malformed",
         "Signature",
+        "UnknownKey",
         "Claims(",
         "WrongType",
         "Expired",

@@ -9,7 +9,7 @@ use crate::{
     ids::is_id,
     jwt::{
         json::{self, FromMembers, Name, Shape, Unread},
-        keys::{Algorithm, KeySet, VerifyingKey},
+        keys::{Algorithm, KeySet},
     },
 };
 
@@ -54,8 +54,9 @@ pub(crate) struct VerifiedJws {
 ///
 /// # Errors
 ///
-/// [`TokenError::Malformed`] if the text or header breaks a rule, [`TokenError::Signature`] if no
-/// key verifies the signature.
+/// * [`TokenError::Malformed`]: the text or header breaks a rule,
+/// * [`TokenError::UnknownKey`]: no key of the set has the header's algorithm and `kid`,
+/// * [`TokenError::Signature`]: no such key verifies the signature.
 ///
 /// ```
 /// use tower_bearer::{
@@ -92,11 +93,22 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
 fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
-    let is_signed_by = |key: &VerifyingKey| key.verify(segments.signing_input, &signature);
-    if !keys.candidates(header.kid.as_deref(), header.alg).any(is_signed_by) {
-        return Err(TokenError::Signature);
-    }
+    check_signature(keys, &header, segments.signing_input, &signature)?;
     Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
+}
+
+/// Verifies the signature by the keys that fit the header. Distinguishes a signature that no key
+/// verifies from a token for which there is no key.
+#[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
+fn check_signature(keys: &KeySet, header: &Header, message: &[u8], signature: &Vec<u8>) -> Result<(), TokenError> {
+    let mut refusal = TokenError::UnknownKey;
+    for key in keys.candidates(header.kid.as_deref(), header.alg) {
+        if key.verify(message, signature) {
+            return Ok(());
+        }
+        refusal = TokenError::Signature;
+    }
+    Err(refusal)
 }
 
 struct Segments<'a> {
@@ -321,6 +333,30 @@ mod tests {
             let token = verify_token(&keys, text.as_bytes(), 8192);
             assert_eq!(token.is_ok(), !payload.is_empty(), "{payload:?}");
         }
+    }
+
+    #[test]
+    fn a_missing_key_is_distinguished_from_a_forgery() {
+        let with = |header: &str| {
+            let input = format!("{}.e30", URL_SAFE_NO_PAD.encode(header));
+            format!("{input}.{}", URL_SAFE_NO_PAD.encode(key().sign(input.as_bytes()).unwrap()))
+        };
+        let named = |kid: &str| key().with_kid(kid).unwrap().verifying_key().clone();
+        let one = KeySet::verifying(named("k1"));
+        let two = one.clone().and_verifying(named("k2")).unwrap();
+        let (good, unnamed) = (with(r#"{"alg":"HS256","kid":"k1"}"#), with(r#"{"alg":"HS256"}"#));
+        for (keys, text) in [(&one, &good), (&two, &good), (&one, &unnamed)] {
+            assert_eq!(verify_compact(keys, text.as_bytes()).unwrap(), b"{}");
+            let forged = text.replacen(".e30.", ".W10.", 1);
+            assert_eq!(verify_compact(keys, forged.as_bytes()), Err(TokenError::Signature));
+        }
+        for header in [r#"{"alg":"HS256","kid":"k3"}"#, r#"{"alg":"HS512","kid":"k1"}"#, r#"{"alg":"ES256"}"#] {
+            assert_eq!(verify_compact(&two, with(header).as_bytes()), Err(TokenError::UnknownKey), "{header}");
+        }
+        // Without a `kid`, the token fits neither of the two named keys.
+        assert_eq!(verify_compact(&two, unnamed.as_bytes()), Err(TokenError::UnknownKey));
+        let (forgery, missing) = (TokenError::Signature.to_string(), TokenError::UnknownKey.to_string());
+        assert_ne!(forgery, missing);
     }
 
     #[test]
