@@ -5,6 +5,7 @@
 //! | [`ConfigError`] | the developer's or the operator's: `build()` or `connect()` fails | none |
 //! | [`TokenError`] | the client's: its token is refused | 401, `invalid_token` |
 //! | [`StoreError`] | the store's: it failed, or its answer is not trustworthy | 503 |
+//! | [`KeySourceError`] | that of another issuer's key server | 503 |
 //! | [`Error`] | any of these, from [`TokenService`](crate::TokenService) | by [`Error::fault`] |
 //!
 //! No message, `Debug` text or source contains a token, a password, a hash or key material. Ids
@@ -46,7 +47,7 @@ macro_rules! debug_as_chain {
     };
 }
 
-debug_as_chain!(ConfigError, StoreError, Error);
+debug_as_chain!(ConfigError, StoreError, KeySourceError, Error);
 
 /// A boxed error of any type, as the application's callbacks return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -77,6 +78,8 @@ pub enum ConfigErrorKind {
     Conflict,
     /// This crate or this build does not support the setting. A Cargo feature may be missing.
     Unsupported,
+    /// The keys of an issuer could not be fetched. The source of the error is a [`KeySourceError`].
+    Unreachable,
 }
 
 type Text = Cow<'static, str>;
@@ -110,6 +113,13 @@ impl ConfigError {
     /// Creates an error about an [`Unsupported`](ConfigErrorKind::Unsupported) setting.
     pub(crate) fn unsupported(setting: &'static str, problem: impl Into<Text>, remedy: impl Into<Text>) -> Self {
         Self::of(ConfigErrorKind::Unsupported, setting, problem.into(), remedy.into())
+    }
+
+    /// Creates an error about an issuer whose keys are [`Unreachable`](ConfigErrorKind::Unreachable).
+    pub(crate) fn unreachable(setting: &'static str, issuer: &str, error: KeySourceError) -> Self {
+        let problem = format!("names the issuer `{issuer}`, whose keys cannot be fetched");
+        let remedy = "see the cause; use `build` to start without the keys";
+        Self::of(ConfigErrorKind::Unreachable, setting, problem.into(), remedy.into()).with_source(error)
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -171,6 +181,9 @@ pub enum TokenError {
     /// rule.
     #[error("the token is malformed: {0}; send it as it was issued")]
     Malformed(&'static str),
+    /// The service accepts no tokens of the token's issuer, or the token names none.
+    #[error("the service accepts no tokens of the token's issuer; add the issuer with `accept`, or use another token")]
+    UnknownIssuer,
     /// A key of the service fits the token's `kid` and algorithm, but does not verify the signature.
     /// The token was changed or forged, or the key was replaced under the same `kid`.
     #[error("the token's signature is not that of this service's key; send the token unchanged or log in again")]
@@ -354,6 +367,83 @@ impl From<StoreErrorKind> for StoreError {
     }
 }
 
+/// A failure to get an issuer's keys.
+///
+/// No text of this crate contains the credentials of a URL or a proxy.
+pub struct KeySourceError {
+    kind: KeySourceErrorKind,
+    source: Option<BoxError>,
+}
+
+/// The kinds of [`KeySourceError`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum KeySourceErrorKind {
+    /// No connection: the name, the address, the port, TLS or the proxy is wrong, or the server is
+    /// away.
+    Unreachable,
+    /// The answer did not arrive within [`FETCH_DEADLINE`](crate::issuers::FETCH_DEADLINE).
+    Timeout,
+    /// The server answered with another status than 200, or with a redirect to another host.
+    Status,
+    /// The answer is longer than allowed.
+    TooLarge,
+    /// The answer is no JWK Set or no metadata document, or no key of the set is usable.
+    Unreadable,
+    /// The metadata document is that of another issuer (`OpenID` Connect Discovery 1.0 section 4.3,
+    /// RFC 8414 section 3.3).
+    WrongIssuer,
+}
+
+impl KeySourceError {
+    /// Creates an error of this kind.
+    #[must_use]
+    pub fn new(kind: KeySourceErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// Adds the cause, which must not contain credentials.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<BoxError>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// Returns the kind of the failure.
+    #[must_use]
+    pub fn kind(&self) -> KeySourceErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for KeySourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            KeySourceErrorKind::Unreachable => {
+                "the issuer's key server cannot be reached; check its address, TLS and the proxy"
+            }
+            KeySourceErrorKind::Timeout => {
+                "the issuer's key server did not answer in time; check its load and the network"
+            }
+            KeySourceErrorKind::Status => {
+                "the issuer's key server did not answer with the keys; check the URL in a browser"
+            }
+            KeySourceErrorKind::TooLarge => "the answer of the issuer's key server is too long; check the URL",
+            KeySourceErrorKind::Unreadable => {
+                "the issuer's key server sent no usable keys; check the URL, and the `algorithms` of the issuer"
+            }
+            KeySourceErrorKind::WrongIssuer => {
+                "the metadata document names another issuer; configure exactly the `issuer` of the document"
+            }
+        })
+    }
+}
+
+impl StdError for KeySourceError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
 /// A failure of [`TokenService`](crate::TokenService), or of the code that calls or extends it.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -364,6 +454,10 @@ pub enum Error {
     /// The store failed. The token may be valid or not.
     #[error("the token store failed")]
     Store(#[from] StoreError),
+    /// The keys of another issuer could not be fetched, and the present keys do not include that of
+    /// the token. The token may be valid or not.
+    #[error("the keys of the token's issuer are not available")]
+    IssuerKeys(#[from] KeySourceError),
     /// The user name or the password is wrong, or the user may not log in. The error does not show
     /// the reason, so that it reveals no user names.
     #[error("the credentials are not valid; check user name and password")]
@@ -404,6 +498,8 @@ pub enum Fault {
     Client,
     /// The store's, or an overload of the node. The client may try again later (503).
     Store,
+    /// That of another issuer's key server. The client may try again later (503).
+    Issuer,
     /// The application's or this crate's (500).
     Internal,
 }
@@ -415,6 +511,7 @@ impl Error {
         match self {
             Self::Token(_) | Self::InvalidCredentials | Self::LoginSuperseded | Self::InvalidId { .. } => Fault::Client,
             Self::Store(_) | Self::Password(PasswordError::Overloaded) => Fault::Store,
+            Self::IssuerKeys(_) => Fault::Issuer,
             Self::Issue(_) | Self::Signing | Self::Application(_) | Self::Password(_) => Fault::Internal,
         }
     }

@@ -111,11 +111,12 @@ pub use self::{
     cutoff::{Cutoff, CutoffCause, CutoffIo},
     error::{BoxError, Error},
     ids::{SessionId, Subject, TokenId},
+    issuers::Issuer,
     jwt::{Claims, KeySet, NoClaims, TokenType},
     middleware::{AuthLayer, AuthService},
     observe::Observer,
     store::{Denylist, MemoryStore, RevocationLog, SessionStore},
-    tokens::{Consistency, NewSession, Renewal, TokenPair, TokenPolicy, TokenService},
+    tokens::{Consistency, NewSession, Renewal, TokenPair, TokenService},
 };
 
 /// The README. Its examples compile as doctests.

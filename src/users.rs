@@ -5,11 +5,17 @@
 //! the user up at every refresh. So a deleted or disabled user gets no new tokens, and new tokens
 //! lack a role that the user has lost.
 
-use std::{fmt, future::Future, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, ready},
+    ops::Deref,
+    sync::Arc,
+};
 
 use crate::{
     error::BoxError,
     ids::Subject,
+    jwt::IssuerSubject,
     tokens::{OnRefresh, Refreshing, Renewal},
 };
 use zeroize::Zeroizing;
@@ -158,6 +164,20 @@ pub trait UserAuthentication: Send + Sync + 'static {
 
     /// Returns the user with this id, or `None` if the user was deleted or disabled.
     fn user_by_id(&self, id: &Subject) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
+
+    /// Returns the user who has this id at another issuer, or `None`. A service without other
+    /// issuers ([`accept`](crate::tokens::TokenServiceBuilder::accept)) never calls this.
+    ///
+    /// Default: `None`, because an issuer's `sub` says nothing about this application's users. Look
+    /// the pair up where your application has linked it to a user. *If the `sub` of another issuer
+    /// were an id here, that issuer could log in as each of your users.*
+    fn user_by_issuer(
+        &self,
+        id: IssuerSubject<'_>,
+    ) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send {
+        let _ = id;
+        ready(Ok(None))
+    }
 
     /// Returns the user's id, which tokens contain as `sub`. The id has 1 to 255 bytes without
     /// control characters, and no other user ever gets it. Convert text or a number with `into()`.

@@ -21,7 +21,7 @@ impl Error {
     pub fn fastcore_code(&self) -> &'static str {
         match self {
             Self::Token(error) => error.fastcore_code(),
-            Self::Store(_) => "DB_ERROR",
+            Self::Store(_) | Self::IssuerKeys(_) => "DB_ERROR",
             Self::InvalidCredentials | Self::LoginSuperseded => "INVALID_CREDENTIALS",
             Self::Issue(_) | Self::InvalidId { .. } | Self::Signing | Self::Application(_) | Self::Password(_) => {
                 "AUTHENTICATION_ERROR"

@@ -7,7 +7,7 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
     jwt::TokenNames,
     replica::Bearer,
-    store::ExternalId,
+    store::{DenyQuery, ExternalId},
 };
 
 /// The ids of a token, packed into bytes.
@@ -217,10 +217,13 @@ impl OwnedIds {
         }
     }
 
+    /// Returns the query for the denials of another issuer's token.
+    pub(super) fn deny_query(&self) -> DenyQuery {
+        DenyQuery::about(&self.issuer, &self.token, self.session.as_ref(), &self.subject)
+    }
+
     /// Returns the ids by which a denylist may deny another issuer's token.
     pub(super) fn external(&self) -> Vec<ExternalId> {
-        let session = self.session.clone().map(ExternalId::Session);
-        let all = [ExternalId::Subject(self.subject.clone()), ExternalId::Token(self.token.clone())];
-        all.into_iter().chain(session).collect()
+        self.deny_query().into_ids().collect()
     }
 }

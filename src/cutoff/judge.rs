@@ -30,6 +30,15 @@ pub(crate) enum Refusal {
     BeyondMemory,
 }
 
+/// The rules by which a node judges other issuers' tokens by a store's denials.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DenialRules {
+    /// The largest difference between the clocks of issuers, nodes and the store.
+    pub(crate) leeway: Duration,
+    /// True if tokens from before the store's data set are accepted.
+    pub(crate) accepts_older: bool,
+}
+
 /// Returns the verdict on a token of this service.
 pub(super) fn judge_session(checked: &Checked) -> Verdict {
     match checked.state {
@@ -40,8 +49,8 @@ pub(super) fn judge_session(checked: &Checked) -> Verdict {
 }
 
 /// Returns the verdict on another issuer's token.
-pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, leeway: Duration) -> Verdict {
-    match refusal(issued_at, denial, leeway) {
+pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, rules: DenialRules) -> Verdict {
+    match refusal(issued_at, denial, rules) {
         None => Verdict::Alive(denial.now, denial.server),
         Some(Refusal::Revoked(_)) => Verdict::Ended(CutoffCause::Revoked),
         Some(Refusal::BeforeMemory | Refusal::BeyondMemory) => Verdict::Ended(CutoffCause::Unconfirmed),
@@ -53,12 +62,13 @@ pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, leeway: Durati
 /// The clocks of the issuer and of the store may differ by the leeway. So the node also refuses a
 /// token that was issued at most the leeway after a revocation. For the same reason it refuses a
 /// token that was issued less than the leeway after the store began to keep denials.
-pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, leeway: Duration) -> Option<Refusal> {
+pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, rules: DenialRules) -> Option<Refusal> {
+    let DenialRules { leeway, accepts_older } = rules;
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
     if denial.token || before.is_some() {
         return Some(Refusal::Revoked(before));
     }
-    if issued_at < denial.born.saturating_add(leeway) {
+    if !accepts_older && issued_at < denial.born.saturating_add(leeway) {
         return Some(Refusal::BeforeMemory);
     }
     // Before a node with a longer accepted lifetime started, the store kept denials for less time.

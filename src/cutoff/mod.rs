@@ -77,7 +77,7 @@ mod watcher;
 
 pub use self::{cause::CutoffCause, future::Cutoff, io::CutoffIo, status::StreamStatus};
 pub(crate) use self::{
-    judge::{Refusal, refusal},
+    judge::{DenialRules, Refusal, refusal},
     streams::{LazyReplica, StreamAuthority, StreamSettings, Streams},
 };
 pub(crate) use self::{stream::OpenStream, ticket::Ticket};

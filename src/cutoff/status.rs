@@ -20,6 +20,18 @@ pub struct StreamStatus {
     pub unconfirmed: u64,
 }
 
+impl StreamStatus {
+    /// Returns the sums of the counts.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            open: self.open.saturating_add(other.open),
+            revoked: self.revoked.saturating_add(other.revoked),
+            expired: self.expired.saturating_add(other.expired),
+            unconfirmed: self.unconfirmed.saturating_add(other.unconfirmed),
+        }
+    }
+}
+
 /// The counts of cutoffs.
 #[derive(Debug, Default)]
 pub(super) struct Counts([AtomicU64; 3]);

@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, sync::Notify, task::AbortHandle, time::timeout};
 use super::{
     cause::CutoffCause,
     ids::{Ids, OwnedIds},
-    judge::{Verdict, judge_denial, judge_session},
+    judge::{DenialRules, Verdict, judge_denial, judge_session},
     pace::Pace,
     registry::{Place, Registry},
     state::Stream,
@@ -29,7 +29,7 @@ use crate::{
     jwt::{TokenNames, Verifier},
     observe::{Observation, SharedObserver},
     replica::{OnNotice, Replica, ReplicaHooks, ReplicaSettings, ReplicaTasks, RevocationListener, Source},
-    store::{BoxFuture, DenyQuery, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
+    store::{BoxFuture, Denylist, ExternalId, Revocation, RevocationLog, SessionStore},
 };
 
 /// The maximum number of keys in the queue of urgent questions. If the queue has more keys, the
@@ -44,7 +44,7 @@ pub(crate) struct Streams(Arc<Core>);
 pub(crate) struct StreamSettings {
     /// The maximum time between the last proof of a stream and its cutoff.
     pub(crate) staleness: Duration,
-    pub(crate) leeway: Duration,
+    pub(crate) denial_rules: DenialRules,
     pub(crate) clock: Arc<dyn Clock>,
     /// The issuer of this service's tokens, or an empty text if they name none.
     pub(crate) issuer: String,
@@ -80,7 +80,7 @@ pub(super) struct Core {
     pub(super) registry: Arc<Registry<Stream>>,
     pub(super) pace: Pace,
     pub(super) clock: Arc<dyn Clock>,
-    leeway: Duration,
+    denial_rules: DenialRules,
     issuer: Arc<str>,
     authority: StreamAuthority,
     log: Option<Arc<dyn RevocationLog>>,
@@ -105,7 +105,7 @@ pub(super) struct Core {
 pub(super) struct Followed {
     pub(super) replica: Arc<Replica>,
     /// The tasks of the replica. They end when this field is dropped.
-    _tasks: ReplicaTasks,
+    _tasks: Arc<ReplicaTasks>,
     /// For each bucket, the time of the proof by its log. The watcher sets this time only after it
     /// has updated the coverage of all streams. So no stream uses a log that does not cover its
     /// token.
@@ -114,12 +114,12 @@ pub(super) struct Followed {
 
 impl Streams {
     pub(crate) fn new(settings: StreamSettings) -> Self {
-        let StreamSettings { staleness, leeway, clock, issuer, authority, log, lazy, observer } = settings;
+        let StreamSettings { staleness, denial_rules, clock, issuer, authority, log, lazy, observer } = settings;
         Self(Arc::new(Core {
             registry: Arc::new(Registry::new()),
             pace: Pace::new(staleness),
             clock,
-            leeway,
+            denial_rules,
             issuer: issuer.into(),
             authority,
             log,
@@ -143,8 +143,8 @@ impl Streams {
         self.0.listener()
     }
 
-    /// Sets the replica whose log proves the streams, and takes its tasks.
-    pub(crate) fn follow(&self, replica: Arc<Replica>, tasks: ReplicaTasks) {
+    /// Sets the replica whose log proves the streams, and shares its tasks.
+    pub(crate) fn follow(&self, replica: Arc<Replica>, tasks: Arc<ReplicaTasks>) {
         _ = self.0.followed.set(Followed::new(replica, tasks));
     }
 
@@ -326,7 +326,7 @@ impl Core {
 
     /// Returns the expiry of a stream's token plus the leeway, by the wall clock.
     pub(super) fn end_of(&self, stream: &Stream) -> Timestamp {
-        stream.ids().read().expires_at().saturating_add(self.leeway)
+        stream.ids().read().expires_at().saturating_add(self.denial_rules.leeway)
     }
 
     pub(super) fn followed(&self) -> Option<&Followed> {
@@ -345,7 +345,7 @@ impl Core {
             let clock = Arc::clone(&self.clock);
             let hooks = ReplicaHooks { on_notice, listener: self.listener(), observer: self.observer.clone() };
             let (replica, tasks) = ReplicaTasks::start(&runtime, source, Vec::new(), clock, settings, hooks);
-            _ = self.followed.set(Followed::new(replica, tasks));
+            _ = self.followed.set(Followed::new(replica, Arc::new(tasks)));
         }
     }
 
@@ -420,12 +420,12 @@ impl Core {
 
     /// Asks the store about a stream. Resolves to `None` if the store does not answer in time.
     pub(super) fn question(&self, stream: &Stream) -> BoxFuture<Option<Verdict>> {
-        let OwnedIds { issuer, subject, session, token, .. } = stream.ids().read().to_owned(&self.issuer);
+        let ids = stream.ids().read().to_owned(&self.issuer);
         let patience = self.pace.patience();
         match &self.authority {
             StreamAuthority::Nothing => Box::pin(async { None }),
             StreamAuthority::Sessions(store) => {
-                let Some(session) = session else {
+                let OwnedIds { subject, session: Some(session), token, .. } = ids else {
                     return Box::pin(async { Some(Verdict::Ended(CutoffCause::Revoked)) });
                 };
                 let answer = store.check(&subject, &session, &token);
@@ -435,13 +435,11 @@ impl Core {
                 })
             }
             StreamAuthority::Denylist(denylist) => {
-                let (issued_at, leeway) = (stream.ids().read().issued_at(), self.leeway);
-                let issuer = issuer.to_string();
-                let query = DenyQuery { issuer, jti: Some(token), sid: session, subject: Some(subject) };
-                let answer = denylist.denied(query);
+                let (issued_at, rules) = (stream.ids().read().issued_at(), self.denial_rules);
+                let answer = denylist.denied(ids.deny_query());
                 Box::pin(async move {
                     let denial = timeout(patience, answer.into_future()).await.ok()?.ok()?;
-                    Some(judge_denial(issued_at, &denial, leeway))
+                    Some(judge_denial(issued_at, &denial, rules))
                 })
             }
         }
@@ -484,7 +482,7 @@ impl RevocationListener for Listener {
 }
 
 impl Followed {
-    fn new(replica: Arc<Replica>, tasks: ReplicaTasks) -> Self {
+    fn new(replica: Arc<Replica>, tasks: Arc<ReplicaTasks>) -> Self {
         let proven = (0..replica.bucket_count()).map(|_| AtomicU64::new(0)).collect();
         Self { replica, _tasks: tasks, proven }
     }

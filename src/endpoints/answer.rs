@@ -15,7 +15,7 @@ use crate::{
 pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
         Fault::Client => Rejection::new(kind).with_cause(error),
-        Fault::Store | Fault::Internal => of_operation(error),
+        Fault::Store | Fault::Issuer | Fault::Internal => of_operation(error),
     }
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
 pub(super) fn of_operation(error: Error) -> Rejection {
     let kind = match error.fault() {
         _ if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,
-        Fault::Store => RejectionKind::Unavailable,
+        Fault::Store | Fault::Issuer => RejectionKind::Unavailable,
         Fault::Client | Fault::Internal => RejectionKind::Internal,
     };
     Rejection::new(kind).with_cause(error)

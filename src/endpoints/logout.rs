@@ -29,12 +29,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
-        let revoked = match claims.session_id() {
-            Some(sid) => self.tokens.log_out(claims.subject(), sid).await,
-            // Another issuer's token may have no session.
-            None => self.tokens.revoke_claims(&claims).await,
-        };
-        revoked.map_err(of_operation)?;
+        self.tokens.log_out(&claims).await.map_err(of_operation)?;
         let mut response = json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }));
         clear_cookies(&mut response, &self.cookies);
         Ok(response)
@@ -55,7 +50,12 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
         let claims = claims_of::<C>(&parts)?;
         let spared = if keep_current(&parts)? { claims.session_id() } else { None };
         let revoked = match spared {
+            // The store has no record of which sessions belong to another issuer's subject.
+            Some(_) if claims.is_external() => return Err(Rejection::new(RejectionKind::InvalidParameter)),
             Some(sid) => self.tokens.revoke_all_for_subject_except(claims.subject(), sid).await,
+            None if claims.is_external() => {
+                self.tokens.external(claims.issuer().unwrap_or_default()).revoke_subject(claims.subject()).await
+            }
             None => self.tokens.revoke_all_for_subject(claims.subject()).await,
         };
         revoked.map_err(of_operation)?;

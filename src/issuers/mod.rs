@@ -1,5 +1,17 @@
 //! Other issuers, whose tokens a service accepts beside its own, and the sources of their keys.
 
+mod accepted;
+mod claim_names;
+mod issuer;
+mod issuer_keys;
 mod key_source;
+mod preset;
 
-pub use self::key_source::{FETCH_DEADLINE, KeySource, KeySourceError, KeySourceErrorKind, PublishedKeys};
+pub(crate) use self::accepted::{AcceptedIssuer, AcceptedIssuers};
+pub use self::{
+    issuer::{Issuer, IssuerPolicy},
+    issuer_keys::IssuerStatus,
+    key_source::{FETCH_DEADLINE, KeySource, PublishedKeys},
+    preset::Preset,
+};
+pub use crate::error::{KeySourceError, KeySourceErrorKind};

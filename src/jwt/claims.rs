@@ -19,7 +19,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    reserved::RESERVED,
+    reserved::{REGISTERED, RESERVED},
     token::payload::{self, Payload, RawClaims, Scope, TokenType},
 };
 use crate::{
@@ -54,7 +54,31 @@ pub struct JwtClaims<C = NoClaims> {
     pub(super) client_id: Option<String>,
     pub(super) access_lifetime: Option<Duration>,
     pub(super) stamp: Option<Box<str>>,
+    /// Present if another issuer has issued the token.
+    pub(super) external: Option<Box<External>>,
     pub(super) custom: C,
+}
+
+/// The properties that only the tokens of other issuers have.
+#[derive(Clone, Debug)]
+pub(crate) struct External {
+    /// True if a denylist may contain the token. Otherwise nobody can revoke it here.
+    pub(crate) is_revocable: bool,
+    /// The roles from the claims that the issuer's settings name.
+    pub(crate) roles: Vec<String>,
+}
+
+/// An issuer and its id of a user. Two users have the same value only if they are the same user.
+///
+/// An issuer never uses a `sub` for two users (RFC 7519 section 4.1.2), but two issuers may both
+/// have a user `1`. So compare and store both. The type has the names of RFC 9493 section 3.2.3.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub struct IssuerSubject<'a> {
+    /// The `iss` of the token; empty if the service issues its own tokens without one.
+    pub issuer: &'a str,
+    /// The `sub` of the token.
+    pub subject: &'a Subject,
 }
 
 impl<C> JwtClaims<C> {
@@ -84,6 +108,7 @@ impl<C> JwtClaims<C> {
             client_id: None,
             access_lifetime: None,
             stamp: None,
+            external: None,
             custom,
         }
     }
@@ -172,6 +197,7 @@ impl<C> JwtClaims<C> {
             client_id: self.client_id,
             access_lifetime: self.access_lifetime,
             stamp: self.stamp,
+            external: self.external,
             custom,
         }
     }
@@ -182,10 +208,52 @@ impl<C> JwtClaims<C> {
         self.issuer.as_deref()
     }
 
-    /// Returns `sub`: the subject.
+    /// Returns `sub`: the subject. Empty if the token has none, which only tokens of other issuers
+    /// can lack.
+    ///
+    /// If a service accepts the tokens of several issuers, use
+    /// [`issuer_subject`](Self::issuer_subject) to find a user.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// Returns the issuer together with the subject. `None` if the token has no `sub`.
+    ///
+    /// Use the pair, and never the subject alone, as the key of a user if the service accepts
+    /// tokens of several issuers:
+    ///
+    /// ```
+    /// use tower_bearer::Claims;
+    ///
+    /// /// Returns the key of the user in a database with the columns `issuer` and `subject`.
+    /// fn user_key(claims: &Claims) -> Option<(String, String)> {
+    ///     let user = claims.issuer_subject()?;
+    ///     Some((user.issuer.to_owned(), user.subject.to_string()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn issuer_subject(&self) -> Option<IssuerSubject<'_>> {
+        let has_subject = !self.subject.as_str().is_empty();
+        has_subject.then(|| IssuerSubject { issuer: self.issuer().unwrap_or_default(), subject: &self.subject })
+    }
+
+    /// Returns true if another issuer has issued the token: see [`issuers`](crate::issuers). The
+    /// service has no session of such a token.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.external.is_some()
+    }
+
+    /// Returns the roles from the claims that the settings of the token's issuer name. Empty for
+    /// the service's own tokens, whose roles are claims of the application.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        self.external.as_ref().map_or(&[], |external| &external.roles)
+    }
+
+    pub(crate) fn external(&self) -> Option<&External> {
+        self.external.as_deref()
     }
 
     /// Returns `aud`: the audience.
@@ -200,7 +268,7 @@ impl<C> JwtClaims<C> {
         self.expires_at
     }
 
-    /// Returns `iat`: the time of issue.
+    /// Returns `iat`: the time of issue. The Unix epoch if a token of another issuer has none.
     #[must_use]
     pub fn issued_at(&self) -> Timestamp {
         self.issued_at
@@ -212,7 +280,7 @@ impl<C> JwtClaims<C> {
         self.not_before
     }
 
-    /// Returns `jti`: the token's id.
+    /// Returns `jti`: the token's id. Empty if a token of another issuer has none.
     #[must_use]
     pub fn token_id(&self) -> &TokenId {
         &self.token_id
@@ -265,6 +333,11 @@ impl<C> JwtClaims<C> {
         &self.custom
     }
 
+    /// Returns true if the token has `iat`. All tokens of this crate have it.
+    pub(crate) fn has_issued_at(&self) -> bool {
+        self.external.is_none() || self.issued_at != Timestamp::default()
+    }
+
     pub(crate) fn names(&self) -> TokenNames<'_> {
         TokenNames {
             issuer: self.issuer().unwrap_or_default(),
@@ -276,6 +349,16 @@ impl<C> JwtClaims<C> {
             expires_at: self.expires_at,
         }
     }
+}
+
+/// The claims of another issuer's token that stand under names of the issuer's choice.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) scope: Scope,
+    pub(crate) session_id: Option<SessionId>,
+    /// The token's id, if it stands under another name than `jti`.
+    pub(crate) token_id: Option<TokenId>,
+    pub(crate) external: External,
 }
 
 impl<C> fmt::Debug for JwtClaims<C> {
@@ -301,18 +384,21 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
         let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
             return Err(ser::Error::custom("the custom claims do not serialize to an object"));
         };
-        if let Some(name) = custom.keys().find(|name| RESERVED.contains(&name.as_str())) {
+        let reserved: &[&str] = if self.is_external() { &REGISTERED } else { &RESERVED };
+        if let Some(name) = custom.keys().find(|name| reserved.contains(&name.as_str())) {
             return Err(ser::Error::custom(format_args!("the custom claims use the reserved name `{name}`")));
         }
 
         let mut map = serializer.serialize_map(None)?;
+        // Another issuer's token keeps its own `sid` and `scope` among the custom claims.
         let mut member = |name: &str, value: Option<&str>| match value {
-            Some(value) => map.serialize_entry(name, value),
-            None => Ok(()),
+            Some(value) if !custom.contains_key(name) => map.serialize_entry(name, value),
+            _ => Ok(()),
         };
+        let present = |text: &'_ str| !text.is_empty();
         member("iss", self.issuer())?;
-        member("sub", Some(self.subject.as_str()))?;
-        member("jti", Some(self.token_id.as_str()))?;
+        member("sub", Some(self.subject.as_str()).filter(|text| present(text)))?;
+        member("jti", Some(self.token_id.as_str()).filter(|text| present(text)))?;
         member("type", self.token_type.map(TokenType::as_str))?;
         member("sid", self.session_id().map(SessionId::as_str))?;
         member("scope", Some(self.scope.as_str()).filter(|scope| !scope.is_empty()))?;
@@ -323,7 +409,9 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
             [one] => map.serialize_entry("aud", one)?,
             several => map.serialize_entry("aud", several)?,
         }
-        map.serialize_entry("iat", &self.issued_at.as_secs())?;
+        if self.has_issued_at() {
+            map.serialize_entry("iat", &self.issued_at.as_secs())?;
+        }
         map.serialize_entry("exp", &self.expires_at.as_secs())?;
         if let Some(not_before) = self.not_before {
             map.serialize_entry("nbf", &not_before.as_secs())?;
@@ -353,6 +441,31 @@ impl JwtClaims<RawClaims> {
         Ok(self.with_custom(custom))
     }
 
+    /// Creates the claims set of another issuer's payload whose signature was verified. Fails if
+    /// `exp` is missing.
+    pub(super) fn of_external(payload: Payload, mapped: Mapped) -> Result<Self, TokenError> {
+        let absent = || Timestamp::default();
+        let Mapped { scope, session_id, token_id, external } = mapped;
+        Ok(Self {
+            issuer: payload.iss,
+            subject: payload.sub.unwrap_or_else(|| Subject::new("")),
+            audience: payload.aud.unwrap_or_default(),
+            expires_at: payload.exp.ok_or(TokenError::Claims("`exp` is missing"))?,
+            issued_at: payload.iat.unwrap_or_else(absent),
+            not_before: payload.nbf,
+            token_id: token_id.or(payload.jti).unwrap_or_else(|| TokenId::new("")),
+            token_type: None,
+            session_id,
+            generation: None,
+            scope,
+            client_id: None,
+            access_lifetime: None,
+            stamp: None,
+            external: Some(Box::new(external)),
+            custom: payload.custom,
+        })
+    }
+
     /// Creates the claims set of a payload whose signature was verified. Fails if `sub`, `exp`,
     /// `iat` or `jti` is missing.
     pub(super) fn of(payload: Payload) -> Result<Self, TokenError> {
@@ -371,6 +484,7 @@ impl JwtClaims<RawClaims> {
             client_id: payload.client_id,
             access_lifetime: payload.access_lifetime,
             stamp: payload.stamp,
+            external: None,
             custom: payload.custom,
         })
     }
@@ -456,7 +570,8 @@ impl<C> Claims<C> {
     /// The size in bytes of the shared allocation, without the heap data of its claims.
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
-    pub(super) fn verified(claims: JwtClaims<C>) -> Self {
+    /// Creates the claims of a token that was verified. Nothing else may call this.
+    pub(crate) fn verified(claims: JwtClaims<C>) -> Self {
         let shared = Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() };
         Self { shared: Arc::new(shared), notes: None }
     }

@@ -56,13 +56,13 @@ mod validation;
 mod vectors;
 
 pub(crate) use self::{
-    claims::{Admitted, RequestNotes, TokenNames, Verifier},
+    claims::{Admitted, External, Mapped, RequestNotes, TokenNames, Verifier},
     encode::Encoder,
     reserved::reserved_member_of,
-    token::compact::{DEFAULT_MAX_TOKEN_LEN, longest_header},
+    token::compact::{DEFAULT_MAX_TOKEN_LEN, UnverifiedToken, longest_header},
 };
 pub use self::{
-    claims::{Claims, JwtClaims, NoClaims},
+    claims::{Claims, IssuerSubject, JwtClaims, NoClaims},
     encode::encode_jwt,
     keys::{Algorithm, KeySet, SigningKey, VerifyingKey},
     token::{

@@ -5,6 +5,10 @@ use serde::{
     forward_to_deserialize_any,
 };
 
+/// The registered claims of RFC 7519 section 4.1. In the tokens of other issuers, the crate reads
+/// only these by their names.
+pub(super) const REGISTERED: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti"];
+
 /// The claims that the crate itself reads or writes.
 pub(super) const RESERVED: [&str; 15] = [
     "iss",

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    claims::{Claims, JwtClaims},
+    claims::{Claims, JwtClaims, Mapped},
     keys::KeySet,
     token::{
-        compact::{DEFAULT_MAX_TOKEN_LEN, VerifiedJws, typ_is, verify_token},
+        compact::{DEFAULT_MAX_TOKEN_LEN, UnverifiedToken, VerifiedJws, typ_is, verify_token},
         payload::{Payload, RawClaims, TokenType},
     },
 };
@@ -48,6 +48,8 @@ pub struct Validation {
     required: Vec<String>,
     max_token_len: usize,
     access_typ: AccessTyp,
+    /// True if the audience of tokens does not matter, for issuers that write none.
+    ignores_audience: bool,
 }
 
 /// The marks that an access token must have: the header's `typ` and the claim `type`.
@@ -86,7 +88,14 @@ impl Validation {
             required: Vec::new(),
             max_token_len: DEFAULT_MAX_TOKEN_LEN,
             access_typ: AccessTyp::default(),
+            ignores_audience: false,
         }
+    }
+
+    /// Accepts tokens for any audience, and without one.
+    pub(crate) fn ignore_audience(mut self) -> Self {
+        self.ignores_audience = true;
+        self
     }
 
     /// Requires `iss` to be exactly this issuer.
@@ -217,17 +226,27 @@ impl Validation {
         Ok(())
     }
 
+    /// Returns the only accepted issuer. `None` if tokens must have no `iss`.
+    pub(crate) fn accepted_issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// Returns the greatest length of a token in bytes.
+    pub(crate) fn longest_token(&self) -> usize {
+        self.max_token_len
+    }
+
     /// Returns the leeway that validation uses: the configured one, but at most one day.
     pub(crate) fn leeway_in_force(&self) -> Duration {
         self.leeway.min(LONGEST_LEEWAY)
     }
 
-    /// Returns the longest accepted lifetime of access tokens.
     /// Returns the maximum age of an access token, or a time beyond all lifetimes.
     pub(crate) fn max_token_age_in_force(&self) -> Duration {
         self.max_token_age.unwrap_or(LONGEST)
     }
 
+    /// Returns the longest accepted lifetime of access tokens.
     pub(crate) fn max_access_lifetime_in_force(&self) -> Duration {
         self.max_access_lifetime
     }
@@ -279,7 +298,20 @@ impl Validation {
         if claims.issuer != self.issuer {
             return Err(TokenError::Claims("`iss` is missing or not the configured issuer"));
         }
-        let for_us = if self.audiences.is_empty() {
+        self.check_claims_of_issuer(header_typ, claims, claims.issued_at)
+    }
+
+    /// Checks the rules that depend neither on the time nor on the issuer, and returns the token
+    /// type. The token was issued at `issued_at` or later.
+    fn check_claims_of_issuer<C>(
+        &self,
+        header_typ: Option<&str>,
+        claims: &JwtClaims<C>,
+        issued_at: Timestamp,
+    ) -> Result<TokenType, TokenError> {
+        let for_us = if self.ignores_audience {
+            true
+        } else if self.audiences.is_empty() {
             claims.audience.is_empty()
         } else {
             claims.audience.iter().any(|audience| self.audiences.contains(audience))
@@ -288,14 +320,14 @@ impl Validation {
             return Err(TokenError::Claims("`aud` is missing or names no configured audience"));
         }
         let kind = self.kind(header_typ, claims.token_type)?;
-        if claims.issued_at >= claims.expires_at || claims.not_before.is_some_and(|nbf| nbf >= claims.expires_at) {
+        if issued_at >= claims.expires_at || claims.not_before.is_some_and(|nbf| nbf >= claims.expires_at) {
             return Err(TokenError::Claims("`exp` is not after `iat` and `nbf`"));
         }
         let max = match kind {
             TokenType::Access => self.max_access_lifetime,
             TokenType::Refresh => self.max_refresh_lifetime,
         };
-        if claims.expires_at.saturating_since(claims.issued_at) > max {
+        if claims.expires_at.saturating_since(issued_at) > max {
             return Err(TokenError::Claims("the lifetime from `iat` to `exp` is longer than allowed"));
         }
         Ok(kind)
@@ -318,6 +350,32 @@ impl Validation {
             AccessTyp::AtJwt => at_jwt,
         };
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
+    }
+
+    /// Verifies a token of another issuer without its revocation: signature, claims, type and, if
+    /// there is a `now`, times. `map` reads the claims that stand under names of the issuer's choice. The caller has chosen
+    /// the keys by the token's issuer, and compares the issuer of the result with its choice.
+    pub(crate) fn verify_external(
+        &self,
+        token: &UnverifiedToken<'_>,
+        keys: &KeySet,
+        map: impl FnOnce(&RawClaims) -> Result<Mapped, TokenError>,
+        now: Option<Timestamp>,
+    ) -> Result<JwtClaims<RawClaims>, TokenError> {
+        let (header, payload) = token.verify(keys)?;
+        let payload = Payload::parse_external(payload)?;
+        if !self.required.iter().all(|name| payload.contains(name)) {
+            return Err(TokenError::Claims("a required claim is missing"));
+        }
+        let mapped = map(&payload.custom)?;
+        let claims = JwtClaims::of_external(payload, mapped)?;
+        if let Some(now) = now {
+            self.check_between(&claims, now, now)?;
+        }
+        // The lifetime of a token without `iat` is at least the time that it has left.
+        let issued_at = if claims.has_issued_at() { claims.issued_at } else { now.unwrap_or(claims.expires_at) };
+        self.check_claims_of_issuer(header.typ.as_deref(), &claims, issued_at)?;
+        Ok(claims)
     }
 
     /// Verifies form and signature of a token, and the presence of the required claims. Returns the

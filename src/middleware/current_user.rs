@@ -157,7 +157,15 @@ fn look_up<A: UserAuthentication>(
     observer: SharedObserver,
 ) -> BoxFuture<Result<CurrentUser<A::User>, Rejection>> {
     Box::pin(async move {
-        let found = AssertUnwindSafe(async { users.user_by_id(claims.subject()).await }).catch_unwind().await;
+        let found = AssertUnwindSafe(async {
+            match claims.issuer_subject() {
+                Some(subject) if claims.is_external() => users.user_by_issuer(subject).await,
+                Some(_) => users.user_by_id(claims.subject()).await,
+                None => Ok(None),
+            }
+        })
+        .catch_unwind()
+        .await;
         let found = match found {
             Ok(Ok(Some(user))) => Ok(CurrentUser::found(user)),
             Ok(Ok(None)) => Err(Error::from(TokenError::UserRefused)),

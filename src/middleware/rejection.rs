@@ -86,7 +86,8 @@ pub enum RejectionKind {
     /// refused the request, for example for a missing role, the challenge names none. RFC 6750
     /// section 3.1 has one code for both: "higher privileges than provided by the access token".
     InsufficientScope,
-    /// The store did not answer, or the node is overloaded. The token may be valid or not.
+    /// The store or another issuer's key server did not answer, or the node is overloaded. The
+    /// token may be valid or not.
     Unavailable,
     /// The application or its configuration failed.
     Internal,
@@ -230,7 +231,7 @@ impl Rejection {
 /// | [`Error::Token`] | [`InvalidToken`](RejectionKind::InvalidToken) |
 /// | [`Error::InvalidId`] | [`InvalidParameter`](RejectionKind::InvalidParameter) |
 /// | a refused login | [`InvalidCredentials`](RejectionKind::InvalidCredentials) |
-/// | an error with [fault](Error::fault) `Store` | [`Unavailable`](RejectionKind::Unavailable) |
+/// | an error with [fault](Error::fault) `Store` or `Issuer` | [`Unavailable`](RejectionKind::Unavailable) |
 /// | any other | [`Internal`](RejectionKind::Internal) |
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
@@ -240,7 +241,7 @@ impl From<Error> for Rejection {
                 Error::InvalidCredentials | Error::LoginSuperseded => RejectionKind::InvalidCredentials,
                 _ => RejectionKind::InvalidToken,
             },
-            Fault::Store => RejectionKind::Unavailable,
+            Fault::Store | Fault::Issuer => RejectionKind::Unavailable,
             Fault::Internal => RejectionKind::Internal,
         };
         Self::new(kind).with_cause(error)

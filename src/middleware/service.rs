@@ -224,10 +224,10 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
     }
 }
 
-/// A check that waits for the store, and resolves to claims or a rejection.
+/// A check that waits for the store or for keys, and resolves to claims or a rejection.
 struct ClaimsFromStore<C>(Box<Pending<C>>);
 
-impl<C> Future for ClaimsFromStore<C> {
+impl<C: Send + Sync + 'static> Future for ClaimsFromStore<C> {
     type Output = Result<Claims<C>, Rejection>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

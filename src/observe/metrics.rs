@@ -293,6 +293,7 @@ fn check(result: CheckResult, reason: CheckReason, decided_by: Decider) -> Count
 fn not_accepted() -> Vec<(CheckReason, Decider, Counter)> {
     let refused = [
         (CheckReason::Malformed, &[Decider::None][..]),
+        (CheckReason::UnknownIssuer, &[Decider::None]),
         (CheckReason::Signature, &[Decider::None]),
         (CheckReason::UnknownKey, &[Decider::None]),
         (CheckReason::Claims, &[Decider::None, Decider::Store]),
@@ -307,7 +308,7 @@ fn not_accepted() -> Vec<(CheckReason, Decider, Counter)> {
     ];
     let refused = refused.into_iter().map(|(reason, deciders)| (CheckResult::Refused, reason, deciders));
     let store = STORE_ERRORS.into_iter().map(|kind| (CheckReason::Store(kind), &[Decider::None][..]));
-    let failed = store.chain([(CheckReason::Internal, Decider::ALL)]);
+    let failed = store.chain([(CheckReason::IssuerKeys, &[Decider::None][..]), (CheckReason::Internal, Decider::ALL)]);
     let failed = failed.map(|(reason, deciders)| (CheckResult::Failed, reason, deciders));
     let all = refused.chain(failed);
     all.flat_map(|(result, reason, deciders)| {

@@ -319,6 +319,8 @@ pub enum CheckReason {
     None,
     /// The text is not a token.
     Malformed,
+    /// The service accepts no tokens of the issuer.
+    UnknownIssuer,
     /// The key that fits the token does not verify the signature.
     Signature,
     /// No key fits the `kid` and the algorithm of the token.
@@ -343,6 +345,8 @@ pub enum CheckReason {
     Validator,
     /// The store failed, or this node has asked it too often.
     Store(StoreErrorKind),
+    /// The keys of the token's issuer are not available.
+    IssuerKeys,
     /// The application's code failed, or another fault of the server.
     Internal,
 }
@@ -405,6 +409,7 @@ impl CheckReason {
         match self {
             Self::None => "none",
             Self::Malformed => "malformed",
+            Self::UnknownIssuer => "unknown_issuer",
             Self::Signature => "signature",
             Self::UnknownKey => "unknown_key",
             Self::Claims => "claims",
@@ -417,6 +422,7 @@ impl CheckReason {
             Self::Revoked => "revoked",
             Self::Validator => "validator",
             Self::Store(kind) => store_label(kind),
+            Self::IssuerKeys => "issuer_keys",
             Self::Internal => "internal",
         }
     }
@@ -441,6 +447,7 @@ impl CheckResult {
         match error {
             Error::Token(error) => (Self::Refused, CheckReason::of(error)),
             Error::Store(error) => (Self::Failed, CheckReason::Store(error.kind())),
+            Error::IssuerKeys(_) => (Self::Failed, CheckReason::IssuerKeys),
             _ => (Self::Failed, CheckReason::Internal),
         }
     }
@@ -450,6 +457,7 @@ impl CheckReason {
     fn of(error: &TokenError) -> Self {
         match error {
             TokenError::Malformed(_) => Self::Malformed,
+            TokenError::UnknownIssuer => Self::UnknownIssuer,
             TokenError::Signature => Self::Signature,
             TokenError::UnknownKey => Self::UnknownKey,
             TokenError::Claims(_) => Self::Claims,

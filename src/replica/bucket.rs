@@ -121,17 +121,18 @@ impl Bucket {
         verdict
     }
 
-    /// Returns the verdict on another issuer's token, for one of its names.
+    /// Returns the verdict on another issuer's token, for one of its names, and the version of the
+    /// data on which the verdict rests.
     pub(super) fn external_verdict(
         &self,
         times: TokenTimes,
         name: EntryName<'_>,
         now: impl FnOnce() -> u64,
-    ) -> Verdict {
+    ) -> (Verdict, u64) {
         // The issuer's clock may be fast. So this is the earliest possible time of issue.
         let issued_at = times.issued_at.saturating_sub(self.config.leeway);
         let is_revoked = |data: &BucketData| data.revokes_external(name, issued_at);
-        self.verdict(times, now, is_revoked, |data| data.covers_external(issued_at), |_| false).0
+        self.verdict(times, now, is_revoked, |data| data.covers_external(issued_at), |_| false)
     }
 
     /// Returns the verdict, and the version of the data on which the verdict rests.

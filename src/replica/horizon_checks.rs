@@ -91,8 +91,12 @@ impl HorizonChecks {
         self.last_unknown.fetch_max(until, Ordering::Relaxed);
     }
 
+    /// Returns the key of a token. Another issuer's token may have no `jti`, so the times are a part
+    /// of the key. *Otherwise the confirmation of a new token would also confirm an older one of
+    /// the same subject, which may be revoked.*
     fn token(&self, bearer: &Bearer<'_>) -> u128 {
-        self.hash(&("token", bearer.issuer, bearer.subject, bearer.session_id, bearer.token_id))
+        let Bearer { issuer, subject, session_id, token_id, issued_at, expires_at, .. } = *bearer;
+        self.hash(&("token", issuer, subject, session_id, token_id, issued_at, expires_at))
     }
 
     fn session(&self, bearer: &Bearer<'_>) -> u128 {

@@ -52,6 +52,14 @@ impl<T> Leased<T> {
         lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
     }
 
+    /// Returns the version of the value and the end of the lease, in this order of reads: the lease,
+    /// then the version. Returns `None` without a lease. The caller reads the clock last, as in
+    /// [`is_current`](Self::is_current).
+    pub(super) fn version_and_lease(&self) -> Option<(u64, u64)> {
+        let lease = self.lease.load(Ordering::Acquire);
+        (lease != 0).then(|| (self.version.load(Ordering::Acquire), lease))
+    }
+
     /// Mutates the value. The change must not contradict the present lease.
     pub(super) fn mutate<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);

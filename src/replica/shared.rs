@@ -231,8 +231,19 @@ impl Replica {
             Route::Session(route) => self.bucket(route.bucket).is_some_and(|bucket| {
                 bucket.data.is_current(note.load(Ordering::Relaxed), || nanos(self.clock.elapsed()))
             }),
-            // The token's names may be in several buckets, but `note` has the version of one.
-            Route::External(_) => false,
+            // The note is the sum of the versions. Versions only grow, so an equal sum means equal
+            // versions.
+            Route::External(routes) => {
+                let (mut versions, mut end) = (0_u64, u64::MAX);
+                for route in routes.iter() {
+                    let bucket = self.bucket(route.name.bucket);
+                    let Some((version, lease)) = bucket.and_then(|bucket| bucket.data.version_and_lease()) else {
+                        return false;
+                    };
+                    (versions, end) = (versions.wrapping_add(version), end.min(lease));
+                }
+                versions != 0 && versions == note.load(Ordering::Relaxed) && nanos(self.clock.elapsed()) < end
+            }
         }
     }
 
@@ -276,7 +287,7 @@ impl Replica {
             Route::External(routes) => {
                 let verdicts = routes.iter().map(|route| {
                     let bucket = self.bucket(route.name.bucket);
-                    bucket.map_or(Verdict::Unknown, |bucket| {
+                    bucket.map_or((Verdict::Unknown, 0), |bucket| {
                         bucket.external_verdict(
                             times,
                             EntryName::hashed(route.hash, EntryKind::External, &route.name.id, ""),
@@ -284,7 +295,12 @@ impl Replica {
                         )
                     })
                 });
-                verdicts.max().unwrap_or(Verdict::Unknown)
+                let all = verdicts.reduce(|(one, version), (other, next)| (one.max(other), version.wrapping_add(next)));
+                let (verdict, versions) = all.unwrap_or((Verdict::Unknown, 0));
+                if verdict == Verdict::Accepted {
+                    note.store(versions, Ordering::Relaxed);
+                }
+                verdict
             }
         }
     }

@@ -10,15 +10,16 @@ use super::{
     cache::CacheBounds,
     consistency::Consistency,
     events::{Events, SecurityEvent},
-    policy::TokenPolicy,
     refresh::OnRefresh,
     service::TokenService,
     validator::{Validator, Validity},
+    verify::Convert,
 };
 use crate::{
     clock::{Clock, SystemClock},
-    error::{BoxError, ConfigError},
-    jwt::{AccessTyp, Algorithm, Claims, DEFAULT_MAX_TOKEN_LEN, KeySet, NoClaims},
+    error::{BoxError, ConfigError, TokenError},
+    issuers::Issuer,
+    jwt::{AccessTyp, Algorithm, Claims, DEFAULT_MAX_TOKEN_LEN, JwtClaims, KeySet, NoClaims, RawClaims},
     observe::{Observer, SharedObserver},
     store::SessionStore,
 };
@@ -29,10 +30,11 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 ///
 /// | setting | default |
 /// |--|--|
-/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: one of them is required |
+/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: required for own tokens |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
 /// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; accepted tokens have none |
-/// | [`store`](Self::store) | none: required, except for [`TokenPolicy::Stateless`] |
+/// | [`accept`](Self::accept) other issuers | none |
+/// | [`store`](Self::store) | none: required for own tokens and for a denylist |
 /// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or the session's if shorter |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
 /// | [`session_lifetime`](Self::session_lifetime) (absolute) | 30 days, or the idle lifetime |
@@ -41,7 +43,6 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 /// | [`max_token_age`](Self::max_token_age) | the token's lifetime |
 /// | [`require_claims`](Self::require_claims), [`validator`](Self::validator) | none |
 /// | [`max_sessions`](Self::max_sessions) | no limit |
-/// | [`policy`](Self::policy) | [`TokenPolicy::Tracked`] |
 /// | [`consistency`](Self::consistency) | [`Consistency::Strong`] |
 /// | [`max_questions`](Self::max_questions) | 2000 a second |
 /// | [`stream_staleness`](Self::stream_staleness) | 30 s, or the staleness if that is longer |
@@ -71,7 +72,8 @@ struct Config {
     clock: Arc<dyn Clock>,
     /// True if the application has set the clock.
     has_own_clock: bool,
-    policy: TokenPolicy,
+    issuers: Vec<Issuer>,
+    accepts_older_than_store: bool,
     consistency: Consistency,
     poll_interval: Option<Duration>,
     max_questions: NonZeroU32,
@@ -96,6 +98,8 @@ struct Config {
 struct Hooks<C> {
     validator: Option<Validator<C>>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
+    /// The functions that read the custom claims of other issuers, with the indices of these.
+    converters: Vec<(usize, Convert<C>)>,
     /// The name of a hook that `claims` dropped, because it was set for another type.
     lost: Option<&'static str>,
 }
@@ -116,7 +120,8 @@ impl Default for Config {
             store: None,
             clock: Arc::new(SystemClock),
             has_own_clock: false,
-            policy: TokenPolicy::default(),
+            issuers: Vec::new(),
+            accepts_older_than_store: false,
             consistency: Consistency::default(),
             poll_interval: None,
             max_questions: DEFAULT_QUESTIONS,
@@ -141,12 +146,13 @@ impl Default for Config {
 
 impl<C> Hooks<C> {
     fn none() -> Self {
-        Self { validator: None, on_refresh: None, lost: None }
+        Self { validator: None, on_refresh: None, converters: Vec::new(), lost: None }
     }
 
     /// Returns an empty set of hooks for another type. Records the name of a dropped hook.
     fn retyped<D>(self) -> Hooks<D> {
         let lost = self.lost.or(self.on_refresh.map(|_| "on_refresh")).or(self.validator.map(|_| "validator"));
+        let lost = lost.or(self.converters.first().map(|_| "accept_with"));
         Hooks { lost, ..Hooks::none() }
     }
 }
@@ -264,10 +270,65 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the policy by which the service accepts tokens and uses the store. Default:
-    /// [`TokenPolicy::Tracked`].
-    pub fn policy(mut self, policy: TokenPolicy) -> Self {
-        self.config.policy = policy;
+    /// Accepts the tokens of another issuer too. Further calls add further issuers. The `iss` of a
+    /// token chooses the issuer, and the claims tell which one it was: see
+    /// [`JwtClaims::issuer_subject`].
+    ///
+    /// A service without [`secret`](Self::secret) and [`keys`](Self::keys) accepts only the tokens
+    /// of other issuers. It needs a store only if one of them has
+    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist).
+    ///
+    /// The custom claims of the issuer's tokens must fit the type of the application's own claims:
+    /// use [`accept_with`](Self::accept_with) if they do not.
+    pub fn accept(mut self, issuer: Issuer) -> Self {
+        self.config.issuers.push(issuer);
+        self
+    }
+
+    /// Accepts the tokens of another issuer, as [`accept`](Self::accept) does, and calls `read` for
+    /// the application's claims. The `custom` claims that `read` gets are all but the registered
+    /// ones of RFC 7519. `read` runs once for each verified token, and must not block.
+    ///
+    /// ```
+    /// use tower_bearer::{TokenService, error::TokenError, issuers::Issuer, jwt::{JwtClaims, RawClaims}};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct MyClaims {
+    ///     role: String,
+    /// }
+    ///
+    /// /// Everybody of the company's identity provider is an employee.
+    /// fn employee(_: &JwtClaims<RawClaims>) -> Result<MyClaims, TokenError> {
+    ///     Ok(MyClaims { role: "employee".to_owned() })
+    /// }
+    ///
+    /// # let idp = Issuer::new("https://id.example.com");
+    /// let builder = TokenService::builder().claims::<MyClaims>().accept_with(idp, employee);
+    /// ```
+    pub fn accept_with(
+        mut self,
+        issuer: Issuer,
+        read: impl Fn(&JwtClaims<RawClaims>) -> Result<C, TokenError> + Send + Sync + 'static,
+    ) -> Self {
+        let convert: Convert<C> = Arc::new(move |claims| {
+            let custom = read(&claims)?;
+            Ok(claims.with_custom(custom))
+        });
+        self.hooks.converters.push((self.config.issuers.len(), convert));
+        self.accept(issuer)
+    }
+
+    /// Accepts other issuers' tokens that were issued before the store's data set was created, if
+    /// `accept` is `true`. Default: `false`.
+    ///
+    /// By default, such a token is refused under
+    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because an earlier, lost
+    /// data set may have contained its revocation. So after the first start, and after each loss of
+    /// the store's data, users must get new tokens. With a [`MemoryStore`](crate::MemoryStore) that
+    /// is each restart. With `true`, a loss of the data makes revoked tokens valid again until they
+    /// expire.
+    pub fn accept_older_than_store(mut self, accept: bool) -> Self {
+        self.config.accepts_older_than_store = accept;
         self
     }
 
@@ -316,9 +377,8 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the marks (header `typ`, claim `type`) that an access token must have. Default:
-    /// [`AccessTyp::Compatible`] for this service's tokens, [`AccessTyp::AtJwt`] for another
-    /// issuer's ([`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`]).
+    /// Sets the marks (header `typ`, claim `type`) that this service's access tokens must have.
+    /// Default: [`AccessTyp::Compatible`].
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.config.access_typ = Some(typ);
         self
@@ -483,7 +543,7 @@ impl<C> fmt::Debug for TokenServiceBuilder<C> {
         f.debug_struct("TokenServiceBuilder")
             .field("issuer", &config.issuer)
             .field("audience", &config.audience)
-            .field("policy", &config.policy)
+            .field("issuers", &config.issuers)
             .field("consistency", &config.consistency)
             .field("access_lifetime", &config.access_lifetime)
             .field("refresh_lifetime", &config.refresh_lifetime)

@@ -38,6 +38,7 @@ use quick_cache::{
 };
 use zeroize::Zeroizing;
 
+use super::verify::Origin;
 use crate::{
     error::ConfigError,
     jwt::Claims,
@@ -88,6 +89,7 @@ pub(super) struct TokenCache<C> {
 
 pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
+    pub(super) origin: Origin,
     /// The route: the hashes by which the replica finds a revocation of the token. Never changes,
     /// so the checker computes it once.
     pub(super) route: Option<Route>,
@@ -100,8 +102,8 @@ pub(super) struct VerifiedToken<C> {
 
 impl<C> Clone for VerifiedToken<C> {
     fn clone(&self) -> Self {
-        let Self { claims, route, alive, is_foreign } = self;
-        Self { claims: claims.clone(), route: route.clone(), alive: *alive, is_foreign: *is_foreign }
+        let Self { claims, origin, route, alive, is_foreign } = self;
+        Self { claims: claims.clone(), origin: *origin, route: route.clone(), alive: *alive, is_foreign: *is_foreign }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | step | source | cost |
 //! |--|--|--|
-//! | text, signature, claims | the token cache, or the keys | a lookup, or a signature check |
+//! | text, signature, claims | the token cache, or the issuer's keys | a lookup, or a signature check |
 //! | times | the store's clock, or the node's for another issuer's tokens | |
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
@@ -14,27 +14,34 @@
 
 use std::{
     future::Future,
+    mem,
     pin::Pin,
     sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     cache::{LookupKey, TokenCache, TokenKey, VerifiedToken},
     conditions::Conditions,
-    keyring::{CurrentKeyring, Keyring},
-    policy::Authority,
+    judge::{Confirmation, NO_SESSION, bearer, external_bearer, judge_denial, judge_session, refusal_by, revoked},
+    keyring::CurrentKeyring,
+    policy::{Authority, TokenAuthority},
+    streams::TokenStreams,
     validator::{self, Validator},
+    verify::{Convert, Origin, Unverified},
 };
 use crate::{
     clock::{Clock, Timestamp},
-    cutoff::{Refusal, Streams, refusal},
+    cutoff::DenialRules,
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
+    issuers::AcceptedIssuers,
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
     observe::{CheckReason, CheckResult, Decider, Observation, SharedObserver},
     replica::{Alive, Bearer, Replica, Route, Verdict},
-    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, ExternalId, LogStamp, ServerId, SessionState},
+    store::{Answer, BoxFuture, Checked, Denial, DenyQuery, LogStamp, SessionState},
 };
 
 /// The source that decides whether a token is revoked.
@@ -64,9 +71,14 @@ pub(crate) struct Checker<C> {
     /// The maximum length of a token, in bytes.
     pub(crate) max_token_len: usize,
     pub(super) validation: Validation,
-    /// The clock that judges the times of tokens: the store's for the service's own tokens,
-    /// otherwise the node's.
+    /// The clock that judges the times of the service's own tokens: the store's, if there is one.
     pub(super) clock: Arc<dyn Clock>,
+    /// The clock that judges the times of other issuers' tokens: the node's.
+    pub(super) node_clock: Arc<dyn Clock>,
+    pub(super) issuers: Arc<AcceptedIssuers>,
+    /// For each of the issuers, the function that reads its custom claims.
+    pub(super) converters: Box<[Convert<C>]>,
+    pub(super) denial_rules: DenialRules,
     pub(super) conditions: Arc<Conditions>,
     /// True if the store's clock judges the service's own tokens.
     pub(super) is_judged_by_store: bool,
@@ -79,7 +91,7 @@ pub(crate) struct Checker<C> {
     /// The streams with tokens of this service. This field owns the tasks of the replica, which end
     /// with the last handle of the service. Each pending check, verified claims set and open stream
     /// is a handle too.
-    pub(super) streams: Streams,
+    pub(super) streams: TokenStreams,
 }
 
 /// The outcome of a lookup of an access token.
@@ -122,20 +134,21 @@ impl CheckOptions {
 }
 
 impl<C> Checker<C> {
-    /// Verifies text, signature and claims of a token. Does not check its revocation.
-    pub(super) fn verify(
-        &self,
-        keyring: &Keyring,
-        token: &str,
-        token_type: TokenType,
-    ) -> Result<Claims<C>, TokenError> {
-        let claims = (self.parse)(token, &keyring.keys, &self.validation, token_type, self.clock.now())?;
-        claims.set_verifier(self.streams.verifier());
-        Ok(claims)
+    /// Returns the error for a token of an issuer whose keys do not include that of the token.
+    pub(super) fn unknown_key(&self, index: usize) -> Error {
+        let issuer = self.issuers.get(index);
+        issuer.map_or_else(|| TokenError::UnknownIssuer.into(), |issuer| issuer.keys.unknown_key())
     }
 
     /// Replaces the keys, and clears the cache of tokens that were verified with the old ones.
     pub(super) fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
+        if self.authority.sessions().is_none() {
+            return Err(ConfigError::conflict(
+                "keys",
+                "are given to a service that has no tokens of its own",
+                "leave them out: the keys of other issuers come from their sources",
+            ));
+        }
         // The keyring must change before the cache does. A check that reads the new version from
         // the cache then loads the new keys, or newer ones.
         self.keyring.replace(keys, |version| self.cache.reset(version))
@@ -164,14 +177,13 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let token_type = claims.token_type().unwrap_or(TokenType::Access);
         let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
         let verified = || -> Result<_, Error> {
-            self.validation
-                .check_times(claims, &*self.clock)
-                .map_err(|error| refusal_by(error, &*self.clock, &self.conditions))?;
-            let (claims, route) = (claims.clone(), self.route(claims)?);
+            let origin = self.origin_of(claims)?;
+            self.check_times(claims, origin)?;
+            let (claims, route) = (claims.clone(), self.route(claims, origin)?);
             // `validate_jwt_stateless` and other services verify tokens without this step.
             self.settle(&claims, route.as_ref(), token_type);
-            let is_foreign = !claims.is_verified_by(&self.streams.verifier());
-            Ok(VerifiedToken { claims, route, alive: Alive::default(), is_foreign })
+            let is_foreign = !claims.is_verified_by(&self.streams.of(claims.external()).verifier());
+            Ok(VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign })
         };
         match verified() {
             Ok(token) => self.check_revocation(token, None, false, options),
@@ -184,14 +196,21 @@ impl<C: Send + Sync + 'static> Checker<C> {
     pub(crate) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
         let Some(token) = self.cache.get(&key) else { return Lookup::Miss(CacheMiss(Some(key))) };
+        // An issuer may have withdrawn the key that verified the token.
+        if !self.has_present_keys(token.origin) {
+            return Lookup::Miss(CacheMiss(Some(key)));
+        }
         let options = CheckOptions { token_type: TokenType::Access, freshness };
-        if let Err(error) = self.validation.check_times(&token.claims, &*self.clock) {
-            let error = refusal_by(error, &*self.clock, &self.conditions);
+        if let Err(error) = self.check_times(&token.claims, token.origin) {
             return Lookup::Hit(self.done(Err(error), options, Decider::None));
         }
         // The fast path: most requests take it under bounded staleness.
         if options.may_be_decided_here() && self.still_accepts(&token, options.freshness) {
             return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::Replica));
+        }
+        // Nothing else decides about these tokens.
+        if let Ok(TokenAuthority::Nothing) = self.authority_of(token.origin) {
+            return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::None));
         }
         Lookup::Hit(self.check_revocation(token, Some(key), false, options))
     }
@@ -204,23 +223,61 @@ impl<C: Send + Sync + 'static> Checker<C> {
         token_type: TokenType,
         freshness: Freshness,
     ) -> AccessCheck<C> {
-        let verified = || -> Result<_, Error> {
-            let keyring = self.keyring.load();
-            // If another thread has replaced the keys since the lookup, this check does not cache
-            // the token.
-            let key = miss.0.filter(|key| key.version() == keyring.version);
-            let verified = self.verify(&keyring, token, token_type);
-            let claims = verified.map_err(|error| refusal_by(error, &*self.clock, &self.conditions))?;
-            let route = self.route(&claims)?;
-            // A cached token was settled at its first check.
-            self.settle(&claims, route.as_ref(), token_type);
-            Ok((VerifiedToken { claims, route, alive: Alive::default(), is_foreign: false }, key))
-        };
         let options = CheckOptions { token_type, freshness };
-        match verified() {
-            Ok((token, key)) => self.check_revocation(token, key, true, options),
-            Err(error) => self.done(Err(error), options, Decider::None),
+        match self.begin_text_check(miss, token, options) {
+            Err(Unverified::Refused(error)) => self.done(Err(error), options, Decider::None),
+            Err(Unverified::UnknownKey(index)) => self.await_key(token, index, options),
+            Ok(check) => check,
         }
+    }
+
+    fn begin_text_check(
+        self: &Arc<Self>,
+        miss: CacheMiss<'_>,
+        token: &str,
+        options: CheckOptions,
+    ) -> Result<AccessCheck<C>, Unverified> {
+        let keyring = self.keyring.load();
+        // If another thread has replaced the keys since the lookup, this check does not cache the
+        // token.
+        let key = miss.0.filter(|key| key.version() == keyring.version);
+        let (claims, origin) = self.verify(&keyring, token, options.token_type)?;
+        let route = self.route(&claims, origin)?;
+        // A cached token was settled at its first check.
+        self.settle(&claims, route.as_ref(), options.token_type);
+        let token = VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign: false };
+        Ok(self.check_revocation(token, key, true, options))
+    }
+
+    /// Waits until the keys of an issuer were fetched, if a fetch is due. Otherwise refuses the
+    /// token, whose key is unknown.
+    #[cold]
+    fn await_key(self: &Arc<Self>, token: &str, index: usize, options: CheckOptions) -> AccessCheck<C> {
+        let Some(issuer) = self.issuers.get(index) else {
+            return self.done(Err(TokenError::UnknownIssuer.into()), options, Decider::None);
+        };
+        let Some(wait) = issuer.keys.demand() else {
+            return self.done(Err(issuer.keys.unknown_key()), options, Decider::None);
+        };
+        let step = Step::Key { wait, text: Zeroizing::new(token.to_owned()), index };
+        AccessCheck::Pending(Box::new(Pending { checker: Arc::clone(self), step, options, began: None }))
+    }
+
+    /// Checks a token after the wait for its key.
+    fn check_after_wait(self: &Arc<Self>, text: &str, index: usize, options: CheckOptions) -> AccessCheck<C> {
+        let miss = CacheMiss(self.cache.lookup_key(text.as_bytes()));
+        match self.begin_text_check(miss, text, options) {
+            Ok(check) => check,
+            Err(Unverified::Refused(error)) => self.done(Err(error), options, Decider::None),
+            Err(Unverified::UnknownKey(_)) => self.done(Err(self.unknown_key(index)), options, Decider::None),
+        }
+    }
+
+    /// Checks the times of a token by the rules of its issuer.
+    #[inline]
+    fn check_times(&self, claims: &JwtClaims<C>, origin: Origin) -> Result<(), Error> {
+        let (rules, clock) = self.time_rules(origin)?;
+        rules.check_times(claims, clock).map_err(|error| refusal_by(error, clock, &self.conditions))
     }
 
     /// Returns the outcome of a check, and reports it to the observer.
@@ -263,9 +320,9 @@ impl<C: Send + Sync + 'static> Checker<C> {
             _ => {
                 let is_before_horizon = options.may_be_decided_here() && verdict == LocalVerdict::BeforeHorizon;
                 self.admit_question(&token, options, is_before_horizon)?;
-                *decided_by = match self.authority {
-                    Authority::Nothing => Decider::None,
-                    Authority::Sessions(_) | Authority::Denylist(..) => Decider::Store,
+                *decided_by = match self.authority_of(token.origin)? {
+                    TokenAuthority::Nothing => Decider::None,
+                    TokenAuthority::Sessions(_) | TokenAuthority::Denylist(_) => Decider::Store,
                 };
                 Some(self.ask_store(&token, options)?)
             }
@@ -278,7 +335,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
                 // Only a check that waits reads the clock, because a reading costs as much as the
                 // rest of a check.
                 let began = self.observer.is_set().then(Instant::now);
-                let pending = Pending { checker: Arc::clone(self), token, answer, key, options, began };
+                let step = Step::Answer { token, answer, key };
+                let pending = Pending { checker: Arc::clone(self), step, options, began };
                 return Ok(AccessCheck::Pending(Box::new(pending)));
             }
             Some(StoreReply::Alive(alive)) => token.alive = alive,
@@ -312,21 +370,21 @@ enum LocalVerdict {
 
 impl<C> Checker<C> {
     /// Returns the route to the token's revocation in the replica. `None` without a replica.
-    fn route(&self, claims: &JwtClaims<C>) -> Result<Option<Route>, TokenError> {
+    fn route(&self, claims: &JwtClaims<C>, origin: Origin) -> Result<Option<Route>, TokenError> {
         let Some(replica) = &self.replica else { return Ok(None) };
-        Ok(Some(match self.authority {
-            Authority::Denylist(..) => {
-                let issuer = claims.issuer().unwrap_or_default();
-                replica.external_route(issuer, external_ids(claims))
+        Ok(match self.authority_of(origin)? {
+            TokenAuthority::Nothing => None,
+            TokenAuthority::Denylist(_) => {
+                Some(replica.external_route(claims.issuer().unwrap_or_default(), deny_query(claims).into_ids()))
             }
-            _ => replica.route(&bearer(claims)?),
-        }))
+            TokenAuthority::Sessions(_) => Some(replica.route(&bearer(claims)?)),
+        })
     }
 
-    fn bearer<'a>(&self, claims: &'a JwtClaims<C>) -> Result<Bearer<'a>, TokenError> {
-        match self.authority {
-            Authority::Denylist(..) => Ok(bearer_of(claims, "")),
-            _ => bearer(claims),
+    fn bearer<'a>(&self, token: &'a VerifiedToken<C>) -> Result<Bearer<'a>, TokenError> {
+        match token.origin {
+            Origin::External { .. } => Ok(external_bearer(&token.claims)),
+            Origin::Own => bearer(&token.claims),
         }
     }
 
@@ -353,12 +411,12 @@ impl<C> Checker<C> {
     }
 
     fn local_verdict(&self, token: &VerifiedToken<C>, freshness: Freshness) -> Result<LocalVerdict, TokenError> {
-        let VerifiedToken { claims, route, alive, is_foreign } = token;
+        let VerifiedToken { claims, route, alive, is_foreign, .. } = token;
         let (Some(replica), Some(route)) = (&self.replica, route) else { return Ok(LocalVerdict::Unknown) };
         if self.still_accepts(token, freshness) {
             return Ok(LocalVerdict::Accepted);
         }
-        let bearer = self.bearer(claims)?;
+        let bearer = self.bearer(token)?;
         let no_memo = AtomicU64::new(0);
         let memo = if *is_foreign { &no_memo } else { claims.memo() };
         let look = || replica.verdict(route, &bearer, *alive, memo);
@@ -387,9 +445,7 @@ impl<C> Checker<C> {
         is_before_horizon: bool,
     ) -> Result<(), Error> {
         let Some(replica) = &self.replica else { return Ok(()) };
-        if let (Authority::Sessions(_), true) = (&self.authority, options.is_access())
-            && replica.is_unknown(&self.bearer(&token.claims)?)
-        {
+        if token.origin == Origin::Own && options.is_access() && replica.is_unknown(&self.bearer(token)?) {
             return Err(TokenError::UnknownSession.into());
         }
         if is_before_horizon && !replica.admits_check() {
@@ -401,21 +457,16 @@ impl<C> Checker<C> {
     /// Asks the store whether a token is revoked.
     fn ask_store(&self, token: &VerifiedToken<C>, options: CheckOptions) -> Result<StoreReply, Error> {
         let claims = &token.claims;
-        let answer = match &self.authority {
-            Authority::Nothing => return Ok(StoreReply::Alive(Alive::default())),
-            Authority::Sessions(store) => {
+        let answer = match self.authority_of(token.origin)? {
+            TokenAuthority::Nothing => return Ok(StoreReply::Alive(Alive::default())),
+            TokenAuthority::Sessions(store) => {
                 let sid = claims.session_id().ok_or(NO_SESSION)?;
                 match store.check(claims.subject(), sid, claims.token_id()) {
                     Answer::Ready(answer) => self.judge_session(token, &self.noted(answer)?, options)?,
                     Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Session(answer))),
                 }
             }
-            Authority::Denylist(_, denylist) => match denylist.denied(DenyQuery {
-                issuer: claims.issuer().unwrap_or_default().to_owned(),
-                jti: Some(claims.token_id().clone()),
-                sid: claims.session_id().cloned(),
-                subject: Some(claims.subject().clone()),
-            }) {
+            TokenAuthority::Denylist(denylist) => match denylist.denied(deny_query(claims)) {
                 Answer::Ready(answer) => self.judge_denial(token, &self.noted(answer)?)?,
                 Answer::Pending(answer) => return Ok(StoreReply::Pending(PendingAnswer::Denial(answer))),
             },
@@ -449,8 +500,7 @@ impl<C> Checker<C> {
 
     /// Judges another issuer's token by the store's answer about its denials.
     fn judge_denial(&self, token: &VerifiedToken<C>, denial: &Denial) -> Result<Alive, Error> {
-        let leeway = self.validation.leeway_in_force();
-        Ok(self.confirm(token, judge_denial(&token.claims, denial, leeway)?)?)
+        Ok(self.confirm(token, judge_denial(&token.claims, denial, self.denial_rules)?)?)
     }
 
     /// Records in the replica that the store has not refused a token. Does nothing if the replica
@@ -458,7 +508,7 @@ impl<C> Checker<C> {
     fn confirm(&self, token: &VerifiedToken<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &token.route) {
             (Some(replica), Some(route)) if replica.decides() => {
-                Ok(replica.confirm(route, &self.bearer(&token.claims)?, at, server))
+                Ok(replica.confirm(route, &self.bearer(token)?, at, server))
             }
             _ => Ok(Alive::default()),
         }
@@ -470,7 +520,7 @@ impl<C> Checker<C> {
     fn record_refusal(&self, token: &VerifiedToken<C>, checked: &Checked) {
         let (Some(replica), Some(route), Ok(bearer)) = (&self.replica, &token.route, bearer(&token.claims)) else {
             if let SessionState::Revoked { .. } = checked.state {
-                self.streams.revoked_subject(token.claims.subject());
+                self.streams.own().revoked_subject(token.claims.subject());
             }
             return;
         };
@@ -515,66 +565,32 @@ impl<C> Checker<C> {
     }
 }
 
-/// Returns the error of a token that fails the checks of its text or times. Until the store has
-/// answered once, the estimate of its time is the epoch. A failed check of times is then a failure
-/// of the store.
-#[cold]
-pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
-    let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });
-    let epoch = Timestamp::default();
-    if is_about_time && clock.now() == epoch && conditions.clock().now() != epoch {
-        return StoreError::new(StoreErrorKind::Unavailable)
-            .with_source("the store has not reported its time yet; try again, and check that it runs")
-            .into();
-    }
-    error.into()
+/// Returns the query for the denials of another issuer's token.
+fn deny_query<C>(claims: &JwtClaims<C>) -> DenyQuery {
+    DenyQuery::about(claims.issuer().unwrap_or_default(), claims.token_id(), claims.session_id(), claims.subject())
 }
 
-/// Refuses a refresh token whose revocation is in the deny set of this node, even if the store has
-/// lost the revocation.
-pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Result<(), TokenError> {
-    let bearer = bearer(claims)?;
-    match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.memo()) {
-        Verdict::Refused => Err(revoked(claims, None)),
-        Verdict::Accepted | Verdict::BeforeHorizon | Verdict::Unknown => Ok(()),
-    }
-}
-
-pub(super) const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
-
-fn bearer<C>(claims: &JwtClaims<C>) -> Result<Bearer<'_>, TokenError> {
-    claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str())).ok_or(NO_SESSION)
-}
-
-fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a> {
-    Bearer {
-        issuer: claims.issuer().unwrap_or_default(),
-        subject: claims.subject(),
-        session_id,
-        token_id: claims.token_id().as_str(),
-        generation: claims.generation().unwrap_or_default(),
-        issued_at: claims.issued_at(),
-        expires_at: claims.expires_at(),
-    }
-}
-
-/// Returns the ids under which the store may have recorded a revocation of another issuer's token.
-fn external_ids<C>(claims: &JwtClaims<C>) -> impl Iterator<Item = ExternalId> {
-    let token = ExternalId::Token(claims.token_id().clone());
-    let subject = ExternalId::Subject(claims.subject().clone());
-    [token, subject].into_iter().chain(claims.session_id().map(|sid| ExternalId::Session(sid.clone())))
-}
-
-/// A check that waits for the store. It borrows nothing, so that a response future can own it.
+/// A check that waits for the store or for an issuer's keys. It borrows nothing, so that a response
+/// future can own it.
 pub(crate) struct Pending<C> {
     checker: Arc<Checker<C>>,
-    token: VerifiedToken<C>,
-    answer: PendingAnswer,
-    /// The key under which to cache the token if the store accepts it.
-    key: Option<TokenKey>,
+    step: Step<C>,
     options: CheckOptions,
-    /// The time at which the check began to wait; `None` without an observer.
+    /// The time at which the check began to wait for the store; `None` without an observer.
     began: Option<Instant>,
+}
+
+/// The event for which a check waits.
+enum Step<C> {
+    /// A fetch of an issuer's keys. The token's key is unknown.
+    Key { wait: BoxFuture<()>, text: Zeroizing<String>, index: usize },
+    /// The store's answer.
+    Answer {
+        token: VerifiedToken<C>,
+        answer: PendingAnswer,
+        /// The key under which to cache the token if the store accepts it.
+        key: Option<TokenKey>,
+    },
 }
 
 /// The answer of the store for which the check waits.
@@ -583,10 +599,18 @@ enum PendingAnswer {
     Denial(BoxFuture<Result<Denial, StoreError>>),
 }
 
-impl<C> Future for Pending<C> {
+impl<C: Send + Sync + 'static> Future for Pending<C> {
     type Output = Result<Claims<C>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Step::Key { wait, text, index } = &mut self.step {
+            ready!(wait.as_mut().poll(context));
+            let (text, index) = (mem::take(text), *index);
+            match self.checker.check_after_wait(&text, index, self.options) {
+                AccessCheck::Done(result) => return Poll::Ready(result),
+                AccessCheck::Pending(next) => *self = *next,
+            }
+        }
         let result = ready!(self.poll_answer(context));
         self.checker.observe(&result, self.options, Decider::Store, self.began);
         Poll::Ready(result)
@@ -600,7 +624,11 @@ impl<C> Pending<C> {
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Claims<C>, Error>> {
-        let Self { checker, token, answer, key, options, .. } = self;
+        let Self { checker, step, options, .. } = self;
+        // A check waits at most once for a key.
+        let Step::Answer { token, answer, key } = step else {
+            return Poll::Ready(Err(TokenError::UnknownKey.into()));
+        };
         token.alive = match answer {
             PendingAnswer::Session(answer) => {
                 let answer = checker.noted(ready!(answer.as_mut().poll(context)))?;
@@ -616,49 +644,4 @@ impl<C> Pending<C> {
         }
         Poll::Ready(checker.validate(token.claims.clone(), *options))
     }
-}
-
-/// The store's time at which a token was not revoked, and the server that answered.
-type Confirmation = (Timestamp, Option<ServerId>);
-
-/// Judges a token of this service by the store's answer about its session.
-pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Confirmation, Error> {
-    match checked.state {
-        SessionState::Active { counter, .. } => match claims.token_type() {
-            // A refresh token with a successor is used up.
-            Some(TokenType::Refresh) if refresh_counter(claims)? < counter => Err(revoked(claims, None).into()),
-            _ => Ok((checked.now, checked.server)),
-        },
-        SessionState::Revoked { at } => Err(revoked(claims, at).into()),
-        SessionState::Unknown => Err(TokenError::UnknownSession.into()),
-        SessionState::Expired => Err(TokenError::SessionExpired.into()),
-    }
-}
-
-/// Judges another issuer's token by the store's answer (`docs/protocol.md`, section 6).
-fn judge_denial<C>(claims: &JwtClaims<C>, denial: &Denial, leeway: Duration) -> Result<Confirmation, Error> {
-    match refusal(claims.issued_at(), denial, leeway) {
-        None => Ok((denial.now, denial.server)),
-        Some(Refusal::Revoked(before)) => Err(revoked(claims, before).into()),
-        Some(Refusal::BeforeMemory) => {
-            Err(TokenError::Claims("the token was issued before the store began to record revocations").into())
-        }
-        Some(Refusal::BeyondMemory) => {
-            Err(TokenError::Claims("the token is older than the time for which the store keeps revocations").into())
-        }
-    }
-}
-
-pub(super) fn revoked<C>(claims: &JwtClaims<C>, revoked_at: Option<Timestamp>) -> TokenError {
-    TokenError::Revoked { token_id: claims.token_id().clone(), revoked_at }
-}
-
-/// Returns the counter of a refresh token from its `jti`: `<sid>.<counter>.r`.
-pub(super) fn refresh_counter<C>(claims: &JwtClaims<C>) -> Result<u32, TokenError> {
-    claims
-        .session_id()
-        .and_then(|sid| {
-            claims.token_id().as_str().strip_prefix(sid.as_str())?.strip_prefix('.')?.strip_suffix(".r")?.parse().ok()
-        })
-        .ok_or(TokenError::Claims("`jti` and `sid` are not those of a refresh token of this service"))
 }

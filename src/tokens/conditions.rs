@@ -57,6 +57,8 @@ pub enum ConditionKind {
     NoBound,
     /// The store reports a defect, such as a policy that evicts keys.
     Store,
+    /// The keys of another issuer cannot be fetched. Tokens of other issuers are not affected.
+    IssuerKeys,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
@@ -76,6 +78,7 @@ impl ConditionKind {
             Self::ReplicaBehind => "replica_behind",
             Self::NoBound => "no_bound",
             Self::Store => "store",
+            Self::IssuerKeys => "issuer_keys",
         }
     }
 

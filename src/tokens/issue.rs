@@ -27,7 +27,7 @@ use crate::{
 const MAX_LABEL: usize = 1024;
 
 /// The part of a service that opens sessions, and mints their tokens.
-pub(super) struct Issuer {
+pub(super) struct TokenIssuer {
     pub(super) keyring: Arc<CurrentKeyring>,
     pub(super) rules: MintRules,
     pub(super) store: Arc<dyn SessionStore>,
@@ -40,7 +40,7 @@ pub(super) struct Issuer {
     pub(super) conditions: Arc<Conditions>,
 }
 
-impl Issuer {
+impl TokenIssuer {
     /// Opens a session and mints its access token and its refresh token.
     pub(super) async fn issue_pair<C: Serialize>(&self, session: NewSession<C>) -> Result<TokenPair, Error> {
         let keyring = self.keyring.load_full();

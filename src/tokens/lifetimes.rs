@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{error::ConfigError, jwt::Validation};
+use crate::error::ConfigError;
 
 /// Time for which the store keeps a revocation beyond the token's `exp` and the leeway. It covers
 /// clock differences and commands in progress (`docs/protocol.md`, section 9).
@@ -40,8 +40,9 @@ pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Resul
     Err(ConfigError::out_of_range(setting, problem, "give whole seconds, from one to 100 years"))
 }
 
-/// Returns the longest time for which this service can accept a token of another issuer. The store
-/// must keep a denial (a revocation of the token) for the same time.
-pub(super) fn max_external_lifetime(validation: &Validation, after_end: Duration) -> Duration {
-    validation.max_access_lifetime_in_force().saturating_add(after_end).saturating_add(validation.leeway_in_force())
+/// Returns the longest time for which this service can accept a token of another issuer, whose
+/// longest accepted lifetime is `longest`. The store must keep a denial (a revocation of the token)
+/// for the same time.
+pub(super) fn max_external_lifetime(longest: Duration, after_end: Duration, leeway: Duration) -> Duration {
+    longest.saturating_add(after_end).saturating_add(leeway)
 }

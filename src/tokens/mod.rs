@@ -124,7 +124,9 @@ mod check;
 mod conditions;
 mod consistency;
 mod events;
+mod external;
 mod issue;
+mod judge;
 mod keyring;
 mod lifetimes;
 mod mint;
@@ -137,7 +139,9 @@ mod service;
 mod session;
 mod status;
 mod store_clock;
+mod streams;
 mod validator;
+mod verify;
 
 pub use self::{
     auth_time::AuthTime,
@@ -145,7 +149,7 @@ pub use self::{
     conditions::{Condition, ConditionKind},
     consistency::Consistency,
     events::SecurityEvent,
-    policy::TokenPolicy,
+    external::ExternalTokens,
     readiness::Readiness,
     refresh::{OnRefresh, Refreshing, Renewal},
     revoke::Revoke,

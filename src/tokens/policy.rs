@@ -1,55 +1,68 @@
-//! The policy by which the service accepts tokens, and the store that the policy needs.
+//! The stores that decide about revocations.
 
 use std::sync::Arc;
 
-use crate::store::{Denylist, SessionStore};
+use crate::{
+    error::TokenError,
+    store::{Denylist, SessionStore},
+};
 
-/// The condition under which the service accepts a token with a valid signature and claims.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum TokenPolicy {
-    /// The tokens are the service's own. The service accepts a token while the token's session is
-    /// alive. If the store does not contain the session, the service refuses the token. Under
-    /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness), the service does
-    /// not always ask the store.
-    #[default]
-    Tracked,
-    /// The tokens are those of another issuer, so the store has no records of their sessions. The
-    /// service refuses a token if the token, its session or its subject was revoked in this store.
-    /// It issues no tokens.
-    ///
-    /// The service also refuses tokens from before the creation of the store's data set. An
-    /// earlier, lost data set may have contained their revocations.
-    Denylist,
-    /// The service checks only signature and claims. It has no store, issues no tokens, and cannot
-    /// revoke anything.
-    Stateless,
+/// The stores that decide about the revocations of a service's tokens.
+#[derive(Clone, Default)]
+pub(super) struct Authority {
+    store: Option<Arc<dyn SessionStore>>,
+    /// True if the store has the sessions of this service's own tokens.
+    has_sessions: bool,
+    /// The denylist of other issuers' tokens in the same store.
+    denylist: Option<Arc<dyn Denylist>>,
 }
 
-/// A policy with the store that the policy needs.
-#[derive(Clone)]
-pub(super) enum Authority {
-    /// [`TokenPolicy::Tracked`].
-    Sessions(Arc<dyn SessionStore>),
-    /// [`TokenPolicy::Denylist`]: the store, and its denylist.
-    Denylist(Arc<dyn SessionStore>, Arc<dyn Denylist>),
-    /// [`TokenPolicy::Stateless`].
+/// The authority over one token.
+#[derive(Clone, Copy)]
+pub(super) enum TokenAuthority<'a> {
+    /// The token is the service's own. The service accepts the token while its session is alive. If
+    /// the store does not contain the session, the service refuses the token.
+    Sessions(&'a Arc<dyn SessionStore>),
+    /// The token is another issuer's: [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy).
+    Denylist(&'a Arc<dyn Denylist>),
+    /// The token is another issuer's, and nothing revokes it here.
     Nothing,
 }
 
 impl Authority {
-    pub(super) fn policy(&self) -> TokenPolicy {
-        match self {
-            Self::Sessions(_) => TokenPolicy::Tracked,
-            Self::Denylist(..) => TokenPolicy::Denylist,
-            Self::Nothing => TokenPolicy::Stateless,
-        }
+    pub(super) fn new(
+        store: Option<Arc<dyn SessionStore>>,
+        has_sessions: bool,
+        denylist: Option<Arc<dyn Denylist>>,
+    ) -> Self {
+        Self { store, has_sessions, denylist }
     }
 
     pub(super) fn store(&self) -> Option<&Arc<dyn SessionStore>> {
-        match self {
-            Self::Sessions(store) | Self::Denylist(store, _) => Some(store),
-            Self::Nothing => None,
+        self.store.as_ref()
+    }
+
+    /// Returns the store if it has the sessions of own tokens.
+    pub(super) fn sessions(&self) -> Option<&Arc<dyn SessionStore>> {
+        self.store.as_ref().filter(|_| self.has_sessions)
+    }
+
+    pub(super) fn denylist(&self) -> Option<&Arc<dyn Denylist>> {
+        self.denylist.as_ref()
+    }
+
+    /// Returns the authority over the service's own tokens.
+    pub(super) fn of_own(&self) -> Result<TokenAuthority<'_>, TokenError> {
+        self.sessions().map(TokenAuthority::Sessions).ok_or(TokenError::UnknownIssuer)
+    }
+
+    /// Returns the authority over the tokens of another issuer.
+    pub(super) fn of_external(&self, is_revocable: bool) -> Result<TokenAuthority<'_>, TokenError> {
+        match (is_revocable, &self.denylist) {
+            (false, _) => Ok(TokenAuthority::Nothing),
+            (true, Some(denylist)) => Ok(TokenAuthority::Denylist(denylist)),
+            // `build` gives each service with revocable issuers a denylist.
+            (true, None) => Err(TokenError::UnknownIssuer),
         }
     }
 }

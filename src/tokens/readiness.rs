@@ -109,18 +109,14 @@ async fn within_limit(call: impl Future<Output = Result<(), StoreError>>) -> Res
 
 /// Reads as the check of a request does.
 async fn read(authority: &Authority) -> Result<(), StoreError> {
-    match authority {
-        Authority::Sessions(store) => {
-            let (subject, sid, jti) = (Subject::new(NOBODY), SessionId::new(NOBODY), TokenId::new(NOBODY));
-            store.check(&subject, &sid, &jti).await.map(drop)
-        }
-        Authority::Denylist(_, denylist) => {
-            let query =
-                DenyQuery { issuer: NOBODY.to_owned(), jti: Some(TokenId::new(NOBODY)), sid: None, subject: None };
-            denylist.denied(query).await.map(drop)
-        }
-        Authority::Nothing => Ok(()),
+    let (subject, sid, jti) = (Subject::new(NOBODY), SessionId::new(NOBODY), TokenId::new(NOBODY));
+    if let Some(store) = authority.sessions() {
+        store.check(&subject, &sid, &jti).await.map(drop)?;
     }
+    if let Some(denylist) = authority.denylist() {
+        denylist.denied(DenyQuery::about(NOBODY, &jti, Some(&sid), &subject)).await.map(drop)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::{
-    check::{NO_SESSION, judge_session, refresh_counter, refusal_by, refuse_if_revoked, revoked},
     events::SecurityEvent,
-    issue::Issuer,
+    issue::TokenIssuer,
+    judge::{NO_SESSION, judge_session, refresh_counter, refusal_by, refuse_if_revoked, revoked},
     keyring::Keyring,
     mint::Identity,
     session::{IssuedToken, TokenPair},
@@ -127,7 +127,7 @@ pub enum Renewal<C> {
 
 /// The part of a service that exchanges refresh tokens.
 pub(super) struct Refresher<C> {
-    pub(super) issuer: Arc<Issuer>,
+    pub(super) issuer: Arc<TokenIssuer>,
     /// The rules for tokens, without the claims that the application requires. `on_refresh` may add
     /// those.
     pub(super) validation: Arc<Validation>,
@@ -213,7 +213,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
 /// A verified refresh token, with the claims and the scope of its successor (the new pair of
 /// tokens).
 pub(crate) struct Exchange<'a, C> {
-    issuer: &'a Issuer,
+    issuer: &'a TokenIssuer,
     /// The keys for the whole exchange, even if another thread replaces the service's keys.
     keyring: Arc<Keyring>,
     token: Refreshing<C>,

@@ -10,12 +10,12 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{conditions::Conditions, keyring::CurrentKeyring, lifetimes::max_external_lifetime, policy::Authority};
+use super::{conditions::Conditions, keyring::CurrentKeyring, policy::Authority, streams::TokenStreams};
 use crate::{
-    cutoff::Streams,
-    error::{Error, StoreError, StoreErrorKind},
+    error::{Error, StoreError, StoreErrorKind, TokenError},
     ids::{SessionId, Subject, TokenId, is_id},
-    jwt::{JwtClaims, NoClaims, TokenType, Validation, decode_token},
+    issuers::AcceptedIssuers,
+    jwt::{JwtClaims, NoClaims, TokenType, UnverifiedToken, Validation, decode_token},
     observe::{Observation, SessionEnd, SharedObserver},
     replica::Replica,
     store::{BoxFuture, DenyRequest, ExternalId, Logged, Page, Revoked, SessionPage, SessionState, SessionStore},
@@ -26,15 +26,16 @@ pub(super) struct Revoker {
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) keyring: Arc<CurrentKeyring>,
+    pub(super) issuers: Arc<AcceptedIssuers>,
     /// The rules for tokens, without the claims that the application requires, so that any token
     /// can be revoked.
     pub(super) validation: Arc<Validation>,
-    /// The issuer of accepted tokens; empty if they have none.
-    pub(super) issuer: String,
     /// Time for which the store keeps a revocation beyond the token's `exp`.
     pub(super) after_end: Duration,
+    /// The longest time for which this service can accept a token of another issuer.
+    pub(super) keep_denials: Duration,
     pub(super) observer: SharedObserver,
-    pub(super) streams: Streams,
+    pub(super) streams: TokenStreams,
     pub(super) conditions: Arc<Conditions>,
 }
 
@@ -49,13 +50,37 @@ impl Revoker {
     /// Revokes the token with this text. Does not read its custom claims, so that leaked tokens of
     /// older versions of the application can be revoked too.
     pub(super) fn revoke_token(&self, token: &str) -> Revoke {
+        if let Some(revoke) = self.revoke_external_token(token) {
+            return revoke;
+        }
         match decode_token::<NoClaims>(token, &self.keyring.load().keys, &self.validation) {
             Ok(claims) => self.revoke_claims(&claims),
             Err(error) => Revoke::failed(error.into()),
         }
     }
 
+    /// Revokes the token with this text if its issuer is another one.
+    fn revoke_external_token(&self, token: &str) -> Option<Revoke> {
+        let token = UnverifiedToken::parse(token, self.validation.longest_token()).ok()?;
+        let issuer = self.issuers.get(self.issuers.index_of(&token.issuer()?)?)?;
+        let current = issuer.keys.load();
+        let Some(current) = &*current else { return Some(Revoke::failed(issuer.keys.unknown_key())) };
+        Some(match issuer.verify(&token, &current.keys, None) {
+            Ok(claims) => self.revoke_claims(&claims),
+            Err(TokenError::UnknownKey) => Revoke::failed(issuer.keys.unknown_key()),
+            Err(error) => Revoke::failed(error.into()),
+        })
+    }
+
+    /// Returns true if another issuer, whose tokens the service accepts, has issued the token.
+    fn is_external<C>(&self, claims: &JwtClaims<C>) -> bool {
+        claims.is_external() || claims.issuer().is_some_and(|issuer| self.issuers.index_of(issuer).is_some())
+    }
+
     pub(super) fn revoke_claims<C>(&self, claims: &JwtClaims<C>) -> Revoke {
+        if self.is_external(claims) {
+            return self.revoke_external_claims(claims);
+        }
         // Verified claims have valid ids, but an application can construct other claims.
         let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
         let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
@@ -64,17 +89,8 @@ impl Revoker {
         }
         let subject = claims.subject().clone();
         let until = claims.expires_at().saturating_add(self.after_end);
-        match (&self.authority, claims.token_type(), claims.session_id()) {
-            (Authority::Denylist(store, _), ..) => {
-                // The store keeps the denial for as long as a node could accept the token. The
-                // leeway covers the difference between the issuer's clock and the store's.
-                let until = until.saturating_add(self.validation.leeway_in_force());
-                let keep = until.saturating_since(store.now()).min(self.max_external_lifetime());
-                let issuer = claims.issuer().unwrap_or_default().to_owned();
-                let id = ExternalId::Token(claims.token_id().clone());
-                self.deny_for(DenyRequest { issuer, id, keep }, None)
-            }
-            (_, Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone(), SessionEnd::Revoked),
+        match (claims.token_type(), claims.session_id()) {
+            (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone(), SessionEnd::Revoked),
             _ => {
                 let jti = claims.token_id().clone();
                 let announced = Announced::Subject(subject.clone());
@@ -87,14 +103,32 @@ impl Revoker {
         }
     }
 
-    pub(super) fn revoke_session(&self, subject: Subject, sid: SessionId, cause: SessionEnd) -> Revoke {
-        let is_external = matches!(self.authority, Authority::Denylist(..));
-        let owner = Some((SUBJECT, subject.as_str())).filter(|_| !is_external);
-        if let Err(error) = check_ids(owner.into_iter().chain([(SESSION_ID, sid.as_str())])) {
-            return Revoke::failed(error);
+    /// Revokes another issuer's token: the token alone if it has an id, otherwise its session, or
+    /// the tokens of its subject up to now.
+    fn revoke_external_claims<C>(&self, claims: &JwtClaims<C>) -> Revoke {
+        let issuer = claims.issuer().unwrap_or_default();
+        let Some(store) = self.authority.store() else { return Revoke::failed(not_revocable()) };
+        if claims.token_id().as_str().is_empty() {
+            return match claims.session_id() {
+                Some(sid) => self.deny(issuer, ExternalId::Session(sid.clone()), Some(SessionEnd::Revoked)),
+                None => {
+                    let subject = ExternalId::Subject(claims.subject().clone());
+                    self.deny(issuer, subject, Some(SessionEnd::RevokedAll))
+                }
+            };
         }
-        if is_external {
-            return self.deny(ExternalId::Session(sid), cause);
+        // The store keeps the denial for as long as a node could accept the token. The leeway
+        // covers the difference between the issuer's clock and the store's.
+        let until = claims.expires_at().saturating_add(self.after_end);
+        let until = until.saturating_add(self.validation.leeway_in_force());
+        let keep = until.saturating_since(store.now()).min(self.keep_denials);
+        let id = ExternalId::Token(claims.token_id().clone());
+        self.deny_for(DenyRequest { issuer: issuer.to_owned(), id, keep }, None)
+    }
+
+    pub(super) fn revoke_session(&self, subject: Subject, sid: SessionId, cause: SessionEnd) -> Revoke {
+        if let Err(error) = check_ids([(SUBJECT, subject.as_str()), (SESSION_ID, sid.as_str())]) {
+            return Revoke::failed(error);
         }
         let announced = Announced::Subject(subject.clone());
         self.revoke(announced, Some(cause), move |store| async move { store.revoke_session(&subject, &sid).await })
@@ -104,14 +138,6 @@ impl Revoker {
         let spared = except.as_ref().map(|sid| (SESSION_ID, sid.as_str()));
         if let Err(error) = check_ids([(SUBJECT, subject.as_str())].into_iter().chain(spared)) {
             return Revoke::failed(error);
-        }
-        if matches!(self.authority, Authority::Denylist(..)) {
-            return match except {
-                None => self.deny(ExternalId::Subject(subject), SessionEnd::RevokedAll),
-                Some(_) => Revoke::failed(Error::Issue(
-                    "the policy `Denylist` cannot spare a session; revoke all sessions of the subject".into(),
-                )),
-            };
         }
         let announced = Announced::Subject(subject.clone());
         let cause = Some(SessionEnd::RevokedAll);
@@ -131,32 +157,33 @@ impl Revoker {
 
     /// Returns the store if it contains the sessions of the accepted tokens.
     fn own_sessions(&self) -> Result<&Arc<dyn SessionStore>, Error> {
-        match &self.authority {
-            Authority::Sessions(store) => Ok(store),
-            _ => Err(Error::Issue(
-                "the store has sessions only under the policy `Tracked`; use a service with this policy".into(),
-            )),
-        }
+        self.authority.sessions().ok_or_else(no_sessions)
     }
 
-    fn deny(&self, id: ExternalId, cause: SessionEnd) -> Revoke {
-        let deny = DenyRequest { issuer: self.issuer.clone(), id, keep: self.max_external_lifetime() };
-        self.deny_for(deny, Some(cause))
+    /// Revokes a token, a session or the tokens of a subject of another issuer.
+    pub(super) fn deny(&self, issuer: &str, id: ExternalId, cause: Option<SessionEnd>) -> Revoke {
+        let deny = DenyRequest { issuer: issuer.to_owned(), id, keep: self.keep_denials };
+        self.deny_for(deny, cause)
     }
 
     fn deny_for(&self, deny: DenyRequest, cause: Option<SessionEnd>) -> Revoke {
-        match &self.authority {
-            Authority::Denylist(_, denylist) => {
+        let name = match &deny.id {
+            ExternalId::Token(_) => TOKEN_ID,
+            ExternalId::Session(_) => SESSION_ID,
+            ExternalId::Subject(_) => SUBJECT,
+        };
+        if let Err(error) = check_ids([(name, deny.id.as_str())]) {
+            return Revoke::failed(error);
+        }
+        let issuer = self.issuers.index_of(&deny.issuer).and_then(|index| self.issuers.get(index));
+        match self.authority.denylist().filter(|_| issuer.is_some_and(|issuer| issuer.is_revocable)) {
+            Some(denylist) => {
                 let denylist = Arc::clone(denylist);
                 let announced = Announced::External(deny.issuer.clone(), deny.id.clone());
                 self.revoke(announced, cause, move |_| async move { denylist.deny(deny).await })
             }
-            Authority::Sessions(_) | Authority::Nothing => Revoke::failed(no_store()),
+            None => Revoke::failed(not_revocable()),
         }
-    }
-
-    fn max_external_lifetime(&self) -> Duration {
-        max_external_lifetime(&self.validation, self.after_end)
     }
 
     fn revoke<F, Fut>(&self, announced: Announced, cause: Option<SessionEnd>, ask: F) -> Revoke
@@ -164,9 +191,14 @@ impl Revoker {
         F: FnOnce(Arc<dyn SessionStore>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Revoked, StoreError>> + Send + 'static,
     {
-        let (Authority::Sessions(store) | Authority::Denylist(store, _)) = &self.authority else {
-            return Revoke::failed(no_store());
+        let Some(store) = self.authority.store() else { return Revoke::failed(no_sessions()) };
+        let is_ours = match &announced {
+            Announced::Subject(_) => self.authority.sessions().is_some(),
+            Announced::External(..) => true,
         };
+        if !is_ours {
+            return Revoke::failed(no_sessions());
+        }
         let (asked, replica, streams) = (ask(Arc::clone(store)), self.replica.clone(), self.streams.clone());
         let observer = self.observer.clone();
         let has_log = Arc::clone(store).revocation_log().is_some();
@@ -185,8 +217,12 @@ impl Revoker {
                     logged.max_staleness = logged.max_staleness.max(replica.longest_staleness());
                 }
                 _ => match &announced {
-                    Announced::Subject(subject) => streams.revoked_subject(subject),
-                    Announced::External(issuer, id) => streams.revoked_external(issuer, id),
+                    Announced::Subject(subject) => streams.own().revoked_subject(subject),
+                    Announced::External(issuer, id) => {
+                        if let Some(streams) = streams.revocable() {
+                            streams.revoked_external(issuer, id);
+                        }
+                    }
                 },
             }
             if let Some(cause) = cause {
@@ -215,8 +251,14 @@ fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Resu
     }
 }
 
-fn no_store() -> Error {
-    Error::Issue("the policy `Stateless` has no store, so it cannot revoke; use another policy".into())
+fn no_sessions() -> Error {
+    Error::Issue("this service has no tokens of its own; give it a secret or keys".into())
+}
+
+fn not_revocable() -> Error {
+    Error::Issue(
+        "this service cannot revoke tokens of this issuer; accept the issuer with the policy `Denylist`".into(),
+    )
 }
 
 /// Returns the error for a store that breaks its contract. The store may or may not have made the

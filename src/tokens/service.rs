@@ -8,13 +8,15 @@ use super::{
     auth_time::{AuthClock, AuthTime},
     check::{AccessCheck, Checker, Freshness},
     events::{Events, SecurityEvent},
-    issue::Issuer,
+    external::ExternalTokens,
+    issue::TokenIssuer,
     readiness::{LastProbe, Readiness},
     refresh::{Exchange, OnRefresh, Refresher},
     revoke::{Revoke, Revoker},
     sampler::Sampler,
     session::{IssuedToken, NewSession, TokenPair},
     status::{Status, Subjects},
+    verify::Unverified,
 };
 use crate::{
     cutoff::Cutoff,
@@ -22,7 +24,7 @@ use crate::{
     ids::{SessionId, Subject},
     jwt::{Claims, JwtClaims, KeySet, NoClaims, TokenType, decode_token},
     observe::{Observation, RefreshResult, SessionEnd, SharedObserver},
-    store::{LogPosition, Page, SessionPage},
+    store::{ExternalId, LogPosition, Page, SessionPage},
 };
 
 /// A service that issues, checks, refreshes and revokes tokens. Made by [`TokenService::builder`].
@@ -79,7 +81,6 @@ impl<C> fmt::Debug for TokenService<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Checker { authority, validation, .. } = &*self.checker;
         f.debug_struct("TokenService")
-            .field("policy", &authority.policy())
             .field("store", &authority.store().map(|store| store.name()))
             .field("validation", validation)
             .finish_non_exhaustive()
@@ -157,8 +158,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// If another service verified the claims, that service watches them. A refresh does not
     /// resolve the future, because a socket belongs to its session. The expiry of the token
-    /// resolves the future only if you call [`Cutoff::at_expiry`]. So under
-    /// [`Stateless`](super::TokenPolicy::Stateless) the future may stay pending for ever.
+    /// resolves the future only if you call [`Cutoff::at_expiry`]. So for a token that nothing
+    /// revokes ([`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless)) the future may
+    /// stay pending for ever.
     ///
     /// Call this in a Tokio runtime. Without a runtime, no timer wakes the future.
     ///
@@ -179,7 +181,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// }
     /// ```
     pub fn ended(&self, claims: &Claims<C>) -> Cutoff<C> {
-        Cutoff::of(claims).unwrap_or_else(|| Cutoff::new(&self.checker.streams, claims))
+        Cutoff::of(claims).unwrap_or_else(|| Cutoff::new(self.checker.streams.of(claims.external()), claims))
     }
 
     async fn validate(&self, token: &str, expected: TokenType, freshness: Freshness) -> Result<Claims<C>, Error> {
@@ -202,11 +204,16 @@ impl<C> TokenService<C> {
     /// # Errors
     ///
     /// Returns an error for the first rule that the token breaks.
-    pub fn validate_jwt_stateless(&self, token: &str, expected: TokenType) -> Result<Claims<C>, TokenError> {
-        self.checker.verify(&self.checker.keyring.load(), token, expected)
+    pub fn validate_jwt_stateless(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
+        match self.checker.verify(&self.checker.keyring.load(), token, expected) {
+            Ok((claims, _)) => Ok(claims),
+            Err(Unverified::Refused(error)) => Err(error),
+            Err(Unverified::UnknownKey(index)) => Err(self.checker.unknown_key(index)),
+        }
     }
 
-    /// Decodes a token of either type and verifies its signature and claims, but not its times.
+    /// Decodes one of the service's own tokens of either type. Verifies its signature and claims,
+    /// but not its times.
     ///
     /// # Errors
     ///
@@ -304,13 +311,14 @@ impl<C> TokenService<C> {
     }
 
     fn subjects(&self) -> Subjects<'_, C> {
-        let Checker { authority, replica, keyring, cache, streams, conditions, .. } = &*self.checker;
+        let Checker { authority, replica, keyring, cache, streams, issuers, conditions, .. } = &*self.checker;
         Subjects {
             authority,
             replica: replica.as_deref(),
             keyring,
             cache,
             streams,
+            issuers,
             conditions,
             last_probe: &self.parts.last_probe,
         }
@@ -359,7 +367,7 @@ impl<C> TokenService<C> {
         refresher.ok_or(Error::Issue("this service only verifies tokens; use the service that issues them".into()))
     }
 
-    fn issuer(&self) -> Result<&Issuer, Error> {
+    fn issuer(&self) -> Result<&TokenIssuer, Error> {
         Ok(&self.refresher()?.issuer)
     }
 }
@@ -457,7 +465,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 /// Revocation.
 impl<C: Send + Sync + 'static> TokenService<C> {
     /// Revokes the token with this text. If the token is a refresh token, revokes its whole
-    /// session. Under [`Denylist`](super::TokenPolicy::Denylist), revokes only the token.
+    /// session. See [`revoke_claims`](Self::revoke_claims) for a token of another issuer.
     ///
     /// Does not read custom claims, and so also revokes tokens of older versions of the
     /// application.
@@ -467,9 +475,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Token`] if the text is not a token of this service. [`Error::Store`]
+    /// When awaited: [`Error::Token`] if the text is not a token that this service accepts.
+    /// [`Error::IssuerKeys`] if the key of another issuer's token is not available. [`Error::Store`]
     /// if the store did not confirm the revocation; repeat the call until it succeeds.
-    /// [`Error::Issue`] under [`Stateless`](super::TokenPolicy::Stateless).
+    /// [`Error::Issue`] if nothing can revoke the token here.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke {
         self.parts.revoker.revoke_token(token)
@@ -477,11 +486,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes the token that has these claims, as [`revoke_token`](Self::revoke_token) does.
     ///
+    /// If a token of another issuer has no id (`jti`), revokes the token's session. If it has no
+    /// session either, revokes the tokens of its subject that were issued up to now.
+    ///
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`]
-    /// under [`Stateless`](super::TokenPolicy::Stateless).
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if nothing
+    /// can revoke the token here.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         self.parts.revoker.revoke_claims(claims)
@@ -489,23 +501,42 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes a session: its refresh token and all its access tokens. Idempotent.
     ///
-    /// Does not end a session of another subject. Under [`Denylist`](super::TokenPolicy::Denylist)
-    /// the call ignores the subject, because the store has no record of a session's owner.
+    /// Does not end a session of another subject.
     ///
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`]
-    /// under [`Stateless`](super::TokenPolicy::Stateless).
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the service
+    /// has no tokens of its own.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Revoked)
     }
 
-    /// Revokes a session as [`revoke_session`](Self::revoke_session) does, because its user logs
-    /// out.
-    pub(crate) fn log_out(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
-        self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Logout)
+    /// Revokes the session of these claims, because its user logs out. Revokes the token if it has
+    /// no session.
+    pub(crate) fn log_out<D>(&self, claims: &JwtClaims<D>) -> Revoke {
+        match claims.session_id() {
+            Some(sid) if claims.is_external() => {
+                let id = ExternalId::Session(sid.clone());
+                self.parts.revoker.deny(claims.issuer().unwrap_or_default(), id, Some(SessionEnd::Logout))
+            }
+            Some(sid) => self.parts.revoker.revoke_session(claims.subject().clone(), sid.clone(), SessionEnd::Logout),
+            None => self.revoke_claims(claims),
+        }
+    }
+
+    /// Returns the revocations of another issuer's tokens, sessions and subjects. `issuer` is the
+    /// `iss` of the tokens.
+    ///
+    /// ```
+    /// # async fn f(tokens: tower_bearer::TokenService) -> Result<(), tower_bearer::Error> {
+    /// tokens.external("https://id.example.com").revoke_subject("42").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn external(&self, issuer: impl Into<String>) -> ExternalTokens<'_> {
+        ExternalTokens { revoker: &self.parts.revoker, issuer: issuer.into() }
     }
 
     /// Revokes all sessions of a user in one step. Call it when a device is lost, when an account
@@ -519,8 +550,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`]
-    /// under [`Stateless`](super::TokenPolicy::Stateless).
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the service
+    /// has no tokens of its own.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), None)
@@ -531,9 +562,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject). When awaited under
-    /// [`Denylist`](super::TokenPolicy::Denylist): [`Error::Issue`], because the store has no
-    /// record of which sessions belong to the user.
+    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))
@@ -546,8 +575,7 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// * [`Error::InvalidId`] if an id is malformed.
     /// * [`Error::Store`] if the store did not answer.
-    /// * [`Error::Issue`] if the policy is not [`Tracked`](super::TokenPolicy::Tracked), because
-    ///   the store then has no records of sessions.
+    /// * [`Error::Issue`] if the service has no tokens of its own.
     pub async fn sessions(&self, subject: impl Into<Subject>, page: Page) -> Result<SessionPage, Error> {
         self.parts.revoker.sessions(&subject.into(), page).await
     }

@@ -14,11 +14,13 @@ use super::{
     policy::Authority,
     readiness::{LastProbe, Readiness, probe},
     store_clock::skew_ms,
+    streams::TokenStreams,
 };
 use crate::{
     clock::saturating_millis,
-    cutoff::{StreamStatus, Streams},
+    cutoff::StreamStatus,
     error::{StoreError, StoreErrorKind, chain},
+    issuers::{AcceptedIssuers, IssuerStatus},
     jwt::{Algorithm, SigningKey, VerifyingKey},
     replica::{Replica, ReplicaState, ReplicaStatus},
 };
@@ -80,6 +82,9 @@ pub struct Status {
     pub verified_tokens_bytes: u64,
     /// The state of the open streams (responses, sockets and tasks) with tokens of this service.
     pub streams: StreamStatus,
+    /// The keys of each other issuer whose tokens the service accepts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerStatus>,
     #[serde(skip)]
     store_error_kind: Option<StoreErrorKind>,
 }
@@ -168,7 +173,8 @@ pub(super) struct Subjects<'a, C> {
     pub(super) replica: Option<&'a Replica>,
     pub(super) keyring: &'a CurrentKeyring,
     pub(super) cache: &'a TokenCache<C>,
-    pub(super) streams: &'a Streams,
+    pub(super) streams: &'a TokenStreams,
+    pub(super) issuers: &'a AcceptedIssuers,
     pub(super) conditions: &'a Arc<Conditions>,
     pub(super) last_probe: &'a LastProbe,
 }
@@ -205,9 +211,9 @@ impl<C> Subjects<'_, C> {
             store_latency_us: (store.is_some() && error.is_none()).then_some(latency),
             store_error_kind: error.as_ref().map(StoreError::kind),
             store_error: error.as_ref().map(|error| chain(error)),
-            consistency: match self.authority {
-                Authority::Nothing => ConsistencyStatus::None,
-                _ if replica.is_some() => ConsistencyStatus::Bounded,
+            consistency: match (store, &replica) {
+                (None, _) => ConsistencyStatus::None,
+                (_, Some(_)) => ConsistencyStatus::Bounded,
                 _ => ConsistencyStatus::Strong,
             },
             bound_ms,
@@ -221,6 +227,7 @@ impl<C> Subjects<'_, C> {
             verified_tokens: self.cache.entries(),
             verified_tokens_bytes: self.cache.bytes(),
             streams: self.streams.status(),
+            issuers: self.issuers.iter().map(|issuer| issuer.keys.status()).collect(),
         }
     }
 
@@ -240,9 +247,19 @@ impl<C> Subjects<'_, C> {
         let has_store = self.authority.store().is_some();
         let no_bound = no_bound.filter(|_| has_store).map(str::to_owned);
         self.conditions.set(ConditionKind::NoBound, no_bound.as_slice());
+        let of_issuers: Vec<_> = self.issuers.iter().filter_map(|issuer| failing_keys(&issuer.keys.status())).collect();
+        self.conditions.set(ConditionKind::IssuerKeys, &of_issuers);
         let of_store = self.authority.store().map(|store| store.warnings()).unwrap_or_default();
         self.conditions.set(ConditionKind::Store, &of_store);
     }
+}
+
+/// Returns the text of the condition of an issuer whose keys cannot be fetched.
+fn failing_keys(status: &IssuerStatus) -> Option<String> {
+    let IssuerStatus { issuer, keys, last_error, .. } = status;
+    let error = last_error.as_ref()?;
+    let effect = if *keys == 0 { "its tokens get 503" } else { "the keys of the last fetch verify its tokens" };
+    Some(format!("the keys of the issuer `{issuer}` cannot be fetched, and {effect}: {error}"))
 }
 
 /// Returns the longest time for which a node may use a replaced server, or the reason why the time
@@ -250,7 +267,7 @@ impl<C> Subjects<'_, C> {
 fn failover_bound(authority: &Authority) -> Result<Duration, String> {
     match authority.store() {
         Some(store) => store.failover_bound(),
-        None => Err("the policy `Stateless` checks no revocations: tokens are valid until they expire".to_owned()),
+        None => Err("this service checks no revocations: tokens are valid until they expire".to_owned()),
     }
 }
 

@@ -48,6 +48,11 @@ impl KeySet {
         Self { signing: None, verifying: vec![key] }
     }
 
+    /// Creates a set without keys, for a service that has no tokens of its own.
+    pub(crate) fn none() -> Self {
+        Self { signing: None, verifying: Vec::new() }
+    }
+
     /// Adds a verifying key, for example the next or the previous signing key.
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! The compact serialization of a JWS (RFC 7515 sections 3.1 and 7.1). Its header (section 4) is
 //! restricted to the members that a bearer token may have.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess};
 
+use super::payload::unverified_issuer;
 use crate::{
     error::TokenError,
     ids::is_id,
@@ -89,12 +92,47 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
     verify(keys, &segments)
 }
 
+/// A token whose signature was not verified. Its payload is decoded, because the issuer in it
+/// chooses the keys.
+pub(crate) struct UnverifiedToken<'t> {
+    segments: Segments<'t>,
+    payload: Vec<u8>,
+}
+
+impl<'t> UnverifiedToken<'t> {
+    /// Splits a text of at most `max_len` bytes, and decodes its payload.
+    pub(crate) fn parse(token: &'t str, max_len: usize) -> Result<Self, TokenError> {
+        let segments = split(token.as_bytes(), max_len)?;
+        if segments.payload.is_empty() {
+            return Err(NOT_COMPACT);
+        }
+        let payload = decode_segment(segments.payload)?;
+        Ok(Self { segments, payload })
+    }
+
+    /// Returns `iss`. It is not verified.
+    pub(crate) fn issuer(&self) -> Option<Cow<'_, str>> {
+        unverified_issuer(&self.payload)
+    }
+
+    /// Verifies header and signature with these keys.
+    pub(crate) fn verify(&self, keys: &KeySet) -> Result<(Header, &[u8]), TokenError> {
+        Ok((verify_signature(keys, &self.segments)?, &self.payload))
+    }
+}
+
 /// Verifies header and signature. Decodes the payload last, so that an unsigned token costs little.
 fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
+    let header = verify_signature(keys, segments)?;
+    Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
+}
+
+/// Verifies header and signature, and returns the header.
+fn verify_signature(keys: &KeySet, segments: &Segments<'_>) -> Result<Header, TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
     check_signature(keys, &header, segments.signing_input, &signature)?;
-    Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
+    Ok(header)
 }
 
 /// Verifies the signature by the keys that fit the header. Distinguishes a signature that no key

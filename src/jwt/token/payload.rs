@@ -3,12 +3,12 @@
 //! Every registered claim that is present must have the type of its RFC. All other members are the
 //! application's claims.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{
     Deserialize, Serialize, Serializer,
     de::{
-        self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor,
+        self, DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor,
         value::StringDeserializer,
     },
     forward_to_deserialize_any,
@@ -52,6 +52,15 @@ impl Payload {
     /// Reads the payload of a token whose signature was verified.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
+    }
+
+    /// Reads the payload of another issuer's token whose signature was verified. Only the registered
+    /// claims of RFC 7519 have a type. All others are custom claims, whatever this crate means by
+    /// their names.
+    pub(crate) fn parse_external(json: &[u8]) -> Result<Self, TokenError> {
+        serde_json::from_slice::<ExternalPayload>(json)
+            .map(|payload| payload.0)
+            .map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
     /// Returns true if the payload has the claim `name`.
@@ -128,6 +137,67 @@ impl<'de> FromMembers<'de> for Payload {
         }
         Ok(())
     }
+}
+
+/// The payload of another issuer's token.
+struct ExternalPayload(Payload);
+
+impl<'de> Deserialize<'de> for ExternalPayload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        json::read_object(deserializer, Self(Payload::default()))
+    }
+}
+
+impl<'de> FromMembers<'de> for ExternalPayload {
+    const EXPECTED: &'static str = Payload::EXPECTED;
+
+    fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "iss" | "sub" | "aud" | "exp" | "iat" | "nbf" | "jti" | "cnf" => self.0.read_member(name, map),
+            // A security event token, such as a logout token, is no access token, though the same
+            // key may sign it (RFC 8417 section 4.5, OpenID Connect Back-Channel Logout 1.0
+            // section 2.4).
+            "events" => json::refuse(map, "a security event"),
+            _ => {
+                self.0.custom.insert(name.to_owned(), map.next_value()?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Returns the `iss` of a payload whose signature was not verified. The issuer only chooses the
+/// keys, and the verified claims must have the same `iss`. Returns `None` for a payload without a
+/// text in `iss`.
+///
+/// The reader stops at `iss`, because an unsigned token must cost little.
+pub(crate) fn unverified_issuer(json: &[u8]) -> Option<Cow<'_, str>> {
+    /// Keeps the issuer outside of the result: the result is an error, because the rest of the
+    /// object is not read.
+    struct KeepIssuer<'a, 'de>(&'a mut Option<Cow<'de, str>>);
+
+    impl<'de> Visitor<'de> for KeepIssuer<'_, 'de> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(Payload::EXPECTED)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(Name(name)) = map.next_key()? {
+                if name == "iss" {
+                    *self.0 = Some(map.next_value::<Name<'de>>()?.0);
+                    break;
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut issuer = None;
+    let _ = serde_json::Deserializer::from_slice(json).deserialize_map(KeepIssuer(&mut issuer));
+    issuer
 }
 
 /// A string that [`is_id`] accepts.

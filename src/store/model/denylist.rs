@@ -92,6 +92,23 @@ impl DenyQuery {
     pub fn new(issuer: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), jti: None, sid: None, subject: None }
     }
+
+    /// Creates the query about a token with these ids. An empty id means that the token has none.
+    pub(crate) fn about(issuer: &str, jti: &TokenId, sid: Option<&SessionId>, subject: &Subject) -> Self {
+        let (jti, subject) = (Some(jti), Some(subject));
+        Self {
+            issuer: issuer.to_owned(),
+            jti: jti.filter(|id| !id.as_str().is_empty()).cloned(),
+            sid: sid.cloned(),
+            subject: subject.filter(|id| !id.as_str().is_empty()).cloned(),
+        }
+    }
+
+    /// Returns the ids under which the token may be denied.
+    pub(crate) fn into_ids(self) -> impl Iterator<Item = ExternalId> {
+        let ids = [self.subject.map(ExternalId::Subject), self.jti.map(ExternalId::Token)];
+        ids.into_iter().flatten().chain(self.sid.map(ExternalId::Session))
+    }
 }
 
 /// The revocations that concern a token of another issuer.

@@ -13,24 +13,28 @@ use super::{
         conditions::Conditions,
         consistency::{DEFAULT_INTERVAL, Pace},
         events::SecurityEvent,
-        issue::Issuer,
+        issue::TokenIssuer,
         keyring::{CurrentKeyring, KeyRules},
         lifetimes::{Lifetimes, MARGIN, check_lifetime, max_external_lifetime},
         mint::MintRules,
-        policy::{Authority, TokenPolicy},
+        policy::Authority,
         readiness::LastProbe,
         refresh::Refresher,
         revoke::Revoker,
         sampler::Sampler,
         service::{Parts, TokenService},
         store_clock::{ClockHolds, StoreClock},
+        streams::TokenStreams,
+        verify::Convert,
     },
     Config, Hooks, TokenServiceBuilder,
 };
 use crate::{
-    cutoff::{LazyReplica, StreamAuthority, StreamSettings, Streams},
+    clock::Clock,
+    cutoff::{DenialRules, LazyReplica, StreamAuthority, StreamSettings, Streams},
     error::ConfigError,
-    jwt::{AccessTyp, Algorithm, Claims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
+    issuers::AcceptedIssuers,
+    jwt::{Algorithm, Claims, JwtClaims, KeySet, SigningKey, Validation, reserved_member_of, validate_jwt_stateless},
     observe::Observation,
     replica::{Notice, OnNotice, Replica, ReplicaHooks, ReplicaSettings, ReplicaTasks, Source},
     store::{Observed, SessionStore},
@@ -48,9 +52,34 @@ const STREAM_STALENESS: Duration = Duration::from_secs(30);
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
 
 impl<C> TokenServiceBuilder<C> {
+    /// Builds the service as [`build`](Self::build) does, and fetches the keys of all issuers that
+    /// it [accepts](Self::accept). Takes at most about five seconds. Dropping the future drops the
+    /// service.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`build`](Self::build). The kind is
+    /// [`Unreachable`](crate::error::ConfigErrorKind::Unreachable) if the keys of an issuer could
+    /// not be fetched, with a [`KeySourceError`](crate::issuers::KeySourceError) as the source.
+    pub async fn connect(self) -> Result<TokenService<C>, ConfigError>
+    where
+        C: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        let tokens = self.build()?;
+        for issuer in tokens.checker.issuers.iter() {
+            let fetched = issuer.keys.first_fetch().await;
+            fetched.map_err(|error| ConfigError::unreachable("accept", issuer.keys.identifier(), error))?;
+        }
+        Ok(tokens)
+    }
+
     /// Builds the service. Call this in a Tokio runtime if the node reads the store's log, as with
     /// Redis under either [`Consistency`](crate::Consistency). A task on that runtime reads the
-    /// log.
+    /// log. The same holds for issuers whose keys are fetched.
+    ///
+    /// The fetches begin, but this call does not wait for them. Until the first one ends, requests
+    /// with tokens of the issuer wait for at most a second, and then get 503. See
+    /// [`connect`](Self::connect).
     ///
     /// # Errors
     ///
@@ -60,14 +89,16 @@ impl<C> TokenServiceBuilder<C> {
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        let Self { mut config, hooks } = self;
+        let Self { mut config, mut hooks } = self;
         if let Some(error) = config.error.take() {
             return Err(error);
         }
         hooks.check(config.issues())?;
+        let converters = hooks.take_converters(config.issuers.len());
         check_claims_type::<C>()?;
         config.verified_cache.check::<C>()?;
-        let key_rules = KeyRules { issues: config.issues(), max_token_len: config.max_token_len };
+        let (issues, has_own) = (config.issues(), config.has_own_tokens());
+        let key_rules = KeyRules { issues, max_token_len: config.max_token_len };
         let keyring = Arc::new(CurrentKeyring::new(config.take_keys()?, key_rules)?);
         let lifetimes = config.lifetimes()?;
         let lenient = config.lenient_validation(&lifetimes)?;
@@ -75,9 +106,11 @@ impl<C> TokenServiceBuilder<C> {
         validation.check()?;
         let max_sessions = config.max_sessions()?;
         config.observe_store();
-        let authority = config.authority()?;
+        let mut issuers = config.accepted_issuers(has_own)?;
+        let authority = config.authority(has_own, &issuers)?;
+        let node_clock = Arc::clone(&config.clock);
         let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
-        if let (Authority::Sessions(store), false) = (&authority, config.has_own_clock) {
+        if let (Some(store), false) = (authority.sessions(), config.has_own_clock) {
             let (store, leeway) = (Arc::clone(store), validation.leeway_in_force());
             let holds = ClockHolds {
                 leeway,
@@ -87,16 +120,18 @@ impl<C> TokenServiceBuilder<C> {
             config.clock = Arc::new(StoreClock::new(config.clock, store, Arc::clone(&conditions), holds));
         }
 
-        let keep = match config.policy {
-            TokenPolicy::Denylist => max_external_lifetime(&validation, lifetimes.after_end),
-            TokenPolicy::Tracked | TokenPolicy::Stateless => lifetimes.access + lifetimes.after_end,
-        };
-        let streams = config.streams(&authority, validation.leeway_in_force())?;
-        let replica = config.replica(&authority, keep, validation.leeway_in_force(), &streams)?;
+        let leeway = validation.leeway_in_force();
+        let keep_denials = max_external_lifetime(issuers.longest_lifetime(), lifetimes.after_end, leeway);
+        let keep = Keep { log: keep_denials.max(lifetimes.access + lifetimes.after_end), denials: keep_denials };
+        let denial_rules = DenialRules { leeway, accepts_older: config.accepts_older_than_store };
+        let streams = config.streams(&authority, &issuers, &node_clock, denial_rules)?;
+        let replica = config.replica(&authority, keep, &node_clock, leeway, &streams)?;
+        issuers.start()?;
+        let issuers = Arc::new(issuers);
         let lenient = Arc::new(lenient);
-        let refresher = match &authority {
-            Authority::Sessions(store) if config.issues() => Some(Refresher {
-                issuer: Arc::new(Issuer {
+        let refresher = match authority.sessions() {
+            Some(store) if issues => Some(Refresher {
+                issuer: Arc::new(TokenIssuer {
                     keyring: Arc::clone(&keyring),
                     rules: MintRules {
                         issuer: config.issuer.clone(),
@@ -111,7 +146,7 @@ impl<C> TokenServiceBuilder<C> {
                     max_sessions,
                     events: config.events.clone(),
                     observer: config.observer.clone(),
-                    streams: streams.clone(),
+                    streams: streams.own().clone(),
                     conditions: Arc::clone(&conditions),
                 }),
                 validation: Arc::clone(&lenient),
@@ -125,9 +160,10 @@ impl<C> TokenServiceBuilder<C> {
             authority: authority.clone(),
             replica: replica.clone(),
             keyring: Arc::clone(&keyring),
+            issuers: Arc::clone(&issuers),
             validation: lenient,
-            issuer: config.issuer.unwrap_or_default(),
             after_end: lifetimes.after_end,
+            keep_denials,
             observer: config.observer.clone(),
             streams: streams.clone(),
             conditions: Arc::clone(&conditions),
@@ -139,6 +175,10 @@ impl<C> TokenServiceBuilder<C> {
             max_token_len: config.max_token_len,
             validation,
             clock: config.clock,
+            node_clock,
+            issuers,
+            converters,
+            denial_rules,
             conditions,
             is_judged_by_store: !config.has_own_clock,
             parse: validate_jwt_stateless::<C>,
@@ -168,6 +208,24 @@ fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     }
 }
 
+/// The times for which the store keeps the log and the denials.
+#[derive(Clone, Copy)]
+struct Keep {
+    log: Duration,
+    denials: Duration,
+}
+
+impl<C: DeserializeOwned + 'static> Hooks<C> {
+    /// Returns the function of each issuer that reads its custom claims.
+    fn take_converters(&mut self, issuers: usize) -> Box<[Convert<C>]> {
+        let by_type: Convert<C> = Arc::new(JwtClaims::parse_custom);
+        let mut given = std::mem::take(&mut self.converters).into_iter().peekable();
+        (0..issuers)
+            .map(|index| given.next_if(|(own, _)| *own == index).map_or_else(|| Arc::clone(&by_type), |(_, own)| own))
+            .collect()
+    }
+}
+
 impl<C> Hooks<C> {
     /// Rejects hooks that the service would never call.
     fn check(&self, issues: bool) -> Result<(), ConfigError> {
@@ -182,7 +240,7 @@ impl<C> Hooks<C> {
             return Err(ConfigError::conflict(
                 "on_refresh",
                 "is given, but this service issues no tokens and would never call it",
-                "remove it, or remove `verify_only()` and use the policy `Tracked`",
+                "remove it, or remove `verify_only()` and give a key that signs",
             ));
         }
         Ok(())
@@ -192,7 +250,30 @@ impl<C> Hooks<C> {
 impl Config {
     /// Returns true if the service issues tokens.
     fn issues(&self) -> bool {
-        self.policy == TokenPolicy::Tracked && !self.verify_only
+        self.has_own_tokens() && !self.verify_only
+    }
+
+    /// Returns true if the service has tokens of its own. A service that accepts other issuers'
+    /// tokens need not have them. Then it has no setting that only own tokens need.
+    fn has_own_tokens(&self) -> bool {
+        self.issuers.is_empty()
+            || self.secret.is_some()
+            || self.keys.is_some()
+            || self.issuer.is_some()
+            || self.audience.is_some()
+            || self.client_id.is_some()
+    }
+
+    fn accepted_issuers(&mut self, has_own: bool) -> Result<AcceptedIssuers, ConfigError> {
+        let own = self.issuer.as_deref().filter(|_| has_own);
+        if has_own && own.is_none() && !self.issuers.is_empty() {
+            return Err(ConfigError::missing(
+                "issuer",
+                "is missing, so nothing tells this service's own tokens from those of other issuers",
+                "give the URL of your service",
+            ));
+        }
+        AcceptedIssuers::new(std::mem::take(&mut self.issuers), own, self.leeway, self.max_token_len)
     }
 
     fn max_sessions(&self) -> Result<Option<NonZeroU32>, ConfigError> {
@@ -214,7 +295,6 @@ impl Config {
         }
     }
 
-    /// Returns the store that the policy needs.
     /// Puts a wrapper around the store that reports its calls, if there is an observer.
     fn observe_store(&mut self) {
         if self.observer.is_set()
@@ -224,29 +304,35 @@ impl Config {
         }
     }
 
-    fn authority(&self) -> Result<Authority, ConfigError> {
-        match (&self.store, self.policy) {
-            (None, TokenPolicy::Stateless) => Ok(Authority::Nothing),
-            (None, TokenPolicy::Tracked | TokenPolicy::Denylist) => Err(ConfigError::missing(
+    /// Returns the stores that decide about revocations.
+    fn authority(&self, has_own: bool, issuers: &AcceptedIssuers) -> Result<Authority, ConfigError> {
+        let is_needed = has_own || issuers.are_revocable();
+        let Some(store) = &self.store else {
+            if is_needed {
+                return Err(ConfigError::missing(
+                    "store",
+                    "is missing",
+                    "give `RedisStore::connect(..)` or `MemoryStore::default()`",
+                ));
+            }
+            return Ok(Authority::default());
+        };
+        if !is_needed {
+            return Err(ConfigError::conflict(
                 "store",
-                "is missing",
-                "give `RedisStore::connect(..)` or `MemoryStore::default()`",
-            )),
-            (Some(_), TokenPolicy::Stateless) => Err(ConfigError::conflict(
-                "store",
-                "is given, but the policy `Stateless` never uses it",
-                "remove the store, or use another policy",
-            )),
-            (Some(store), TokenPolicy::Tracked) => Ok(Authority::Sessions(Arc::clone(store))),
-            (Some(store), TokenPolicy::Denylist) => match Arc::clone(store).denylist() {
-                Some(denylist) => Ok(Authority::Denylist(Arc::clone(store), denylist)),
-                None => Err(ConfigError::conflict(
-                    "policy",
-                    format!("is `Denylist`, but the store `{}` cannot revoke other issuers' tokens", store.name()),
-                    "use a store that implements `Denylist`, such as `RedisStore`",
-                )),
-            },
+                "is given, but the policy `Stateless` of all issuers never uses it",
+                "remove the store, or use the policy `Denylist`",
+            ));
         }
+        let denylist = Arc::clone(store).denylist().filter(|_| issuers.are_revocable());
+        if issuers.are_revocable() && denylist.is_none() {
+            return Err(ConfigError::conflict(
+                "policy",
+                format!("is `Denylist`, but the store `{}` cannot revoke other issuers' tokens", store.name()),
+                "use a store that implements `Denylist`, such as `RedisStore`",
+            ));
+        }
+        Ok(Authority::new(Some(Arc::clone(store)), has_own, denylist))
     }
 
     fn take_keys(&mut self) -> Result<KeySet, ConfigError> {
@@ -267,6 +353,7 @@ impl Config {
                 "is given together with `keys`",
                 "remove one: a `KeySet` can contain a secret",
             )),
+            (None, None) if !self.has_own_tokens() => Ok(KeySet::none()),
             (None, None) => Err(ConfigError::missing(
                 "secret",
                 "is missing, and so are `keys`",
@@ -281,20 +368,18 @@ impl Config {
     fn replica(
         &self,
         authority: &Authority,
-        keep: Duration,
+        keep: Keep,
+        node_clock: &Arc<dyn Clock>,
         leeway: Duration,
-        streams: &Streams,
+        streams: &TokenStreams,
     ) -> Result<Option<Arc<Replica>>, ConfigError> {
-        let denylist = match authority {
-            Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
-            Authority::Sessions(_) | Authority::Nothing => None,
-        };
+        let denylist = authority.denylist().cloned();
         let log = authority.store().cloned().and_then(SessionStore::revocation_log);
         if let Some(log) = &log {
-            log.keep_log_for(keep);
+            log.keep_log_for(keep.log);
         }
         if let Some(denylist) = &denylist {
-            denylist.keep_denials_for(keep);
+            denylist.keep_denials_for(keep.denials);
         }
         let Pace { staleness, interval, deadline } = self.consistency.pace(self.poll_interval)?;
         let (store, log) = match (authority.store(), log) {
@@ -303,8 +388,8 @@ impl Config {
             (None, _) => {
                 return Err(ConfigError::conflict(
                     "consistency",
-                    "is given, but the policy `Stateless` checks no revocations",
-                    "remove it, or use another policy",
+                    "is given, but the policy `Stateless` of all issuers checks no revocations",
+                    "remove it, or use the policy `Denylist`",
                 ));
             }
             (Some(store), None) => {
@@ -328,9 +413,9 @@ impl Config {
         let source = Source { store, log, denylist };
         let (on_notice, listener) = (self.on_notice(), streams.listener());
         let hooks = ReplicaHooks { on_notice, listener, observer: self.observer.clone() };
-        let clock = Arc::clone(&self.clock);
+        let clock = Arc::clone(node_clock);
         let (replica, tasks) = ReplicaTasks::start(&runtime, source, feeds, clock, settings, hooks);
-        streams.follow(Arc::clone(&replica), tasks);
+        streams.follow(&replica, tasks);
         Ok(Some(replica))
     }
 
@@ -349,44 +434,47 @@ impl Config {
         })
     }
 
-    /// Creates the registry of open streams.
-    fn streams(&self, authority: &Authority, leeway: Duration) -> Result<Streams, ConfigError> {
+    /// Creates the registries of open streams.
+    fn streams(
+        &self,
+        authority: &Authority,
+        issuers: &AcceptedIssuers,
+        node_clock: &Arc<dyn Clock>,
+        denial_rules: DenialRules,
+    ) -> Result<TokenStreams, ConfigError> {
         let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
         // A log without feeds sends no nudges, so a cutoff takes up to this time.
         let interval = self.poll_interval.unwrap_or(DEFAULT_INTERVAL);
-        let log = authority.store().cloned().and_then(SessionStore::revocation_log);
-        let denylist = match authority {
-            Authority::Denylist(_, denylist) => Some(Arc::clone(denylist)),
-            Authority::Sessions(_) | Authority::Nothing => None,
-        };
-        let lazy = match (authority.store(), &log) {
-            (Some(store), Some(log)) => Some(LazyReplica {
+        let staleness = self.stream_staleness(staleness)?;
+        let (leeway, check_rate) = (denial_rules.leeway, self.max_questions);
+        let settings = |authority: StreamAuthority, denylist, store: Option<&Arc<dyn SessionStore>>, clock| {
+            let log = store.cloned().and_then(SessionStore::revocation_log);
+            let lazy = store.zip(log.as_ref()).map(|(store, log)| LazyReplica {
                 source: Source { store: Arc::clone(store), log: Arc::clone(log), denylist },
-                settings: ReplicaSettings {
-                    staleness: Duration::ZERO,
-                    interval,
-                    deadline,
-                    leeway,
-                    check_rate: self.max_questions,
-                },
+                settings: ReplicaSettings { staleness: Duration::ZERO, interval, deadline, leeway, check_rate },
                 on_notice: self.on_notice(),
-            }),
-            _ => None,
+            });
+            Streams::new(StreamSettings {
+                staleness,
+                denial_rules,
+                clock: Arc::clone(clock),
+                issuer: self.issuer.clone().unwrap_or_default(),
+                authority,
+                log,
+                lazy,
+                observer: self.observer.clone(),
+            })
         };
-        Ok(Streams::new(StreamSettings {
-            staleness: self.stream_staleness(staleness)?,
-            leeway,
-            clock: Arc::clone(&self.clock),
-            issuer: self.issuer.clone().unwrap_or_default(),
-            authority: match authority {
-                Authority::Sessions(store) => StreamAuthority::Sessions(Arc::clone(store)),
-                Authority::Denylist(_, denylist) => StreamAuthority::Denylist(Arc::clone(denylist)),
-                Authority::Nothing => StreamAuthority::Nothing,
-            },
-            log,
-            lazy,
-            observer: self.observer.clone(),
-        }))
+        let nothing = || settings(StreamAuthority::Nothing, None, None, node_clock);
+        let own = authority
+            .sessions()
+            .map(|store| settings(StreamAuthority::Sessions(Arc::clone(store)), None, Some(store), &self.clock));
+        let revocable = authority.denylist().map(|denylist| {
+            let denylist = Arc::clone(denylist);
+            settings(StreamAuthority::Denylist(Arc::clone(&denylist)), Some(denylist), authority.store(), node_clock)
+        });
+        let stateless = issuers.iter().any(|issuer| !issuer.is_revocable).then(nothing);
+        Ok(TokenStreams::new(own.unwrap_or_else(nothing), revocable, stateless))
     }
 
     /// Returns the staleness of streams. `staleness` is the staleness of requests.
@@ -482,23 +570,19 @@ impl Config {
                 "raise it, or shorten `access_lifetime`",
             ));
         }
-        let typ = self.access_typ.unwrap_or(match self.policy {
-            TokenPolicy::Tracked => AccessTyp::Compatible,
-            TokenPolicy::Denylist | TokenPolicy::Stateless => AccessTyp::AtJwt,
-        });
         let mut validation = Validation::new()
             .leeway(self.leeway)
             .max_access_lifetime(max_access)
             .max_refresh_lifetime(lifetimes.session)
             .max_token_len(self.max_token_len)
-            .access_typ(typ);
+            .access_typ(self.access_typ.unwrap_or_default());
         if let Some(max) = self.max_token_age {
             validation = validation.max_token_age(max);
         }
         if let Some(issuer) = &self.issuer {
             validation = validation.issuer(issuer);
         }
-        if self.audience.is_none() && !self.also_accepted.is_empty() && self.policy == TokenPolicy::Tracked {
+        if self.audience.is_none() && !self.also_accepted.is_empty() {
             return Err(ConfigError::missing(
                 "audience",
                 "is missing although other audiences are accepted: tokens issued here would be refused",

@@ -441,7 +441,7 @@ impl World {
         let now = || elapsed * 1_000_000;
         if token.is_foreign {
             let name = |id| self.hasher.name(EntryKind::External, id, "");
-            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.external_verdict(times, name(id), now));
+            let verdicts = [&token.subject, &token.id].map(|id| self.bucket.external_verdict(times, name(id), now).0);
             return verdicts.into_iter().max().unwrap();
         }
         let still_accepts = still_accepts(&self.bucket, note, now);

@@ -1,0 +1,137 @@
+//! The issuers that a service accepts, and the check of their tokens.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use super::{
+    claim_names::ClaimNames,
+    issuer::Issuer,
+    issuer_keys::{FetchTask, IssuerKeys},
+};
+use crate::{
+    clock::Timestamp,
+    error::{ConfigError, TokenError},
+    jwt::{JwtClaims, KeySet, RawClaims, UnverifiedToken, Validation},
+};
+
+/// An issuer whose settings were checked.
+pub(crate) struct AcceptedIssuer {
+    /// The accepted values of `iss`.
+    pub(super) identifiers: Vec<String>,
+    pub(crate) validation: Validation,
+    pub(super) names: ClaimNames,
+    pub(crate) is_revocable: bool,
+    pub(crate) keys: Arc<IssuerKeys>,
+}
+
+/// The issuers that a service accepts beside its own tokens.
+#[derive(Default)]
+pub(crate) struct AcceptedIssuers {
+    issuers: Vec<AcceptedIssuer>,
+    /// The index of each identifier's issuer.
+    by_identifier: HashMap<String, usize>,
+    /// The tasks that fetch keys. They end with this value.
+    tasks: Vec<FetchTask>,
+}
+
+impl AcceptedIssuer {
+    /// Verifies a token with these keys, apart from its revocation and, without a `now`, its times.
+    /// The token's `iss` has chosen this issuer.
+    pub(crate) fn verify(
+        &self,
+        token: &UnverifiedToken<'_>,
+        keys: &KeySet,
+        now: Option<Timestamp>,
+    ) -> Result<JwtClaims<RawClaims>, TokenError> {
+        let map = |claims: &RawClaims| self.names.read(claims, self.is_revocable);
+        let claims = self.validation.verify_external(token, keys, map, now)?;
+        // A payload with two `iss` is refused already. This comparison makes the verified claim
+        // count, and not the one that was read without a signature (RFC 8725 section 3.8).
+        if !claims.issuer().is_some_and(|issuer| self.identifiers.iter().any(|own| own == issuer)) {
+            return Err(TokenError::UnknownIssuer);
+        }
+        if self.is_revocable {
+            check_revocable(&claims)?;
+        }
+        Ok(claims)
+    }
+}
+
+/// Refuses a token that no revocation could name.
+fn check_revocable(claims: &JwtClaims<RawClaims>) -> Result<(), TokenError> {
+    if !claims.has_issued_at() {
+        return Err(TokenError::Claims("`iat` is missing, which the policy `Denylist` needs"));
+    }
+    let has_id =
+        claims.issuer_subject().is_some() || claims.session_id().is_some() || !claims.token_id().as_str().is_empty();
+    if has_id { Ok(()) } else { Err(TokenError::Claims("`sub`, `jti` and the session are missing")) }
+}
+
+impl AcceptedIssuers {
+    /// Checks the settings of issuers. `own` is the issuer of the service's own tokens.
+    pub(crate) fn new(
+        issuers: Vec<Issuer>,
+        own: Option<&str>,
+        leeway: Duration,
+        max_token_len: usize,
+    ) -> Result<Self, ConfigError> {
+        let mut accepted = Self::default();
+        for issuer in issuers {
+            let name = issuer.identifier().to_owned();
+            let issuer = issuer.accepted(leeway, max_token_len)?;
+            for identifier in &issuer.identifiers {
+                let is_own = own == Some(identifier.as_str());
+                let index = accepted.issuers.len();
+                if is_own || accepted.by_identifier.insert(identifier.clone(), index).is_some() {
+                    return Err(ConfigError::conflict(
+                        "accept",
+                        format!("is called for the issuer `{name}`, whose tokens the service accepts already"),
+                        "give each issuer once, and your own tokens another `issuer`",
+                    ));
+                }
+            }
+            accepted.issuers.push(issuer);
+        }
+        Ok(accepted)
+    }
+
+    /// Starts the tasks that fetch keys. They run on this runtime.
+    ///
+    /// # Errors
+    ///
+    /// An issuer's keys must be fetched, and there is no Tokio runtime.
+    pub(crate) fn start(&mut self) -> Result<(), ConfigError> {
+        for issuer in &self.issuers {
+            self.tasks.extend(FetchTask::start(&issuer.keys)?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AcceptedIssuer> {
+        self.issuers.iter()
+    }
+
+    /// Returns the index of the issuer with this identifier.
+    pub(crate) fn index_of(&self, identifier: &str) -> Option<usize> {
+        self.by_identifier.get(identifier).copied()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<&AcceptedIssuer> {
+        self.issuers.get(index)
+    }
+
+    /// Returns true if a denylist can revoke tokens of one of the issuers.
+    pub(crate) fn are_revocable(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.is_revocable)
+    }
+
+    /// Returns the longest lifetime of a revocable token.
+    pub(crate) fn longest_lifetime(&self) -> Duration {
+        let revocable = self.issuers.iter().filter(|issuer| issuer.is_revocable);
+        revocable.map(|issuer| issuer.validation.max_access_lifetime_in_force()).max().unwrap_or_default()
+    }
+}

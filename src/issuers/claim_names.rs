@@ -1,0 +1,189 @@
+//! The names of the claims in which an issuer writes scopes, roles, sessions and token ids.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::{
+    error::TokenError,
+    ids::{SessionId, TokenId, is_id},
+    jwt::{External, Mapped, RawClaims, Scope},
+};
+
+/// The claims that have a meaning for this crate under names of the issuer's choice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ClaimNames {
+    pub(super) scopes: Vec<String>,
+    pub(super) roles: Vec<String>,
+    pub(super) session: Option<String>,
+    /// A claim in place of `jti`.
+    pub(super) token_id: Option<String>,
+    pub(super) required: Vec<RequiredClaim>,
+}
+
+/// A claim that each accepted token must have.
+#[derive(Clone, Debug)]
+pub(super) struct RequiredClaim {
+    /// The names of the claims of which one is required.
+    pub(super) names: Vec<String>,
+    /// The accepted values. If there are none, any value but `null` is accepted.
+    pub(super) values: Vec<String>,
+}
+
+impl ClaimNames {
+    /// Reads the claims of a token whose signature was verified.
+    pub(super) fn read(&self, claims: &RawClaims, is_revocable: bool) -> Result<Mapped, TokenError> {
+        if !self.required.iter().all(|required| required.is_met_by(claims)) {
+            return Err(TokenError::Claims(
+                "a claim that the issuer's settings require is missing or has another value",
+            ));
+        }
+        // A refresh token of this crate or of its predecessor, which another service has issued.
+        if claims.get("type").and_then(Value::as_str) == Some("refresh") {
+            return Err(TokenError::WrongType);
+        }
+        let id = |name: &Option<String>| name.as_deref().and_then(|name| id(find(claims, name)?));
+        let roles = distinct(self.roles.iter().flat_map(|name| texts(find(claims, name))));
+        Ok(Mapped {
+            scope: self.scope(claims),
+            session_id: id(&self.session).map(SessionId::new),
+            token_id: id(&self.token_id).map(TokenId::new),
+            external: External { is_revocable, roles: roles.map(str::to_owned).collect() },
+        })
+    }
+
+    /// Returns the scope tokens of all scope claims. Leaves out texts that are no scope tokens,
+    /// such as roles with a space in their names, because no route can require them.
+    fn scope(&self, claims: &RawClaims) -> Scope {
+        let words = self.scopes.iter().flat_map(|name| match find(claims, name) {
+            Some(Value::String(text)) => text.split(' ').collect(),
+            other => texts(other),
+        });
+        let is_token = |word: &&str| !word.contains(' ') && Scope::parse(word).is_some_and(|scope| !scope.is_empty());
+        let tokens: Vec<_> = distinct(words).filter(is_token).collect();
+        Scope::parse(&tokens.join(" ")).unwrap_or_default()
+    }
+}
+
+impl RequiredClaim {
+    fn is_met_by(&self, claims: &RawClaims) -> bool {
+        self.names.iter().filter_map(|name| find(claims, name)).any(|value| match value {
+            Value::Null => false,
+            _ if self.values.is_empty() => true,
+            Value::String(text) => self.values.contains(text),
+            _ => false,
+        })
+    }
+}
+
+/// Returns the claim with this name. If there is none, the name can be a path with dots, such as
+/// `realm_access.roles`. A name can contain dots itself, such as `kubernetes.io`.
+fn find<'c>(claims: &'c RawClaims, name: &str) -> Option<&'c Value> {
+    claims.get(name).or_else(|| {
+        let mut members = name.split('.');
+        let first = claims.get(members.next()?)?;
+        members.try_fold(first, |value, member| value.get(member))
+    })
+}
+
+/// Returns the texts of a claim: one text, or an array of them. Other values have no texts.
+fn texts(claim: Option<&Value>) -> Vec<&str> {
+    match claim {
+        Some(Value::String(text)) if !text.is_empty() => vec![text],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).filter(|text| !text.is_empty()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the id in a claim: a text, or a whole number.
+fn id(claim: &Value) -> Option<String> {
+    match claim {
+        Value::String(text) if is_id(text) => Some(text.clone()),
+        Value::Number(number) if number.is_u64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Returns the texts without repetitions.
+fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let mut seen = HashSet::new();
+    texts.filter(move |text| seen.insert(*text))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(json: &Value) -> RawClaims {
+        json.as_object().cloned().unwrap()
+    }
+
+    fn names(scopes: &[&str]) -> ClaimNames {
+        ClaimNames { scopes: scopes.iter().map(|&name| name.to_owned()).collect(), ..ClaimNames::default() }
+    }
+
+    #[test]
+    fn scopes_are_read_from_text_and_arrays_of_several_claims() {
+        let scope = |names: &ClaimNames, json: &Value| names.read(&claims(json), false).unwrap().scope.to_string();
+        let both = names(&["scope", "scp", "realm_access.roles"]);
+        for (json, expected) in [
+            (json!({ "scope": "a b" }), "a b"),
+            (json!({ "scope": ["a", "b"] }), "a b"),
+            (json!({ "scope": "", "scp": [] }), ""),
+            (json!({ "scope": " a  b " }), "a b"),
+            (json!({ "scope": "a", "scp": ["b", "a"] }), "a b"),
+            (json!({ "realm_access": { "roles": ["r"] } }), "r"),
+            (json!({ "realm_access.roles": ["literal"], "realm_access": { "roles": ["r"] } }), "literal"),
+            (json!({ "realm_access": ["roles"] }), ""),
+            (json!({ "scope": ["two words", "\"", "c", 7, null] }), "c"),
+            (json!({ "scope": 7, "scp": { "a": "b" } }), ""),
+            (json!({}), ""),
+        ] {
+            assert_eq!(scope(&both, &json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn roles_session_and_token_id_come_from_their_own_claims() {
+        let names = ClaimNames {
+            roles: vec!["groups".to_owned()],
+            session: Some("sid".to_owned()),
+            token_id: Some("uti".to_owned()),
+            ..ClaimNames::default()
+        };
+        let mapped =
+            names.read(&claims(&json!({ "groups": ["two words"], "sid": 7, "uti": "u", "gen": "z" })), true).unwrap();
+        assert_eq!(mapped.external.roles, ["two words"]);
+        assert_eq!(mapped.session_id.unwrap(), "7");
+        assert_eq!(mapped.token_id.unwrap(), "u");
+        let unfit = names.read(&claims(&json!({ "sid": ["s"], "uti": "" })), true).unwrap();
+        assert!(unfit.session_id.is_none() && unfit.token_id.is_none());
+    }
+
+    #[test]
+    fn a_required_claim_needs_one_of_its_names_and_values() {
+        let required = |values: &[&str]| ClaimNames {
+            required: vec![RequiredClaim {
+                names: vec!["azp".to_owned(), "appid".to_owned()],
+                values: values.iter().map(|&value| value.to_owned()).collect(),
+            }],
+            ..ClaimNames::default()
+        };
+        let accepts = |names: &ClaimNames, json: &Value| names.read(&claims(json), false).is_ok();
+        let (any, of_app) = (required(&[]), required(&["app"]));
+        assert!(accepts(&any, &json!({ "appid": "x" })) && accepts(&any, &json!({ "azp": 1 })));
+        assert!(!accepts(&any, &json!({ "azp": null })) && !accepts(&any, &json!({})));
+        assert!(accepts(&of_app, &json!({ "azp": "x", "appid": "app" })));
+        assert!(!accepts(&of_app, &json!({ "azp": "x" })) && !accepts(&of_app, &json!({ "azp": ["app"] })));
+    }
+
+    #[test]
+    fn a_refresh_token_is_no_access_token() {
+        let refused = names(&[]).read(&claims(&json!({ "type": "refresh" })), false).unwrap_err();
+        assert_eq!(refused, TokenError::WrongType);
+        names(&[]).read(&claims(&json!({ "type": "user" })), false).unwrap();
+    }
+}

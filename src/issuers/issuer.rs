@@ -1,0 +1,398 @@
+//! The settings of one issuer.
+
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+
+use super::{
+    accepted::AcceptedIssuer,
+    claim_names::{ClaimNames, RequiredClaim},
+    issuer_keys::{FetchTimes, IssuerKeys},
+    key_source::KeySource,
+    preset::Preset,
+};
+use crate::{
+    error::ConfigError,
+    jwt::{AccessTyp, Algorithm, KeySet, Validation},
+};
+
+/// The longest accepted lifetime of another issuer's tokens. Several issuers grant 24 hours, and
+/// set `iat` a few seconds before the time of issue.
+const MAX_LIFETIME: Duration = Duration::from_secs(25 * 3600);
+
+const TENANT: &str = "{tenantid}";
+
+/// How tokens of an issuer can be revoked in this service's store.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum IssuerPolicy {
+    /// The service refuses a token if the token, its session or its subject was revoked in the
+    /// store of this service ([`TokenService::external`](crate::TokenService::external)). The
+    /// token needs `iat`, and at least one of `jti`, `sub` and the session claim.
+    ///
+    /// The service also refuses tokens from before the creation of the store's data set. An
+    /// earlier, lost data set may have contained their revocations. See
+    /// [`accept_older_than_store`](crate::tokens::TokenServiceBuilder::accept_older_than_store).
+    #[default]
+    Denylist,
+    /// The service checks only signature and claims. Nothing revokes the tokens here, and no store
+    /// is needed.
+    Stateless,
+}
+
+/// Another issuer whose tokens a service accepts, for
+/// [`accept`](crate::tokens::TokenServiceBuilder::accept).
+///
+/// | setting | default |
+/// |--|--|
+/// | [`preset`](Self::preset) | [`Preset::Plain`] |
+/// | [`audience`](Self::audience) or [`any_audience`](Self::any_audience) | none: one is required |
+/// | the source of keys: [`keys`](Self::keys) or [`key_source`](Self::key_source) | none: required |
+/// | [`policy`](Self::policy) | [`IssuerPolicy::Denylist`] |
+/// | [`algorithms`](Self::algorithms) | the preset's, mostly all with public keys |
+/// | [`access_typ`](Self::access_typ) | [`AccessTyp::Unmarked`] |
+/// | [`max_access_lifetime`](Self::max_access_lifetime) | 25 hours |
+/// | [`cool_down`](Self::cool_down) | 60 s |
+/// | [`max_stale`](Self::max_stale) | 24 hours |
+///
+/// ```
+/// use tower_bearer::{
+///     MemoryStore, TokenService,
+///     issuers::{Issuer, IssuerPolicy, Preset},
+///     jwt::KeySet,
+/// };
+///
+/// # fn example(published: &str) -> Result<(), tower_bearer::error::ConfigError> {
+/// let keycloak = Issuer::new("https://id.example.com/realms/main")
+///     .preset(Preset::Keycloak)
+///     .audience("api")
+///     .policy(IssuerPolicy::Stateless)
+///     .keys(KeySet::from_published_jwks(published)?);
+/// let tokens = TokenService::builder().accept(keycloak).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "an issuer does nothing until a service accepts it"]
+pub struct Issuer {
+    identifier: String,
+    /// The ids that replace [`TENANT`] in the identifier.
+    tenants: Option<Vec<String>>,
+    preset: Preset,
+    names: ClaimNames,
+    audiences: Vec<String>,
+    ignores_audience: bool,
+    algorithms: Option<Vec<Algorithm>>,
+    access_typ: AccessTyp,
+    policy: IssuerPolicy,
+    max_access_lifetime: Duration,
+    max_token_age: Option<Duration>,
+    source: Option<Source>,
+    times: FetchTimes,
+}
+
+/// The source of an issuer's keys.
+enum Source {
+    Fixed(KeySet),
+    Fetched(Arc<dyn KeySource>),
+    #[cfg(feature = "jwks")]
+    Http(Box<super::HttpKeys>),
+}
+
+impl Issuer {
+    /// The algorithms with public keys. A key that names no algorithm serves the first one that
+    /// fits its type: RS256 for RSA, as OpenID Connect prescribes.
+    pub(super) const ASYMMETRIC: &'static [Algorithm] = &[
+        Algorithm::RS256,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::EdDSA,
+        Algorithm::PS256,
+        Algorithm::RS384,
+        Algorithm::RS512,
+        Algorithm::PS384,
+        Algorithm::PS512,
+    ];
+
+    /// Creates the settings of the issuer with this identifier: exactly the `iss` of its tokens.
+    ///
+    /// If one key set serves many tenants, the identifier can contain `{tenantid}`. See
+    /// [`tenants`](Self::tenants).
+    pub fn new(identifier: impl Into<String>) -> Self {
+        Self {
+            identifier: identifier.into(),
+            tenants: None,
+            preset: Preset::Plain,
+            names: Preset::Plain.claim_names(),
+            audiences: Vec::new(),
+            ignores_audience: false,
+            algorithms: None,
+            access_typ: AccessTyp::Unmarked,
+            policy: IssuerPolicy::default(),
+            max_access_lifetime: MAX_LIFETIME,
+            max_token_age: None,
+            source: None,
+            times: FetchTimes::default(),
+        }
+    }
+
+    /// Sets the habits of a well-known issuer. Call it first, because it replaces the settings of
+    /// the methods `..._from` and [`require_claim`](Self::require_claim).
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.preset = preset;
+        self.names = preset.claim_names();
+        self
+    }
+
+    /// Accepts the tokens of these tenants, whose ids replace `{tenantid}` in the identifier.
+    ///
+    /// ```
+    /// use tower_bearer::issuers::{Issuer, Preset};
+    ///
+    /// let entra = Issuer::new("https://login.microsoftonline.com/{tenantid}/v2.0")
+    ///     .preset(Preset::Entra)
+    ///     .tenants(["72f988bf-86f1-41af-91ab-2d7cd011db47"])
+    ///     .audience("api://my-api");
+    /// ```
+    pub fn tenants(mut self, ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tenants.get_or_insert_default().extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds an accepted audience. A token's `aud` must contain at least one accepted audience.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// Accepts tokens for any audience, and without one.
+    ///
+    /// Then nothing says that a token is meant for this service. Use it only for issuers that write
+    /// no `aud`, and require another claim that names your application: see
+    /// [`require_claim`](Self::require_claim).
+    pub fn any_audience(mut self) -> Self {
+        self.ignores_audience = true;
+        self
+    }
+
+    /// Sets the signature algorithms that the issuer uses, for keys that are fetched. A key that
+    /// names no algorithm serves the first of them that fits its type.
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = Some(algorithms.into_iter().collect());
+        self
+    }
+
+    /// Sets the mark (the header's `typ`) that an access token must have. [`AccessTyp::AtJwt`] for
+    /// an issuer that follows RFC 9068. Default: [`AccessTyp::Unmarked`].
+    pub fn access_typ(mut self, typ: AccessTyp) -> Self {
+        self.access_typ = typ;
+        self
+    }
+
+    /// Sets how the tokens can be revoked here. Default: [`IssuerPolicy::Denylist`].
+    pub fn policy(mut self, policy: IssuerPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the claims that contain scope tokens: a text with spaces, or an array. The scope of a
+    /// token is the union of them.
+    ///
+    /// A name can be a path with dots, such as `realm_access.roles`. A claim whose whole name is
+    /// the text comes first.
+    pub fn scopes_from(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.names.scopes = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the claims that contain roles: a text, or an array of texts. See
+    /// [`JwtClaims::roles`](crate::jwt::JwtClaims::roles), and
+    /// [`scopes_from`](Self::scopes_from) for the names.
+    pub fn roles_from(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.names.roles = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the claim that contains the session's id: a text or a whole number. A token without the
+    /// claim has no session.
+    pub fn session_from(mut self, name: impl Into<String>) -> Self {
+        self.names.session = Some(name.into());
+        self
+    }
+
+    /// Sets a claim that contains the token's id in place of `jti`.
+    pub fn token_id_from(mut self, name: impl Into<String>) -> Self {
+        self.names.token_id = Some(name.into());
+        self
+    }
+
+    /// Requires a claim with one of these texts, or with any value if there are no texts. Further
+    /// calls add further claims.
+    ///
+    /// ```
+    /// use tower_bearer::issuers::{Issuer, Preset};
+    ///
+    /// let pool = Issuer::new("https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_abc")
+    ///     .preset(Preset::Cognito)
+    ///     .any_audience()
+    ///     .require_claim("client_id", ["my-client"]);
+    /// ```
+    pub fn require_claim(
+        mut self,
+        name: impl Into<String>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        self.names.required.push(RequiredClaim { names: vec![name.into()], values });
+        self
+    }
+
+    /// Sets the longest accepted lifetime of a token, from `iat` to `exp`. Default: 25 hours.
+    ///
+    /// The store keeps revocations for this time, so choose no longer one than the issuer uses.
+    pub fn max_access_lifetime(mut self, max: Duration) -> Self {
+        self.max_access_lifetime = max;
+        self
+    }
+
+    /// Sets the longest accepted time since `iat`, regardless of `exp`. Default: no limit.
+    pub fn max_token_age(mut self, max: Duration) -> Self {
+        self.max_token_age = Some(max);
+        self
+    }
+
+    /// Sets fixed keys. A last call of this method or of another source applies.
+    pub fn keys(mut self, keys: KeySet) -> Self {
+        self.source = Some(Source::Fixed(keys));
+        self
+    }
+
+    /// Sets a source from which the service fetches the keys.
+    pub fn key_source(mut self, source: impl KeySource) -> Self {
+        self.source = Some(Source::Fetched(Arc::new(source)));
+        self
+    }
+
+    /// Sets the shortest time between two fetches of the keys. A token with an unknown `kid` causes
+    /// a fetch at most once in this time. One second to an hour. Default: 60 s.
+    pub fn cool_down(mut self, time: Duration) -> Self {
+        self.times.cool_down = time;
+        self
+    }
+
+    /// Sets the time for which the keys of the last successful fetch verify tokens while fetches
+    /// fail. Then requests with tokens of this issuer get 503. At least the
+    /// [`cool_down`](Self::cool_down), at most a year. Default: 24 hours.
+    pub fn max_stale(mut self, time: Duration) -> Self {
+        self.times.max_stale = time;
+        self
+    }
+
+    pub(crate) fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    pub(crate) fn is_revocable(&self) -> bool {
+        self.policy == IssuerPolicy::Denylist
+    }
+
+    /// Checks the settings. `own` has the rules that all tokens of the service share.
+    pub(crate) fn accepted(self, leeway: Duration, max_token_len: usize) -> Result<AcceptedIssuer, ConfigError> {
+        let identifiers = self.identifiers()?;
+        self.times.check()?;
+        let is_revocable = self.is_revocable();
+        let mut validation = Validation::new()
+            .leeway(leeway)
+            .max_access_lifetime(self.max_access_lifetime)
+            .max_token_len(max_token_len)
+            .access_typ(self.access_typ);
+        if let Some(max) = self.max_token_age {
+            validation = validation.max_token_age(max);
+        }
+        match (self.audiences.is_empty(), self.ignores_audience) {
+            (true, true) => validation = validation.ignore_audience(),
+            (false, false) => validation = self.audiences.iter().fold(validation, Validation::audience),
+            (true, false) => {
+                return Err(ConfigError::missing(
+                    "audience",
+                    format!("of the issuer `{}` is missing", self.identifier),
+                    "give the name of your service in the issuer's tokens, or call `any_audience()`",
+                ));
+            }
+            (false, true) => {
+                return Err(ConfigError::conflict(
+                    "any_audience",
+                    format!("is set for the issuer `{}`, which has an audience", self.identifier),
+                    "remove one of the two",
+                ));
+            }
+        }
+        if self.access_typ == AccessTyp::Compatible {
+            return Err(ConfigError::new(
+                "access_typ",
+                format!("of the issuer `{}` is `Compatible`, which only this crate's tokens fulfil", self.identifier),
+                "give `AtJwt` or `Unmarked`",
+            ));
+        }
+        validation.check()?;
+        if let (Some(_), Some(Source::Fixed(_))) = (&self.algorithms, &self.source) {
+            return Err(ConfigError::conflict(
+                "algorithms",
+                format!("of the issuer `{}` are given together with `keys`, which have their own", self.identifier),
+                "remove them",
+            ));
+        }
+        let algorithms = self.algorithms.unwrap_or_else(|| self.preset.algorithms().to_vec());
+        let keys = match self.source {
+            Some(Source::Fixed(keys)) => IssuerKeys::fixed(self.identifier.clone(), keys),
+            Some(Source::Fetched(source)) => {
+                IssuerKeys::fetched(self.identifier.clone(), source, algorithms, self.times)
+            }
+            #[cfg(feature = "jwks")]
+            Some(Source::Http(source)) => {
+                let source = Arc::new(source.build()?);
+                IssuerKeys::fetched(self.identifier.clone(), source, algorithms, self.times)
+            }
+            None => {
+                return Err(ConfigError::missing(
+                    "keys",
+                    format!("of the issuer `{}` are missing", self.identifier),
+                    "give `keys`, `key_source` or, with the feature `jwks`, `discover` or `jwks_url`",
+                ));
+            }
+        };
+        Ok(AcceptedIssuer { identifiers, validation, names: self.names, is_revocable, keys: Arc::new(keys) })
+    }
+
+    /// Returns the accepted values of `iss`.
+    fn identifiers(&self) -> Result<Vec<String>, ConfigError> {
+        if self.identifier.is_empty() {
+            return Err(ConfigError::new("issuer", "is empty", "give the `iss` of the issuer's tokens"));
+        }
+        match (self.identifier.contains(TENANT), &self.tenants) {
+            (false, None) => Ok(vec![self.identifier.clone()]),
+            (true, Some(tenants)) if !tenants.is_empty() && !tenants.iter().any(String::is_empty) => {
+                let distinct: HashSet<_> = tenants.iter().collect();
+                Ok(distinct.into_iter().map(|tenant| self.identifier.replace(TENANT, tenant)).collect())
+            }
+            (true, _) => Err(ConfigError::missing(
+                "tenants",
+                format!("of the issuer `{}` are missing", self.identifier),
+                "give the ids of the tenants whose tokens you accept",
+            )),
+            (false, Some(_)) => Err(ConfigError::conflict(
+                "tenants",
+                format!("are given, but the issuer `{}` does not contain `{TENANT}`", self.identifier),
+                "write `{tenantid}` in place of the tenant's id, or remove the tenants",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer")
+            .field("identifier", &self.identifier)
+            .field("preset", &self.preset)
+            .field("audiences", &self.audiences)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

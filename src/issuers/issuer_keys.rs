@@ -1,0 +1,485 @@
+//! The keys of one issuer, and the task that fetches them.
+//!
+//! | event | effect |
+//! |--|--|
+//! | the start, and the end of the time that the issuer lets caches use its keys | a fetch |
+//! | a token with an unknown `kid` | a fetch, at most one in a cool-down; the request waits for it |
+//! | a fetch with other keys | they replace the old keys, also for tokens that were verified before |
+//! | a failed fetch | the old keys stay, and the task tries again |
+//! | no successful fetch for `max_stale` | no key is left: requests get 503 |
+//!
+//! A request never fetches itself, and waits only if its key is unknown. So the key server cannot
+//! delay requests whose keys are known, nor the tokens of other issuers.
+
+use std::{
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwapOption, Guard};
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::key_source::{FETCH_DEADLINE, KeySource, PublishedKeys};
+use crate::{
+    clock::jittered,
+    error::{ConfigError, Error, KeySourceError, KeySourceErrorKind, TokenError, chain},
+    jwt::{Algorithm, KeySet},
+    store::BoxFuture,
+};
+
+/// The time between two fetches if the issuer does not say for how long caches may use its keys. A
+/// withdrawn key verifies tokens for at most this time.
+const INTERVAL: Duration = Duration::from_secs(15 * 60);
+/// The bounds of that time, whatever the issuer says. *A set without caching would be fetched all
+/// the time, and one with a cache time of a year never again.*
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(5 * 60);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// The longest wait of a request for a fetch.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The largest number of requests that wait. Further ones are decided at once.
+const MOST_WAITING: usize = 1024;
+/// The time between two log messages about an issuer whose fetches fail.
+#[cfg(feature = "tracing")]
+const LOG_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// The times of fetches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FetchTimes {
+    pub(super) cool_down: Duration,
+    pub(super) max_stale: Duration,
+}
+
+impl Default for FetchTimes {
+    fn default() -> Self {
+        Self { cool_down: Duration::from_secs(60), max_stale: Duration::from_secs(24 * 3600) }
+    }
+}
+
+impl FetchTimes {
+    pub(super) fn check(self) -> Result<(), ConfigError> {
+        let (second, hour, year) = (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(31_622_400));
+        if !(second..=hour).contains(&self.cool_down) {
+            return Err(ConfigError::out_of_range(
+                "cool_down",
+                format!("is {:?}, which is out of range", self.cool_down),
+                "give one second to an hour, such as `Duration::from_secs(60)`",
+            ));
+        }
+        if !(self.cool_down..=year).contains(&self.max_stale) {
+            return Err(ConfigError::out_of_range(
+                "max_stale",
+                format!("is {:?}, which is out of range", self.max_stale),
+                "give at least the `cool_down`, and at most a year",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The keys of one issuer.
+pub(crate) struct IssuerKeys {
+    identifier: String,
+    current: ArcSwapOption<VersionedKeys>,
+    /// The version of the current keys. A token that was verified with another version must be
+    /// verified again.
+    version: AtomicU64,
+    /// `None` if the keys are fixed.
+    fetching: Option<Fetching>,
+}
+
+/// Keys, and the number of earlier ones.
+pub(crate) struct VersionedKeys {
+    pub(crate) keys: KeySet,
+    pub(crate) version: u64,
+}
+
+struct Fetching {
+    source: Arc<dyn KeySource>,
+    algorithms: Vec<Algorithm>,
+    times: FetchTimes,
+    state: Mutex<FetchState>,
+    /// The number of finished fetches.
+    finished: watch::Sender<u64>,
+    /// Wakes the task because of an unknown key.
+    wanted: Notify,
+    waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct FetchState {
+    /// The text of the present keys.
+    jwks: Option<String>,
+    /// True from the demand for a fetch to its end.
+    is_under_way: bool,
+    /// The time before which no fetch begins.
+    allowed_at: Option<Instant>,
+    /// The time of the last successful fetch.
+    fetched_at: Option<Instant>,
+    /// The end of the time that the issuer lets caches use the present keys.
+    fresh_until: Option<Instant>,
+    /// The failures since the last successful fetch.
+    failures: u32,
+    /// The kind and the text of the last failure.
+    failure: Option<(KeySourceErrorKind, String)>,
+    /// The time of the last log message about failures.
+    #[cfg(feature = "tracing")]
+    logged_at: Option<Instant>,
+}
+
+/// The state of an issuer's keys, in [`Status::issuers`](crate::tokens::Status::issuers).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct IssuerStatus {
+    /// The issuer's identifier.
+    pub issuer: String,
+    /// The number of keys that can verify tokens.
+    pub keys: usize,
+    /// The number of finished fetches. Zero for fixed keys.
+    pub fetches: u64,
+    /// The time since the last successful fetch, in seconds. `None` for fixed keys, and before the
+    /// first successful fetch.
+    pub age_seconds: Option<u64>,
+    /// True if the keys are fixed, or no older than the issuer lets caches use them.
+    pub is_fresh: bool,
+    /// The reason why the last fetch failed.
+    pub last_error: Option<String>,
+}
+
+impl IssuerKeys {
+    pub(super) fn fixed(identifier: String, keys: KeySet) -> Self {
+        let current = ArcSwapOption::from_pointee(VersionedKeys { keys, version: 0 });
+        Self { identifier, current, version: AtomicU64::new(0), fetching: None }
+    }
+
+    pub(super) fn fetched(
+        identifier: String,
+        source: Arc<dyn KeySource>,
+        algorithms: Vec<Algorithm>,
+        times: FetchTimes,
+    ) -> Self {
+        let fetching = Fetching {
+            source,
+            algorithms,
+            times,
+            state: Mutex::default(),
+            finished: watch::Sender::new(0),
+            wanted: Notify::new(),
+            waiting: AtomicUsize::new(0),
+        };
+        Self { identifier, current: ArcSwapOption::empty(), version: AtomicU64::new(0), fetching: Some(fetching) }
+    }
+
+    /// Returns the present keys. `None` before the first successful fetch, and while the keys are
+    /// too old.
+    pub(crate) fn load(&self) -> Guard<Option<Arc<VersionedKeys>>> {
+        self.current.load()
+    }
+
+    /// Returns the version of the present keys.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Demands a fetch for a token whose key is unknown. Returns the wait for the fetch, or `None`
+    /// if a fetch would come too soon after the last one.
+    pub(crate) fn demand(self: &Arc<Self>) -> Option<BoxFuture<()>> {
+        let fetching = self.fetching.as_ref()?;
+        let mut state = fetching.lock();
+        if !state.is_under_way {
+            if state.allowed_at.is_some_and(|allowed_at| Instant::now() < allowed_at) {
+                return None;
+            }
+            state.is_under_way = true;
+            fetching.wanted.notify_one();
+        }
+        let mut finished = fetching.finished.subscribe();
+        drop(state);
+        let place = WaitingPlace::take(self)?;
+        Some(Box::pin(async move {
+            // An error says that the service is gone, or that the wait took too long.
+            let _ = timeout(PATIENCE, finished.changed()).await;
+            drop(place);
+        }))
+    }
+
+    /// Returns the error for a token whose key is unknown, when no further fetch is awaited.
+    ///
+    /// The token may be good if its key could not be fetched. But while the present keys are fresh,
+    /// the issuer promises that they are all of its keys, so the token is refused.
+    pub(crate) fn unknown_key(&self) -> Error {
+        let Some(fetching) = &self.fetching else { return TokenError::UnknownKey.into() };
+        let state = fetching.lock();
+        let is_fresh = state.fresh_until.is_some_and(|until| Instant::now() < until);
+        match &state.failure {
+            Some((kind, text)) if !is_fresh => KeySourceError::new(*kind).with_source(text.clone()).into(),
+            None if state.fetched_at.is_none() => KeySourceError::new(KeySourceErrorKind::Timeout).into(),
+            _ => TokenError::UnknownKey.into(),
+        }
+    }
+
+    /// Waits for the end of the first fetch.
+    pub(crate) async fn first_fetch(&self) -> Result<(), KeySourceError> {
+        let Some(fetching) = &self.fetching else { return Ok(()) };
+        let mut finished = fetching.finished.subscribe();
+        // Fails only if the sender is gone, and `self` owns it.
+        let _ = finished.wait_for(|count| *count > 0).await;
+        match &fetching.lock().failure {
+            Some((kind, text)) => Err(KeySourceError::new(*kind).with_source(text.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    pub(crate) fn status(&self) -> IssuerStatus {
+        let keys = self.load().as_ref().map_or(0, |current| current.keys.verifying_keys().len());
+        let mut status = IssuerStatus {
+            issuer: self.identifier.clone(),
+            keys,
+            fetches: 0,
+            age_seconds: None,
+            is_fresh: true,
+            last_error: None,
+        };
+        if let Some(fetching) = &self.fetching {
+            let state = fetching.lock();
+            let now = Instant::now();
+            status.fetches = *fetching.finished.borrow();
+            status.age_seconds = state.fetched_at.map(|at| now.saturating_duration_since(at).as_secs());
+            status.is_fresh = state.fresh_until.is_some_and(|until| now < until);
+            status.last_error = state.failure.as_ref().map(|(_, text)| text.clone());
+        }
+        status
+    }
+
+    /// Fetches the keys once. Returns the time of the next fetch, unless a token with an unknown
+    /// key demands an earlier one.
+    async fn fetch(&self, fetching: &Fetching) -> Instant {
+        let began = Instant::now();
+        {
+            let mut state = fetching.lock();
+            state.is_under_way = true;
+            state.allowed_at = Some(began + fetching.times.cool_down);
+        }
+        let fetched = fetching.ask_source().await;
+        let mut state = fetching.lock();
+        state.is_under_way = false;
+        let outcome = fetched.and_then(|published| {
+            let interval = published.max_age.unwrap_or(INTERVAL).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+            if state.jwks.as_ref() != Some(&published.jwks) {
+                let keys = KeySet::from_published_jwks_with(fetching.algorithms[0], &published.jwks)
+                    .map_err(|error| KeySourceError::new(KeySourceErrorKind::Unreadable).with_source(error))?;
+                self.replace(Some(keys));
+                state.jwks = Some(published.jwks);
+            }
+            Ok(interval)
+        });
+        let now = Instant::now();
+        let next = match outcome {
+            Ok(interval) => {
+                self.log_recovery(&state);
+                state.fetched_at = Some(now);
+                state.fresh_until = Some(now + interval);
+                (state.failures, state.failure) = (0, None);
+                // Before the keys are out of date, and not on all nodes at once.
+                now + interval.mul_f64(0.8) + jittered(interval.mul_f64(0.1))
+            }
+            Err(error) => {
+                state.failures = state.failures.saturating_add(1);
+                self.log_failure(&mut state, &error, now);
+                state.failure = Some((error.kind(), chain(&error)));
+                let longest = SHORTEST_INTERVAL.max(fetching.times.cool_down);
+                let doubled = fetching.times.cool_down.saturating_mul(1 << (state.failures - 1).min(8));
+                began + doubled.min(longest)
+            }
+        };
+        drop(state);
+        fetching.finished.send_modify(|count| *count += 1);
+        next
+    }
+
+    /// Replaces the keys. The keys change before the version does: a token that is verified in
+    /// between keeps the version of the keys that verified it.
+    fn replace(&self, keys: Option<KeySet>) {
+        let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        self.current.store(keys.map(|keys| Arc::new(VersionedKeys { keys, version })));
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Drops the keys, whose issuer has not confirmed them for too long.
+    fn drop_stale(&self, fetching: &Fetching) {
+        let mut state = fetching.lock();
+        state.jwks = None;
+        self.replace(None);
+        drop(state);
+        #[cfg(feature = "tracing")]
+        tracing::error!(
+            issuer = self.identifier,
+            "the keys of an issuer are too old; its tokens get 503 until a fetch succeeds"
+        );
+    }
+
+    #[cfg(feature = "tracing")]
+    fn log_failure(&self, state: &mut FetchState, error: &KeySourceError, now: Instant) {
+        if state.logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL) {
+            state.logged_at = Some(now);
+            let (issuer, failures, error) = (&self.identifier, state.failures, chain(error));
+            tracing::warn!(issuer, failures, "the keys of an issuer cannot be fetched: {error}");
+        }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[allow(clippy::unused_self, reason = "as with the feature `tracing`")]
+    fn log_failure(&self, _: &mut FetchState, _: &KeySourceError, _: Instant) {}
+
+    #[cfg(feature = "tracing")]
+    fn log_recovery(&self, state: &FetchState) {
+        if state.failures > 0 {
+            tracing::info!(issuer = self.identifier, failures = state.failures, "the keys of an issuer were fetched");
+        }
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[allow(clippy::unused_self, reason = "as with the feature `tracing`")]
+    fn log_recovery(&self, _: &FetchState) {}
+}
+
+impl fmt::Debug for IssuerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerKeys").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Fetching {
+    fn lock(&self) -> MutexGuard<'_, FetchState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the source, within the deadline. A panic of the source is a failure.
+    async fn ask_source(&self) -> Result<PublishedKeys, KeySourceError> {
+        let answer = AssertUnwindSafe(async { self.source.fetch().await }).catch_unwind();
+        match timeout(FETCH_DEADLINE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(KeySourceError::new(KeySourceErrorKind::Unreadable)
+                .with_source("the key source panicked; see the panic message and correct it")),
+            Err(_) => Err(KeySourceError::new(KeySourceErrorKind::Timeout)),
+        }
+    }
+
+    /// Returns the time at which the present keys become too old.
+    fn stale_at(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.jwks.as_ref()?;
+        Some(state.fetched_at? + self.times.max_stale)
+    }
+
+    /// Waits until `next`, or until a token with an unknown key demands an earlier fetch.
+    async fn wait(&self, keys: &IssuerKeys, next: Instant) {
+        loop {
+            let stale_at = self.stale_at();
+            let until = stale_at.map_or(next, |stale_at| stale_at.min(next));
+            tokio::select! {
+                () = self.wanted.notified() => return,
+                () = sleep_until(until) => {}
+            }
+            if stale_at.is_some_and(|stale_at| stale_at <= Instant::now()) {
+                keys.drop_stale(self);
+            }
+            if next <= Instant::now() {
+                return;
+            }
+        }
+    }
+}
+
+/// One of the requests that wait for a fetch.
+struct WaitingPlace(Arc<IssuerKeys>);
+
+impl WaitingPlace {
+    fn take(keys: &Arc<IssuerKeys>) -> Option<Self> {
+        let waiting = &keys.fetching.as_ref()?.waiting;
+        if waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(Arc::clone(keys)))
+    }
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        if let Some(fetching) = &self.0.fetching {
+            fetching.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The task that fetches the keys of one issuer. Its drop ends the task.
+pub(super) struct FetchTask(AbortHandle);
+
+impl FetchTask {
+    /// Starts the task. Returns `None` if the keys are fixed.
+    ///
+    /// # Errors
+    ///
+    /// There is no Tokio runtime.
+    pub(super) fn start(keys: &Arc<IssuerKeys>) -> Result<Option<Self>, ConfigError> {
+        if keys.fetching.is_none() {
+            return Ok(None);
+        }
+        let runtime = Handle::try_current().map_err(|error| {
+            let problem = "needs a task that fetches the issuer's keys, but there is no Tokio runtime";
+            ConfigError::new("accept", problem, "call `build` or `connect` in a Tokio runtime").with_source(error)
+        })?;
+        let guard = EndGuard(Arc::clone(keys));
+        let task = runtime.spawn(async move {
+            let keys = &guard.0;
+            let Some(fetching) = &keys.fetching else { return };
+            loop {
+                let next = keys.fetch(fetching).await;
+                fetching.wait(keys, next).await;
+            }
+        });
+        Ok(Some(Self(task.abort_handle())))
+    }
+}
+
+impl Drop for FetchTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A guard that drops the keys if their task ends, with its runtime or by a panic. *Otherwise a
+/// withdrawn key would verify tokens for ever.*
+struct EndGuard(Arc<IssuerKeys>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if let Some(fetching) = &self.0.fetching {
+            let mut state = fetching.lock();
+            let text = "the task that fetches the keys has ended with its runtime; build the service in a runtime \
+                        that lives as long";
+            state.failure = Some((KeySourceErrorKind::Unreachable, text.to_owned()));
+            (state.jwks, state.fresh_until, state.is_under_way) = (None, None, false);
+            self.0.replace(None);
+            drop(state);
+            fetching.finished.send_modify(|count| *count += 1);
+        }
+    }
+}

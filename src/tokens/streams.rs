@@ -1,0 +1,90 @@
+//! The registries of open streams, one for each authority over tokens.
+
+use std::sync::Arc;
+
+use crate::{
+    cutoff::{StreamStatus, Streams},
+    jwt::External,
+    replica::{Replica, ReplicaTasks, RevocationListener},
+    store::Revocation,
+};
+
+/// The open streams of a service. Own tokens and those of other issuers are judged by different
+/// clocks and asked about at different stores, so each kind has a registry of its own.
+#[derive(Clone)]
+pub(super) struct TokenStreams {
+    own: Streams,
+    /// The streams with other issuers' tokens that a denylist can revoke.
+    revocable: Option<Streams>,
+    /// The streams with other issuers' tokens that nothing revokes.
+    stateless: Option<Streams>,
+}
+
+impl TokenStreams {
+    pub(super) fn new(own: Streams, revocable: Option<Streams>, stateless: Option<Streams>) -> Self {
+        Self { own, revocable, stateless }
+    }
+
+    /// Returns the streams with the service's own tokens.
+    pub(super) fn own(&self) -> &Streams {
+        &self.own
+    }
+
+    /// Returns the streams with other issuers' tokens that a denylist can revoke.
+    pub(super) fn revocable(&self) -> Option<&Streams> {
+        self.revocable.as_ref()
+    }
+
+    /// Returns the streams with tokens that have these properties.
+    pub(super) fn of(&self, external: Option<&External>) -> &Streams {
+        let others = match external {
+            None => None,
+            Some(External { is_revocable: true, .. }) => self.revocable.as_ref(),
+            Some(_) => self.stateless.as_ref(),
+        };
+        others.unwrap_or(&self.own)
+    }
+
+    /// Sets the replica whose log proves the streams. The streams share its tasks.
+    pub(super) fn follow(&self, replica: &Arc<Replica>, tasks: ReplicaTasks) {
+        let tasks = Arc::new(tasks);
+        for streams in self.followers() {
+            streams.follow(Arc::clone(replica), Arc::clone(&tasks));
+        }
+    }
+
+    /// Returns the listener to which the replica announces revocations.
+    pub(super) fn listener(&self) -> Box<dyn RevocationListener> {
+        Box::new(Listeners(self.followers().map(Streams::listener).collect()))
+    }
+
+    fn followers(&self) -> impl Iterator<Item = &Streams> {
+        [&self.own].into_iter().chain(&self.revocable)
+    }
+
+    pub(super) fn status(&self) -> StreamStatus {
+        let all = self.followers().chain(&self.stateless);
+        all.map(Streams::status).fold(StreamStatus::default(), StreamStatus::and)
+    }
+}
+
+/// The listeners of several registries.
+struct Listeners(Vec<Box<dyn RevocationListener>>);
+
+impl RevocationListener for Listeners {
+    fn is_urgent(&self) -> bool {
+        self.0.iter().any(|listener| listener.is_urgent())
+    }
+
+    fn revoked(&self, revocations: &mut dyn Iterator<Item = &Revocation>) {
+        match &*self.0 {
+            [one] => one.revoked(revocations),
+            several => {
+                let all: Vec<_> = revocations.collect();
+                for listener in several {
+                    listener.revoked(&mut all.iter().copied());
+                }
+            }
+        }
+    }
+}

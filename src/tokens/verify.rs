@@ -1,0 +1,143 @@
+//! The verification of a token's text, with the keys and rules of its issuer.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::{check::Checker, judge::refusal_by, keyring::Keyring, policy::TokenAuthority};
+use crate::{
+    clock::Clock,
+    error::{Error, TokenError},
+    issuers::AcceptedIssuer,
+    jwt::{Claims, JwtClaims, RawClaims, TokenType, UnverifiedToken, Validation},
+};
+
+/// The party that has issued a verified token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// This service, or one with the same keys.
+    Own,
+    /// Another issuer, by its index, with the version of the keys that verified the token.
+    External { index: usize, version: u64 },
+}
+
+/// The reason why a token is not verified.
+pub(super) enum Unverified {
+    Refused(Error),
+    /// The issuer with this index may have published the token's key since the last fetch.
+    UnknownKey(usize),
+}
+
+impl From<TokenError> for Unverified {
+    fn from(error: TokenError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// Converts the custom claims of another issuer's token to the application's type.
+pub(super) type Convert<C> = Arc<dyn Fn(JwtClaims<RawClaims>) -> Result<JwtClaims<C>, TokenError> + Send + Sync>;
+
+impl<C> Checker<C> {
+    /// Verifies text, signature and claims of a token. Does not check its revocation.
+    pub(super) fn verify(
+        &self,
+        keyring: &Keyring,
+        token: &str,
+        token_type: TokenType,
+    ) -> Result<(Claims<C>, Origin), Unverified> {
+        // Other issuers' refresh tokens are for their issuers alone.
+        if self.issuers.is_empty() || token_type == TokenType::Refresh {
+            return self.verify_own(keyring, token, token_type);
+        }
+        let unverified = UnverifiedToken::parse(token, self.max_token_len)?;
+        let issuer = unverified.issuer();
+        if issuer.as_deref() == self.validation.accepted_issuer() && self.authority.sessions().is_some() {
+            return self.verify_own(keyring, token, token_type);
+        }
+        let index = issuer.and_then(|issuer| self.issuers.index_of(&issuer));
+        self.verify_external(&unverified, index.ok_or(TokenError::UnknownIssuer)?)
+    }
+
+    fn verify_own(
+        &self,
+        keyring: &Keyring,
+        token: &str,
+        token_type: TokenType,
+    ) -> Result<(Claims<C>, Origin), Unverified> {
+        self.authority.of_own()?;
+        let clock = &*self.clock;
+        let claims = (self.parse)(token, &keyring.keys, &self.validation, token_type, clock.now())
+            .map_err(|error| Unverified::Refused(refusal_by(error, clock, &self.conditions)))?;
+        claims.set_verifier(self.streams.own().verifier());
+        Ok((claims, Origin::Own))
+    }
+
+    fn verify_external(&self, token: &UnverifiedToken<'_>, index: usize) -> Result<(Claims<C>, Origin), Unverified> {
+        let (issuer, convert) = self.issuer(index).ok_or(TokenError::UnknownIssuer)?;
+        let current = issuer.keys.load();
+        let Some(current) = &*current else { return Err(Unverified::UnknownKey(index)) };
+        let claims = match issuer.verify(token, &current.keys, Some(self.node_clock.now())) {
+            Ok(claims) => claims,
+            Err(TokenError::UnknownKey) => return Err(Unverified::UnknownKey(index)),
+            Err(error) => return Err(error.into()),
+        };
+        let claims = catch_unwind(AssertUnwindSafe(|| convert(claims))).map_err(|_| {
+            let text = "the hook of `accept_with` panicked; see the panic message and correct it";
+            Unverified::Refused(Error::Application(text.into()))
+        })??;
+        let claims = Claims::verified(claims);
+        claims.set_verifier(self.streams.of(claims.external()).verifier());
+        Ok((claims, Origin::External { index, version: current.version }))
+    }
+
+    fn issuer(&self, index: usize) -> Option<(&AcceptedIssuer, &Convert<C>)> {
+        Some((self.issuers.get(index)?, self.converters.get(index)?))
+    }
+
+    /// Returns the origin of claims that were verified before, perhaps by another service.
+    pub(super) fn origin_of(&self, claims: &JwtClaims<C>) -> Result<Origin, TokenError> {
+        if !claims.is_external() {
+            return Ok(Origin::Own);
+        }
+        let index = claims.issuer().and_then(|issuer| self.issuers.index_of(issuer));
+        let index = index.ok_or(TokenError::UnknownIssuer)?;
+        Ok(Origin::External { index, version: 0 })
+    }
+
+    /// Returns the rules and the clock for the times of a token.
+    #[inline]
+    pub(super) fn time_rules(&self, origin: Origin) -> Result<(&Validation, &dyn Clock), TokenError> {
+        match origin {
+            Origin::Own => Ok((&self.validation, &*self.clock)),
+            Origin::External { index, .. } => {
+                let issuer = self.issuers.get(index).ok_or(TokenError::UnknownIssuer)?;
+                Ok((&issuer.validation, &*self.node_clock))
+            }
+        }
+    }
+
+    /// Returns the authority over the revocation of a token.
+    #[inline]
+    pub(super) fn authority_of(&self, origin: Origin) -> Result<TokenAuthority<'_>, TokenError> {
+        match origin {
+            Origin::Own => self.authority.of_own(),
+            Origin::External { index, .. } => {
+                let issuer = self.issuers.get(index).ok_or(TokenError::UnknownIssuer)?;
+                self.authority.of_external(issuer.is_revocable)
+            }
+        }
+    }
+
+    /// Returns true if the keys that verified the token are still the present ones of its issuer.
+    /// The cache itself forgets own tokens when the keys change.
+    #[inline]
+    pub(super) fn has_present_keys(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Own => true,
+            Origin::External { index, version } => {
+                self.issuers.get(index).is_some_and(|issuer| issuer.keys.version() == version)
+            }
+        }
+    }
+}
