@@ -205,6 +205,35 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
+    /// Lets a token with the scope token `scope` satisfy each requirement of an `implied` one, and
+    /// of all that those imply. Further calls add further implications.
+    ///
+    /// The implications apply to the layers of [`require_scope`](AuthLayer::require_scope),
+    /// [`require_all_scopes`](AuthLayer::require_all_scopes) and
+    /// [`require_any_scope`](AuthLayer::require_any_scope). They change neither the claims nor
+    /// [`Scope::contains`](crate::jwt::Scope::contains), and a challenge names only the required
+    /// scopes.
+    ///
+    /// ```
+    /// # use tower_bearer::{AuthLayer, TokenService, error::ConfigError};
+    /// # fn layer(tokens: TokenService) -> Result<(), ConfigError> {
+    /// let auth = AuthLayer::builder(tokens)
+    ///     .scope_implies("admin", ["write"])
+    ///     .scope_implies("write", ["read"])
+    ///     .build()?;
+    /// // Passes on requests whose token has the scope `read`, `write` or `admin`.
+    /// let readers = auth.require_scope("read")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`build`](Self::build) rejects texts that are not scope tokens, an empty list, and a scope
+    /// that implies itself, directly or through others.
+    pub fn scope_implies(mut self, scope: impl AsRef<str>, implied: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let outcome = self.config.implications.add(scope.as_ref(), implied);
+        self.note(outcome)
+    }
+
     /// Replaces the responses to rejected requests.
     ///
     /// `hook` gets the default response and returns the response to send. It may change headers and
@@ -248,8 +277,9 @@ impl<C> AuthLayerBuilder<C> {
     /// # Errors
     ///
     /// The error of the first invalid setting.
-    pub fn build(self) -> Result<AuthLayer<C>, ConfigError> {
+    pub fn build(mut self) -> Result<AuthLayer<C>, ConfigError> {
         self.outcome?;
+        self.config.implications.close()?;
         Ok(AuthLayer::with(self.config))
     }
 

@@ -9,12 +9,14 @@ use std::{
 
 use http::{Request, request::Parts};
 
-use super::{credentials::Locations, responder::Responder};
+use super::{credentials::Locations, responder::Responder, scope::ScopeImplications};
 use crate::tokens::{Freshness, TokenService};
 
 pub(super) struct Config<C> {
     pub(super) tokens: TokenService<C>,
     pub(super) responder: Responder,
+    /// The scopes that imply others, for the layers that require scopes.
+    pub(super) implications: ScopeImplications,
     /// The locations of a token other than `Authorization`.
     pub(super) locations: Option<Locations>,
     pub(super) strip_credentials: bool,
@@ -42,6 +44,7 @@ impl<C> Config<C> {
         Self {
             tokens,
             responder: Responder::default(),
+            implications: ScopeImplications::default(),
             locations: None,
             strip_credentials: false,
             exemptions: None,
@@ -59,6 +62,7 @@ impl<C> Clone for Config<C> {
         Self {
             tokens: self.tokens.clone(),
             responder: self.responder.clone(),
+            implications: self.implications.clone(),
             locations: self.locations.clone(),
             strip_credentials: self.strip_credentials,
             exemptions: self.exemptions.clone(),
@@ -76,6 +80,7 @@ impl<C> fmt::Debug for Config<C> {
         f.debug_struct("Config")
             .field("tokens", &self.tokens)
             .field("responder", &self.responder)
+            .field("implications", &self.implications)
             .field("locations", &self.locations)
             .field("strip_credentials", &self.strip_credentials)
             .field("exemptions", &self.exemptions)

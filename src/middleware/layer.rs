@@ -135,11 +135,15 @@ impl<C> AuthLayer<C> {
     /// Returns a layer that passes on only requests whose token has this scope token. It rejects
     /// other requests with 403, with the realm and hook of this layer. Put it inside this layer.
     ///
+    /// A scope that [implies](super::AuthLayerBuilder::scope_implies) the required one satisfies
+    /// the requirement too. To require more than one layer does, combine the layers with
+    /// [`RequireLayer::and`]: nested layers would name their scopes one by one.
+    ///
     /// # Errors
     ///
     /// `scope` is not a scope token of RFC 6749 section 3.3.
     pub fn require_scope(&self, scope: impl AsRef<str>) -> Result<RequireLayer<C>, ConfigError> {
-        Ok(RequireLayer::scopes(self.responder(), self.observer(), RequiredScopes::new([scope], false)?))
+        self.scopes([scope], false)
     }
 
     /// Returns a layer that passes on only requests whose token has all of these scope tokens.
@@ -151,7 +155,7 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireLayer<C>, ConfigError> {
-        Ok(RequireLayer::scopes(self.responder(), self.observer(), RequiredScopes::new(scopes, false)?))
+        self.scopes(scopes, false)
     }
 
     /// Returns a layer that passes on only requests whose token has at least one of these scope
@@ -164,7 +168,7 @@ impl<C> AuthLayer<C> {
         &self,
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<RequireLayer<C>, ConfigError> {
-        Ok(RequireLayer::scopes(self.responder(), self.observer(), RequiredScopes::new(scopes, true)?))
+        self.scopes(scopes, true)
     }
 
     /// Returns a layer that rejects a request with 403 if `rule` returns `false` for its claims.
@@ -191,6 +195,15 @@ impl<C> AuthLayer<C> {
     /// ```
     pub fn require(&self, rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static) -> RequireLayer<C> {
         RequireLayer::rule(self.responder(), self.observer(), rule)
+    }
+
+    fn scopes(
+        &self,
+        scopes: impl IntoIterator<Item = impl AsRef<str>>,
+        any: bool,
+    ) -> Result<RequireLayer<C>, ConfigError> {
+        let scopes = RequiredScopes::new(scopes, any, &self.config.implications)?;
+        Ok(RequireLayer::scopes(self.responder(), self.observer(), scopes))
     }
 
     pub(crate) fn tokens(&self) -> &TokenService<C> {

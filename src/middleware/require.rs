@@ -34,18 +34,18 @@ use crate::{
 /// [`require_scope`](super::AuthLayer::require_scope),
 /// [`require_all_scopes`](super::AuthLayer::require_all_scopes) and
 /// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* the
-/// [`AuthLayer`](super::AuthLayer).
+/// [`AuthLayer`](super::AuthLayer). [`and`](Self::and) combines several.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
     responder: Responder,
     observer: SharedObserver,
-    requirement: Requirement<C>,
+    requirement: Arc<Requirement<C>>,
 }
 
 /// The requirement that the claims of a request must meet.
-enum Requirement<C> {
-    Scopes(Arc<RequiredScopes>),
-    Rule(Arc<Rule<C>>),
+struct Requirement<C> {
+    scopes: Option<RequiredScopes>,
+    rules: Vec<Arc<Rule<C>>>,
 }
 
 type Rule<C> = dyn Fn(&Claims<C>) -> bool + Send + Sync;
@@ -56,36 +56,66 @@ impl<C> RequireLayer<C> {
         observer: SharedObserver,
         rule: impl Fn(&Claims<C>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { responder, observer, requirement: Requirement::Rule(Arc::new(rule)) }
+        let requirement = Requirement { scopes: None, rules: vec![Arc::new(rule)] };
+        Self { responder, observer, requirement: Arc::new(requirement) }
     }
 
     pub(super) fn scopes(responder: Responder, observer: SharedObserver, scopes: RequiredScopes) -> Self {
-        Self { responder, observer, requirement: Requirement::Scopes(Arc::new(scopes)) }
+        let requirement = Requirement { scopes: Some(scopes), rules: Vec::new() };
+        Self { responder, observer, requirement: Arc::new(requirement) }
     }
-}
 
-impl<C> Clone for Requirement<C> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Scopes(scopes) => Self::Scopes(Arc::clone(scopes)),
-            Self::Rule(rule) => Self::Rule(Arc::clone(rule)),
-        }
+    /// Returns one layer with the requirements of both layers.
+    ///
+    /// If the request's token lacks a scope, the 403 lists the scopes of both, as the client needs
+    /// them (RFC 6750 section 3). The client then asks its authorization server once. If the two
+    /// layers were nested, the outer one would reject the request before it reaches the inner one.
+    /// The client would learn one scope at a time. No layer can see the layers inside it, so
+    /// combine them here instead of nesting them. Of a layer of
+    /// [`require_any_scope`](super::AuthLayer::require_any_scope), the 403 lists all scopes.
+    ///
+    /// The combined layer checks the scopes first, and then the rules of
+    /// [`AuthLayer::require`](super::AuthLayer::require) in order. It has the realm and the hook of
+    /// `self`.
+    ///
+    /// ```
+    /// # use tower_bearer::{AuthLayer, TokenService, error::ConfigError};
+    /// # fn router(tokens: TokenService) -> Result<axum::Router, ConfigError> {
+    /// # use axum::routing::get;
+    /// let auth = AuthLayer::new(tokens);
+    /// let reports = auth.require_scope("reports")?;
+    /// // A 403 has `scope="reports export csv"`.
+    /// let export = reports.clone().and(auth.require_all_scopes(["export", "csv"])?);
+    /// let router = axum::Router::new()
+    ///     .route("/reports", get("..").layer(reports))
+    ///     .route("/reports/export", get("..").layer(export))
+    ///     .route_layer(auth);
+    /// # Ok(router)
+    /// # }
+    /// ```
+    pub fn and(mut self, other: Self) -> Self {
+        let (own, Self { requirement: other, .. }) = (&self.requirement, other);
+        let scopes = match (own.scopes.clone(), other.scopes.clone()) {
+            (Some(own), Some(other)) => Some(own.and(other)),
+            (own, other) => own.or(other),
+        };
+        let rules = own.rules.iter().chain(&other.rules).cloned().collect();
+        self.requirement = Arc::new(Requirement { scopes, rules });
+        self
     }
 }
 
 impl<C> fmt::Debug for Requirement<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Scopes(scopes) => scopes.fmt(f),
-            Self::Rule(_) => f.write_str("Rule"),
-        }
+        let rules = self.rules.len();
+        f.debug_struct("Requirement").field("scopes", &self.scopes).field("rules", &rules).finish()
     }
 }
 
 impl<C> Clone for RequireLayer<C> {
     fn clone(&self) -> Self {
         let Self { responder, observer, requirement } = self;
-        Self { responder: responder.clone(), observer: observer.clone(), requirement: requirement.clone() }
+        Self { responder: responder.clone(), observer: observer.clone(), requirement: Arc::clone(requirement) }
     }
 }
 
@@ -161,15 +191,15 @@ impl<C: Send + Sync + 'static> RequireLayer<C> {
         let Some(claims) = request.extensions().get::<Claims<C>>() else {
             return Some(missing_claims(request.extensions()));
         };
-        match &self.requirement {
-            Requirement::Scopes(scopes) if scopes.are_met_by(claims.scope()) => None,
-            Requirement::Scopes(scopes) => Some(Rejection::lacks_scope(Arc::clone(&scopes.text))),
-            Requirement::Rule(rule) => match catch_unwind(AssertUnwindSafe(|| rule(claims))) {
-                Ok(true) => None,
-                Ok(false) => Some(Rejection::forbidden()),
-                Err(_) => Some(Error::Application("the rule of `AuthLayer::require` panicked".into()).into()),
-            },
+        let Requirement { scopes, rules } = &*self.requirement;
+        if let Some(scopes) = scopes.as_ref().filter(|scopes| !scopes.are_met_by(claims.scope())) {
+            return Some(Rejection::lacks_scope(Arc::clone(&scopes.text)));
         }
+        rules.iter().find_map(|rule| match catch_unwind(AssertUnwindSafe(|| rule(claims))) {
+            Ok(true) => None,
+            Ok(false) => Some(Rejection::forbidden()),
+            Err(_) => Some(Error::Application("the rule of `AuthLayer::require` panicked".into()).into()),
+        })
     }
 }
 

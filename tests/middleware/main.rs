@@ -10,5 +10,6 @@ mod endpoints;
 mod grpc;
 mod observe;
 mod requests;
+mod scopes;
 mod tower_contract;
 mod upgrades;
