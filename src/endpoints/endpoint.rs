@@ -22,7 +22,8 @@ use crate::{
     store::BoxFuture,
 };
 
-/// One endpoint as a Tower service. Made by [`Endpoints`](super::Endpoints).
+/// One endpoint as a Tower service. Made by [`Endpoints`](super::Endpoints) and
+/// [`ResourceMetadata`](crate::middleware::ResourceMetadata).
 pub struct Endpoint<H> {
     handler: Arc<H>,
     responder: Responder,

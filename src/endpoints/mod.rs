@@ -9,6 +9,7 @@
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
 //! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 if the session is not the user's |
 //! | [`health`] | `GET` | 200; 503 while the store does not answer |
+//! | [`ResourceMetadata::service`] | `GET` | 200, the metadata of RFC 9728 |
 //!
 //! Login and refresh reject wrong credentials and refresh tokens with `invalid_grant`.
 //! `logout_all?keep_current=true` keeps the session and the cookies of the caller.
@@ -19,7 +20,7 @@
 //! The services for bearer tokens include the [`AuthLayer`]. The layer rejects a request without a
 //! valid token before the endpoint checks the method.
 //!
-//! Responses are JSON with `Cache-Control: no-store`. Each failure is a
+//! Responses are JSON with `Cache-Control: no-store` (except the metadata). Each failure is a
 //! [`Rejection`](crate::middleware::Rejection), and the layer's
 //! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook may replace the
 //! response. (The exception is [`health`]: its 503 response contains the same report as its 200
@@ -79,6 +80,7 @@
 //! # Ok::<(), tower_bearer::error::ConfigError>(())
 //! ```
 //!
+//! [`ResourceMetadata::service`]: crate::middleware::ResourceMetadata::service
 //! [`login`]: Endpoints::login
 //! [`refresh`]: Endpoints::refresh
 //! [`logout`]: Endpoints::logout
@@ -96,6 +98,7 @@ mod fields;
 mod health;
 mod login;
 mod logout;
+mod metadata;
 mod refresh;
 mod sessions;
 
@@ -116,6 +119,7 @@ pub use self::{
     health::{Health, Live, Ready},
     login::Login,
     logout::{Logout, LogoutAll},
+    metadata::MetadataDocument,
     refresh::Refresh,
     sessions::{RevokeSession, Sessions},
 };

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, Response, request::Parts};
 
-use super::{config::Config, layer::AuthLayer, rejection::Rejection};
+use super::{config::Config, layer::AuthLayer, rejection::Rejection, resource::ResourceMetadata};
 use crate::{
     error::ConfigError,
     jwt::NoClaims,
@@ -203,6 +203,12 @@ impl<C> AuthLayerBuilder<C> {
     pub fn realm(mut self, realm: impl AsRef<str>) -> Self {
         let outcome = self.config.responder.set_realm(realm.as_ref());
         self.note(outcome)
+    }
+
+    /// Names the protected resource metadata in challenges: see [`AuthLayer::resource`].
+    pub fn resource(mut self, metadata: ResourceMetadata) -> Self {
+        self.config.responder.set_resource(metadata);
+        self
     }
 
     /// Lets a token with the scope token `scope` satisfy each requirement of an `implied` one, and

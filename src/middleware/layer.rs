@@ -7,6 +7,7 @@ use tower::Layer;
 use super::{
     config::Config,
     require::{Require, RequireLayer},
+    resource::ResourceMetadata,
     responder::Responder,
     scope::RequiredScopes,
     service::AuthService,
@@ -129,6 +130,21 @@ impl<C> AuthLayer<C> {
     /// ```
     pub fn cut_at_expiry(mut self, cut: bool) -> Self {
         Arc::make_mut(&mut self.config).cutoff.at_expiry = cut;
+        self
+    }
+
+    /// Names the protected resource metadata of RFC 9728 in challenges: each response 401, 403 and
+    /// 400 with a challenge gets the parameter `resource_metadata`. A 401 also gets `scope` if the
+    /// metadata has [`challenge_scopes`](super::ResourceMetadataBuilder::challenge_scopes).
+    ///
+    /// Call this method before [`require_scope`](Self::require_scope) and before
+    /// [`Endpoints::new`](crate::endpoints::Endpoints::new): a layer that was made from this one
+    /// earlier does not change. A failed login names no metadata, because a token of another issuer
+    /// would not help. gRPC responses have no challenge.
+    ///
+    /// See [`ResourceMetadata`] for an example.
+    pub fn resource(mut self, metadata: ResourceMetadata) -> Self {
+        Arc::make_mut(&mut self.config).responder.set_resource(metadata);
         self
     }
 

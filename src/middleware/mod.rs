@@ -108,7 +108,8 @@
 //! ```
 //!
 //! Without a framework, the handler returns [`Rejection::into_response`]. To guard a whole route,
-//! use [`AuthLayer::require`] or [`AuthLayer::require_scope`].
+//! use [`AuthLayer::require`] or [`AuthLayer::require_scope`]. [`RequireLayer::and`] combines them.
+//! [`AuthLayer::resource`] tells clients in the challenge where to get a token (RFC 9728).
 //!
 //! The layers never call the inner service for a request that they reject, and never read its body.
 //! They also check `OPTIONS` requests. So put a CORS layer outside: it answers preflight requests,
@@ -168,6 +169,7 @@ mod rejection;
 #[cfg(feature = "tracing")]
 mod rejection_log;
 mod require;
+mod resource;
 mod responder;
 mod scope;
 mod service;
@@ -182,6 +184,7 @@ pub use self::{
     layer::AuthLayer,
     rejection::{Rejection, RejectionKind},
     require::{Require, RequireFuture, RequireLayer},
+    resource::{ResourceMetadata, ResourceMetadataBuilder},
     service::{AuthFuture, AuthService},
     unauthenticated::Unauthenticated,
 };

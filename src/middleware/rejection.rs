@@ -52,6 +52,9 @@ pub struct Rejection {
 /// | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
 /// | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
 ///
+/// [`AuthLayer::resource`](super::AuthLayer::resource) adds `resource_metadata` to the challenges of
+/// the layers, and may add `scope` to those of a 401.
+///
 /// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. Over gRPC a
 /// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL. The response to
 /// every bad token has the same bytes. The cause goes to the log and into the response's

@@ -75,8 +75,8 @@ impl<C> RequireLayer<C> {
     /// [`require_any_scope`](super::AuthLayer::require_any_scope), the 403 lists all scopes.
     ///
     /// The combined layer checks the scopes first, and then the rules of
-    /// [`AuthLayer::require`](super::AuthLayer::require) in order. It has the realm and the hook of
-    /// `self`.
+    /// [`AuthLayer::require`](super::AuthLayer::require) in order. It has the realm, the hook and
+    /// the metadata of `self`.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService, error::ConfigError};

@@ -20,6 +20,7 @@ use super::{
     body::ResponseBody,
     messages::{GRPC_MESSAGE, GRPC_STATUS, Messages},
     rejection::{Rejection, RejectionKind},
+    resource::ResourceMetadata,
     watch::Framing,
 };
 use crate::error::ConfigError;
@@ -67,11 +68,12 @@ pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
 struct ResponderSettings {
     realm: String,
     hook: Option<Arc<Hook>>,
+    resource: Option<ResourceMetadata>,
 }
 
 impl Default for ResponderSettings {
     fn default() -> Self {
-        Self { realm: DEFAULT_REALM.to_owned(), hook: None }
+        Self { realm: DEFAULT_REALM.to_owned(), hook: None, resource: None }
     }
 }
 
@@ -164,6 +166,17 @@ impl Responder {
         hook: impl Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     ) {
         self.settings_mut().hook = Some(Arc::new(hook));
+    }
+
+    pub(super) fn set_resource(&mut self, metadata: ResourceMetadata) {
+        self.settings_mut().resource = Some(metadata);
+    }
+
+    /// Returns the metadata that the challenge of this kind names. A failed login has none: the
+    /// login is not the resource, and its client has no token to replace.
+    fn resource_for(&self, kind: RejectionKind) -> Option<&ResourceMetadata> {
+        let resource = self.0.as_ref()?.resource.as_ref();
+        resource.filter(|_| kind != RejectionKind::InvalidCredentials)
     }
 
     /// Logs the rejection and makes the response for it.
@@ -262,12 +275,24 @@ impl Responder {
             text.push_str(error);
             text.push('"');
         }
-        if let Some(scope) = rejection.required_scope() {
+        let resource = self.resource_for(rejection.kind());
+        // A 401 names the scopes to begin with, and a 403 the required ones. A client that sent a
+        // malformed credential needs no other scope.
+        let initial = match rejection.kind() {
+            RejectionKind::NoCredentials | RejectionKind::InvalidToken => resource.and_then(|it| it.challenge_scope()),
+            _ => None,
+        };
+        if let Some(scope) = rejection.required_scope().or(initial) {
             text.push_str(", scope=\"");
             text.push_str(scope);
             text.push('"');
         }
-        // Realm and scopes were validated when they were set.
+        if let Some(resource) = resource {
+            text.push_str(", resource_metadata=\"");
+            text.push_str(resource.url());
+            text.push('"');
+        }
+        // All parts were validated when they were set.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
 }

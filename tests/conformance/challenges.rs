@@ -8,10 +8,10 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use tower::{Layer, ServiceBuilder};
 use tower_bearer::{
-    Claims, NewSession,
+    AuthLayer, Claims, NewSession,
     endpoints::Endpoints,
     error::StoreErrorKind,
-    middleware::{CurrentUserLayer, Rejection, RejectionKind},
+    middleware::{CurrentUserLayer, Rejection, RejectionKind, ResourceMetadata},
 };
 use tower_http::cors::{Any, CorsLayer};
 
@@ -417,4 +417,70 @@ async fn chl_20_a_cors_layer_outside_answers_preflights_and_adds_its_headers_to_
         .expect("none, a bad token", preflight(ORIGIN).header("authorization", "Bearer abc"), Outcome::InvalidToken)
         .await;
     assert_eq!(subject.inner.calls(), calls);
+}
+
+fn metadata() -> ResourceMetadata {
+    ResourceMetadata::builder("https://api.example/v1")
+        .authorization_servers(["https://login.example"])
+        .scopes_supported(["read", "write"])
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn chl_24_challenges_name_the_metadata_exactly_where_it_is_configured() {
+    const URL: &str = "https://api.example/.well-known/oauth-protected-resource/v1";
+    let subject = Subject::new();
+    let token = subject.valid().await;
+    let configured = subject.layer.clone().resource(metadata());
+    for (what, request, status) in [
+        ("no token", Request::get("/"), 401),
+        ("a bad token", bearer("abc"), 401),
+        ("a malformed one", bearer("a b"), 400),
+        ("no scope", bearer(&token), 403),
+    ] {
+        let request = plain(request);
+        let answer_of = async |layer: &AuthLayer| {
+            let scope = layer.require_scope("write").unwrap();
+            send(layer.layer(scope.layer(subject.inner.clone())), request.clone()).await
+        };
+        let (with, without) = (answer_of(&configured).await, answer_of(&subject.layer).await);
+        assert_eq!((with.status.as_u16(), without.status.as_u16()), (status, status), "{what}");
+        let expected = [challenge_of(what, &without), pairs(&[("resource_metadata", URL)])].concat();
+        assert_eq!(challenge_of(what, &with), expected, "{what}");
+        // RFC 9728 section 5.1: quoted.
+        let field = with.headers["www-authenticate"].to_str().unwrap();
+        assert!(field.ends_with(&format!(r#", resource_metadata="{URL}""#)), "{field}");
+        assert!(challenge_of(what, &without).iter().all(|(name, _)| name != "resource_metadata"), "{what}");
+        assert_eq!(with.body, without.body, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn dpp_09_the_metadata_is_public_and_names_the_configured_resource() {
+    let subject = Subject::new();
+    let metadata = metadata();
+    let app: Router = Router::new()
+        .route("/v1", get(async || ()))
+        .route_layer(subject.layer.clone().resource(metadata.clone()))
+        .route_service(metadata.path(), metadata.service());
+    let refused = send(app.clone(), plain(Request::get("/v1"))).await;
+    let url = challenge_of("no token", &refused).pop().unwrap().1;
+    let path = url.strip_prefix("https://api.example").unwrap();
+
+    // What a client finds from the challenge, also if another host seems to be asked.
+    for host in ["api.example", "evil.example"] {
+        let answer = send(app.clone(), plain(Request::get(path).header("host", host))).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert!(!answer.headers.contains_key("www-authenticate"));
+        let document: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let expected = serde_json::json!({
+            "resource": "https://api.example/v1",
+            "authorization_servers": ["https://login.example"],
+            "scopes_supported": ["read", "write"],
+            "bearer_methods_supported": ["header"],
+        });
+        assert_eq!(document, expected);
+    }
 }

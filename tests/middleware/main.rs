@@ -10,6 +10,7 @@ mod endpoints;
 mod grpc;
 mod observe;
 mod requests;
+mod resource;
 mod scopes;
 mod tower_contract;
 mod upgrades;
