@@ -11,26 +11,17 @@ use crate::{error::KeySourceError, store::BoxFuture};
 /// each issuer, at the start, before the keys are out of date, and for an unknown `kid`. It never
 /// calls it twice at once, and drops the future after [`FETCH_DEADLINE`].
 ///
+/// Any `async` closure without arguments implements it:
+///
 /// ```
-/// use tower_bearer::{
-///     issuers::{KeySource, KeySourceError, KeySourceErrorKind, PublishedKeys},
-///     store::BoxFuture,
-/// };
+/// use tower_bearer::issuers::{Issuer, KeySourceError, KeySourceErrorKind, PublishedKeys};
 ///
-/// /// Keys in a file that another process keeps up to date.
-/// struct FileKeys(std::path::PathBuf);
-///
-/// impl KeySource for FileKeys {
-///     fn fetch(&self) -> BoxFuture<Result<PublishedKeys, KeySourceError>> {
-///         let path = self.0.clone();
-///         Box::pin(async move {
-///             let read = tokio::fs::read_to_string(path).await;
-///             read.map(PublishedKeys::new).map_err(|error| {
-///                 KeySourceError::new(KeySourceErrorKind::Unreachable).with_source(error)
-///             })
-///         })
-///     }
-/// }
+/// // Keys in a file that another process keeps up to date.
+/// let issuer = Issuer::new("https://id.example.com").audience("api").key_source(|| async {
+///     let read = tokio::fs::read_to_string("keys.json").await;
+///     read.map(PublishedKeys::new)
+///         .map_err(|error| KeySourceError::new(KeySourceErrorKind::Unreachable).with_source(error))
+/// });
 /// ```
 pub trait KeySource: Send + Sync + 'static {
     /// Fetches the issuer's present JWK Set.
@@ -39,6 +30,16 @@ pub trait KeySource: Send + Sync + 'static {
     ///
     /// Any failure. The keys of the last successful call then stay in use for a bounded time.
     fn fetch(&self) -> BoxFuture<Result<PublishedKeys, KeySourceError>>;
+}
+
+impl<F, Fut> KeySource for F
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<PublishedKeys, KeySourceError>> + Send + 'static,
+{
+    fn fetch(&self) -> BoxFuture<Result<PublishedKeys, KeySourceError>> {
+        Box::pin(self())
+    }
 }
 
 /// The time after which the crate gives up a fetch.
