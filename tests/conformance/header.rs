@@ -261,6 +261,15 @@ async fn hdr_14_an_algorithm_that_is_not_supported_is_refused() {
             subject.refuses_token(&format!("{algorithm} that calls itself {alg}"), &token).await;
         }
     }
+    // A service with a key of that name accepts `Ed25519` and no other name.
+    let subject = Subject::with_keys(KeySet::signing(test_keys::signing(Algorithm::Ed25519)));
+    subject.expect_token("its own", &subject.valid().await, Outcome::Ok).await;
+    let good = by(&subject, Algorithm::EdDSA, "Ed25519").await;
+    subject.expect_token("Ed25519", &good, Outcome::Ok).await;
+    for alg in ["EdDSA", "ed25519", "Ed448", "ES256"] {
+        let token = by(&subject, Algorithm::EdDSA, alg).await;
+        subject.refuses_token(&format!("Ed25519 that calls itself {alg}"), &token).await;
+    }
 }
 
 #[tokio::test]

@@ -464,7 +464,9 @@ async fn twr_19_an_algorithm_that_is_not_known_is_refused_whatever_later_version
     ] {
         let token = sign(&serde_json::json!({"alg": alg, "typ": "at+jwt"}).to_string(), &claims);
         subject.expect_token(&format!("{alg:?}"), &token, Outcome::InvalidToken).await;
-        assert!(alg.parse::<tower_bearer::jwt::Algorithm>().is_err(), "{alg:?} cannot be configured");
+        // `Ed25519` is known, but this service has no key for it.
+        let is_known = alg.parse::<tower_bearer::jwt::Algorithm>().is_ok();
+        assert_eq!(is_known, alg == "Ed25519", "{alg:?} can be configured: {is_known}");
     }
     let token = sign(r#"{"alg":"HS256","typ":"at+jwt"}"#, &claims);
     subject.expect_token("HS256", &token, Outcome::Ok).await;

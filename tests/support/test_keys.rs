@@ -27,7 +27,7 @@ pub fn encoding(algorithm: Algorithm) -> EncodingKey {
     let pem = |of: fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>| of(pem.clone().unwrap().as_bytes()).unwrap();
     match algorithm {
         Algorithm::ES256 | Algorithm::ES384 => pem(EncodingKey::from_ec_pem),
-        Algorithm::EdDSA => pem(EncodingKey::from_ed_pem),
+        Algorithm::EdDSA | Algorithm::Ed25519 => pem(EncodingKey::from_ed_pem),
         _ if file(algorithm).is_some() => pem(EncodingKey::from_rsa_pem),
         _ => EncodingKey::from_secret(SECRET.as_bytes()),
     }
@@ -38,7 +38,7 @@ fn file(algorithm: Algorithm) -> Option<&'static str> {
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => None,
         Algorithm::ES256 => Some("TEST-ec-p256-pkcs8.pem"),
         Algorithm::ES384 => Some("TEST-ec-p384-pkcs8.pem"),
-        Algorithm::EdDSA => Some("TEST-ed25519-pkcs8.pem"),
+        Algorithm::EdDSA | Algorithm::Ed25519 => Some("TEST-ed25519-pkcs8.pem"),
         _ => Some("TEST-rsa-2048-pkcs8.pem"),
     }
 }

@@ -17,7 +17,8 @@ use jsonwebtoken::{
 
 use crate::error::{ConfigError, Error};
 
-/// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864
+/// section 2.2).
 ///
 /// `none` is not an algorithm here, and `ES512` and `Ed448` have no backend. A key has exactly one
 /// algorithm (RFC 8725 section 3.1), so a token's header cannot choose another algorithm for the
@@ -49,6 +50,9 @@ pub enum Algorithm {
     ES384,
     /// `EdDSA` on the curve Ed25519.
     EdDSA,
+    /// The same signatures as [`EdDSA`](Self::EdDSA), under the name of RFC 9864. A token with the
+    /// one name is never verified by a key with the other.
+    Ed25519,
 }
 
 /// The type of key that an algorithm needs.
@@ -66,7 +70,7 @@ pub(crate) enum KeyType {
 }
 
 impl Algorithm {
-    const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::HS256,
         Self::HS384,
         Self::HS512,
@@ -79,6 +83,7 @@ impl Algorithm {
         Self::ES256,
         Self::ES384,
         Self::EdDSA,
+        Self::Ed25519,
     ];
 
     /// Returns the JOSE name, as in the header member `alg`.
@@ -97,6 +102,7 @@ impl Algorithm {
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
             Self::EdDSA => "EdDSA",
+            Self::Ed25519 => "Ed25519",
         }
     }
 
@@ -114,7 +120,7 @@ impl Algorithm {
             Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => KeyType::Rsa,
             Self::ES256 => KeyType::P256,
             Self::ES384 => KeyType::P384,
-            Self::EdDSA => KeyType::Ed25519,
+            Self::EdDSA | Self::Ed25519 => KeyType::Ed25519,
         }
     }
 
@@ -131,7 +137,7 @@ impl Algorithm {
             Self::PS512 => jsonwebtoken::Algorithm::PS512,
             Self::ES256 => jsonwebtoken::Algorithm::ES256,
             Self::ES384 => jsonwebtoken::Algorithm::ES384,
-            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+            Self::EdDSA | Self::Ed25519 => jsonwebtoken::Algorithm::EdDSA,
         }
     }
 }
@@ -181,7 +187,7 @@ impl FromStr for Algorithm {
                 "algorithm",
                 "is not the name of a supported signature algorithm",
                 "use one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA, \
-                 spelled exactly as here",
+                 Ed25519, spelled exactly as here",
             )
         })
     }
@@ -310,13 +316,15 @@ mod tests {
     fn every_name_is_read_back_and_agrees_with_the_backend_crate() {
         for algorithm in Algorithm::ALL {
             assert_eq!(algorithm.as_str().parse::<Algorithm>().unwrap(), algorithm);
-            assert_eq!(format!("{:?}", algorithm.to_jsonwebtoken()), algorithm.to_string());
+            // `jsonwebtoken` does not have the newer name.
+            let name = if algorithm == Algorithm::Ed25519 { "EdDSA".to_owned() } else { algorithm.to_string() };
+            assert_eq!(format!("{:?}", algorithm.to_jsonwebtoken()), name);
         }
     }
 
     #[test]
     fn a_name_in_another_case_or_unsupported_is_refused_and_not_repeated() {
-        for name in ["", "none", "None", "hs256", "HS256 ", "ES512", "Ed25519", "EDDSA", "RSA1_5", "A256GCM"] {
+        for name in ["", "none", "None", "hs256", "HS256 ", "ES512", "ed25519", "Ed448", "EDDSA", "RSA1_5", "A256GCM"] {
             let error = name.parse::<Algorithm>().unwrap_err();
             assert_eq!(error.setting(), "algorithm");
             assert!(Algorithm::from_jose(name).is_none());
@@ -361,6 +369,7 @@ mod tests_with_both_backends {
                 SigningKey::from_pem(Algorithm::ES256, pem("TEST-ec-p256-pkcs8.pem")),
                 SigningKey::from_pem(Algorithm::ES384, pem("TEST-ec-p384-pkcs8.pem")),
                 SigningKey::from_pem(Algorithm::EdDSA, pem("TEST-ed25519-pkcs8.pem")),
+                SigningKey::from_pem(Algorithm::Ed25519, pem("TEST-ed25519-pkcs8.pem")),
             ]
             .map(Result::unwrap)
         };

@@ -44,6 +44,12 @@ pub(super) enum Material {
 const TEXT_MEMBERS: [&str; 16] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
 
+/// The members that a key of any type may have.
+const COMMON_MEMBERS: [&str; 5] = ["kty", "use", "key_ops", "alg", "kid"];
+
+/// The algorithms that a curve implies.
+const BY_CURVE: &[Algorithm] = &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
+
 /// The members that only private keys have. RFC 7518 section 6 and RFC 8037 section 2 define them,
 /// except `priv` of the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
@@ -56,6 +62,7 @@ pub(super) fn parse(
     asked: Option<Algorithm>,
     json: &str,
 ) -> Result<Jwk, ConfigError> {
+    let asked = asked.as_ref().map(std::slice::from_ref);
     let members = serde_json::from_str(json).map_err(|error| {
         ConfigError::new(
             setting,
@@ -66,11 +73,12 @@ pub(super) fn parse(
     read(setting, half, asked, members)
 }
 
-/// Reads a key from its members, as [`parse`] does from a text.
+/// Reads a key from its members, as [`parse`] does from a text. `asked` are the algorithms that the
+/// application allows.
 pub(super) fn read(
     setting: &'static str,
     half: Half,
-    asked: Option<Algorithm>,
+    asked: Option<&[Algorithm]>,
     members: Members,
 ) -> Result<Jwk, ConfigError> {
     KeyReader { setting, half, members }.read(asked)
@@ -84,14 +92,16 @@ pub(super) fn place_of(error: &serde_json::Error) -> String {
 
 /// The members of a JWK. Unknown members are ignored, as RFC 7517 section 4 requires. Duplicate
 /// members are an error.
+///
+/// A member with the value `null`, `""` or `[]` counts as absent. Some libraries write all members
+/// of their key type, whether they have a value or not.
 #[derive(Default)]
 pub(super) struct Members {
-    /// The present members of [`TEXT_MEMBERS`] and [`PRIVATE_MEMBERS`], with a value of any type.
-    names: BTreeSet<&'static str>,
     text: BTreeMap<&'static str, Zeroizing<String>>,
     key_ops: Option<Vec<Zeroizing<String>>>,
-    /// A member whose value has the wrong type.
-    ill_typed: Option<&'static str>,
+    /// The known members whose value has the wrong type. `oth` and `priv` are always here, because
+    /// the crate never reads their values.
+    ill_typed: BTreeSet<&'static str>,
 }
 
 impl Members {
@@ -103,7 +113,7 @@ impl Members {
     /// Returns true if the key has this member of [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`], with a
     /// value of any type.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.text.contains_key(name) || self.ill_typed.contains(name)
     }
 
     pub(super) fn is_secret(&self) -> bool {
@@ -115,11 +125,17 @@ impl Members {
         PRIVATE_MEMBERS.into_iter().find(|name| self.has(name))
     }
 
-    /// Returns true if `use` or `key_ops` does not allow this key to verify. Treats an ill-typed
-    /// member as absent.
-    pub(super) fn is_for_something_else(&self) -> bool {
-        let cannot_verify = |operations: &Vec<Zeroizing<String>>| !operations.iter().any(|text| **text == "verify");
-        self.text("use").is_some_and(|used| used != "sig") || self.key_ops.as_ref().is_some_and(cannot_verify)
+    /// Returns the first member that has a meaning for this type of key and a value of the wrong
+    /// type.
+    fn ill_typed(&self) -> Option<&'static str> {
+        let of_type: &[&'static str] = match self.text("kty") {
+            Some("RSA") => &["n", "e", "d", "p", "q", "dp", "dq", "qi"],
+            Some("EC") => &["crv", "x", "y", "d"],
+            Some("OKP") => &["crv", "x", "d"],
+            Some("oct") => &["k"],
+            _ => &[],
+        };
+        COMMON_MEMBERS.iter().chain(of_type).copied().find(|name| self.ill_typed.contains(name))
     }
 }
 
@@ -134,14 +150,19 @@ impl<'de> FromMembers<'de> for Members {
 
     fn read_member<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
         let known = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
-        self.names.extend(known(&PRIVATE_MEMBERS).or_else(|| known(&TEXT_MEMBERS)));
-        match known(&TEXT_MEMBERS).or_else(|| known(&["key_ops"])) {
-            None => drop(map.next_value::<IgnoredAny>()?),
-            Some(known) => match (known, map.next_value()?) {
-                ("key_ops", Member::Texts(operations)) => self.key_ops = Some(operations),
-                ("key_ops", _) | (_, Member::Texts(_) | Member::Other) => self.ill_typed = Some(known),
-                (_, Member::Text(text)) => drop(self.text.insert(known, text)),
-            },
+        let is_text = known(&TEXT_MEMBERS).is_some();
+        let Some(name) = known(&TEXT_MEMBERS).or_else(|| known(&PRIVATE_MEMBERS)).or_else(|| known(&["key_ops"]))
+        else {
+            map.next_value::<IgnoredAny>()?;
+            return Ok(());
+        };
+        match map.next_value()? {
+            Member::Null => {}
+            Member::Text(text) if text.is_empty() => {}
+            Member::Texts(texts) if texts.is_empty() => {}
+            Member::Text(text) if is_text => drop(self.text.insert(name, text)),
+            Member::Texts(operations) if name == "key_ops" => self.key_ops = Some(operations),
+            Member::Text(_) | Member::Texts(_) | Member::Other => drop(self.ill_typed.insert(name)),
         }
         Ok(())
     }
@@ -149,6 +170,7 @@ impl<'de> FromMembers<'de> for Members {
 
 /// The value of a member. A value of the wrong type makes its key unusable, but not the whole set.
 enum Member {
+    Null,
     Text(Zeroizing<String>),
     Texts(Vec<Zeroizing<String>>),
     Other,
@@ -174,7 +196,7 @@ impl<'de> Deserialize<'de> for Member {
                 while let Some(element) = seq.next_element()? {
                     match element {
                         Member::Text(text) => texts.push(text),
-                        Member::Texts(_) | Member::Other => only_texts = false,
+                        Member::Null | Member::Texts(_) | Member::Other => only_texts = false,
                     }
                 }
                 Ok(if only_texts { Member::Texts(texts) } else { Member::Other })
@@ -202,7 +224,7 @@ impl<'de> Deserialize<'de> for Member {
             }
 
             fn visit_unit<E>(self) -> Result<Member, E> {
-                Ok(Member::Other)
+                Ok(Member::Null)
             }
         }
 
@@ -217,8 +239,8 @@ struct KeyReader {
 }
 
 impl KeyReader {
-    fn read(&self, asked: Option<Algorithm>) -> Result<Jwk, ConfigError> {
-        if let Some(name) = self.members.ill_typed {
+    fn read(&self, asked: Option<&[Algorithm]>) -> Result<Jwk, ConfigError> {
+        if let Some(name) = self.members.ill_typed() {
             return Err(self.refuse(
                 format!("is a JWK whose `{name}` has the wrong type"),
                 "write it as RFC 7517 and RFC 7518 section 6 require",
@@ -245,9 +267,10 @@ impl KeyReader {
     }
 
     /// Returns an error if `use` or `key_ops` is present and forbids the use of the key (RFC 7517
-    /// sections 4.2 and 4.3).
+    /// sections 4.2 and 4.3). The value `jwt-svid` marks a signature key in a bundle of SPIFFE
+    /// (JWT-SVID section 4.2).
     fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
-        if self.text("use").is_some_and(|used| used != "sig") {
+        if self.text("use").is_some_and(|used| !matches!(used, "sig" | "jwt-svid")) {
             return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
@@ -268,43 +291,48 @@ impl KeyReader {
         Ok(())
     }
 
-    /// Returns the algorithm of this key. `alg`, the curve and the application must not name
+    /// Returns the algorithm of this key. `alg`, the type and the application must not name
     /// different algorithms (RFC 8725 section 3.1).
-    fn algorithm(&self, asked: Option<Algorithm>) -> Result<Algorithm, ConfigError> {
-        let by_curve = match (self.text("kty"), self.text("crv")) {
-            (Some("oct" | "RSA"), None) => None,
-            (Some("EC"), Some("P-256")) => Some(Algorithm::ES256),
-            (Some("EC"), Some("P-384")) => Some(Algorithm::ES384),
-            (Some("OKP"), Some("Ed25519")) => Some(Algorithm::EdDSA),
-            _ => {
-                return Err(self.refuse(
-                    "is a JWK of an unsupported type or curve",
-                    "use `kty` `oct` or `RSA`, `EC` with `crv` `P-256` or `P-384`, or `OKP` with `Ed25519`",
-                ));
-            }
+    fn algorithm(&self, asked: Option<&[Algorithm]>) -> Result<Algorithm, ConfigError> {
+        let (kty, crv) = (self.text("kty"), self.text("crv"));
+        let fits = |algorithm: &Algorithm| match algorithm.key_type() {
+            KeyType::Secret { .. } => kty == Some("oct"),
+            KeyType::Rsa => kty == Some("RSA"),
+            KeyType::P256 => (kty, crv) == (Some("EC"), Some("P-256")),
+            KeyType::P384 => (kty, crv) == (Some("EC"), Some("P-384")),
+            KeyType::Ed25519 => (kty, crv) == (Some("OKP"), Some("Ed25519")),
         };
+        if !Algorithm::ALL.iter().any(fits) {
+            return Err(self.refuse(
+                "is a JWK of an unsupported type or curve",
+                "use `kty` `oct` or `RSA`, `EC` with `crv` `P-256` or `P-384`, or `OKP` with `Ed25519`",
+            ));
+        }
         let named = match self.text("alg") {
             None => None,
             Some(name) => Some(Algorithm::from_jose(name).ok_or_else(|| {
                 self.refuse("is a JWK whose `alg` is not a supported signature algorithm", "give a key for signatures")
             })?),
         };
-        let mut said = [asked, named, by_curve].into_iter().flatten();
-        let Some(algorithm) = said.next() else {
-            return Err(self.refuse("is a JWK that names no algorithm", "use `from_jwk_with`, or give it an `alg`"));
+        let algorithm = match (named, asked) {
+            (Some(named), _) => Some(named).filter(|named| fits(named) && asked.is_none_or(|all| all.contains(named))),
+            // `EdDSA` is the older and still the usual name, so it precedes `Ed25519`.
+            (None, Some(asked)) if asked.contains(&Algorithm::EdDSA) && fits(&Algorithm::EdDSA) => {
+                Some(Algorithm::EdDSA)
+            }
+            (None, _) => asked.unwrap_or(BY_CURVE).iter().copied().find(fits),
         };
-        let fits = match algorithm.key_type() {
-            KeyType::Secret { .. } => self.text("kty") == Some("oct"),
-            KeyType::Rsa => self.text("kty") == Some("RSA"),
-            KeyType::P256 | KeyType::P384 | KeyType::Ed25519 => by_curve.is_some(),
-        };
-        if !fits || said.any(|other| other != algorithm) {
-            return Err(self.refuse(
-                format!("is a JWK whose `kty`, `crv` or `alg` does not fit {algorithm}"),
+        algorithm.ok_or_else(|| {
+            let expected: Vec<_> =
+                asked.unwrap_or(named.as_slice()).iter().map(|algorithm| algorithm.as_str()).collect();
+            if expected.is_empty() {
+                return self.refuse("is a JWK that names no algorithm", "use `from_jwk_with`, or give it an `alg`");
+            }
+            self.refuse(
+                format!("is a JWK whose `kty`, `crv` or `alg` does not fit {}", expected.join(" or ")),
                 "use each key only with the algorithm for which it was generated",
-            ));
-        }
-        Ok(algorithm)
+            )
+        })
     }
 
     /// Reads the numbers of an RSA key (RFC 7518 section 6.3).

@@ -4,7 +4,7 @@
 //! The `JwkSet` of `jsonwebtoken` is not used. One ill-typed member makes a whole `JwkSet`
 //! unusable. If two keys have the same name, `JwkSet` finds only the first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{
     Serialize,
@@ -26,16 +26,9 @@ use crate::{
 const SETTING: &str = "jwks";
 
 /// The greatest length of a set in bytes. 64 large RSA keys with certificates need less. A set may
-/// come over the network, so the length is checked before parsing.
+/// come over the network, so the length is checked before parsing. It also bounds the number of
+/// keys in a published set: about 3000 of the shortest ones.
 const MAX_LEN: usize = 256 * 1024;
-
-/// The greatest number of keys in a published set, usable or not. It bounds the cost of reading a
-/// set. Issuers publish two to ten keys.
-///
-/// More than [`MAX_KEYS`] usable keys are an error. A larger set would raise the cost of every
-/// token without `kid`. If the crate took only the first keys, the issuer's order would decide
-/// which tokens are valid.
-const MAX_PUBLISHED: usize = 64;
 
 /// Reads the operator's own set, in which every key must be usable.
 pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
@@ -70,25 +63,14 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
-/// Reads the usable keys of a set that another party publishes. A key that names no algorithm gets
-/// the algorithm `asked`.
-pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
+/// Reads the usable keys of a set that another party publishes. With `asked`, leaves out keys that
+/// name another algorithm. A key that names none gets the first algorithm of its type.
+pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     // Without this check, a missing backend would make every key unusable, and the error would not
     // say why.
     Backend::compiled_in()?;
-    if let Some(algorithm) = asked.filter(|algorithm| matches!(algorithm.key_type(), KeyType::Secret { .. })) {
-        return Err(ConfigError::new(
-            "algorithm",
-            format!("is {algorithm}, whose keys are secrets, but a published set has public keys"),
-            "give the algorithm that the issuer signs with",
-        ));
-    }
+    check_asked(asked)?;
     let keys = parse(json)?;
-    if keys.len() > MAX_PUBLISHED {
-        let problem = format!("has {} keys, more than {MAX_PUBLISHED}", keys.len());
-        return Err(ConfigError::new(SETTING, problem, "check the address from which you fetch the set"));
-    }
-    let mut names = BTreeSet::new();
     for (index, members) in keys.iter().enumerate() {
         // An issuer that publishes a secret has compromised that secret, and its other keys are not
         // trustworthy either.
@@ -99,10 +81,6 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
         if let Some(name) = members.private_member() {
             return Err(private(&part(index, members), name));
         }
-        let kid = members.text("kid").filter(|_| !members.is_for_something_else());
-        if kid.is_some_and(|kid| !names.insert(kid)) {
-            return Err(same_name(&part(index, members)));
-        }
     }
     let (mut usable, mut first_unfit) = (Vec::new(), None);
     for (index, members) in keys.into_iter().enumerate() {
@@ -112,19 +90,44 @@ pub(super) fn published(asked: Option<Algorithm>, json: &str) -> Result<Vec<Veri
             Err(error) => drop(first_unfit.get_or_insert_with(|| error.of_part(SETTING, &part))),
         }
     }
-    match first_unfit {
-        Some(error) if usable.is_empty() => Err(ConfigError::new(
+    let had_usable = !usable.is_empty();
+    let usable = unambiguous(usable);
+    if !usable.is_empty() {
+        return Ok(usable);
+    }
+    if had_usable {
+        return Err(ConfigError::conflict(
             SETTING,
-            "has no key that can be used",
-            "see this error's source for the first key; keys that name no algorithm need `from_published_jwks_with`",
-        )
-        .with_source(error)),
-        _ if usable.len() > MAX_KEYS => Err(ConfigError::out_of_range(
-            SETTING,
-            format!("has {} usable keys, more than the {MAX_KEYS} that a set can hold", usable.len()),
-            "name the algorithm with `from_published_jwks_with`, or copy the keys that you need into your own set",
+            "has several keys for each name (`kid`) and algorithm",
+            "ask the issuer to give different keys different names",
+        ));
+    }
+    let error = ConfigError::new(
+        SETTING,
+        "has no key that can be used",
+        "see this error's source for the first key; keys that name no algorithm need `from_published_jwks_with`",
+    );
+    Err(match first_unfit {
+        Some(unfit) => error.with_source(unfit),
+        None => error,
+    })
+}
+
+/// Returns an error if the application allows no algorithm, or one whose keys are secrets (RFC 8725
+/// section 3.1).
+fn check_asked(asked: Option<&[Algorithm]>) -> Result<(), ConfigError> {
+    const REMEDY: &str = "give the algorithms that the issuer signs with";
+    let Some(asked) = asked else { return Ok(()) };
+    if asked.is_empty() {
+        return Err(ConfigError::missing("algorithms", "is an empty list", REMEDY));
+    }
+    match asked.iter().find(|algorithm| matches!(algorithm.key_type(), KeyType::Secret { .. })) {
+        None => Ok(()),
+        Some(secret) => Err(ConfigError::new(
+            "algorithms",
+            format!("has {secret}, whose keys are secrets, but a published set has public keys"),
+            REMEDY,
         )),
-        _ => distinct(usable),
     }
 }
 
@@ -150,22 +153,47 @@ struct Read {
     has_kid: bool,
 }
 
-fn verifying(asked: Option<Algorithm>, members: Members) -> Result<Read, ConfigError> {
+impl Read {
+    /// Returns the key. Removes its default name, because the issuer's tokens have no `kid` either.
+    fn named(self) -> VerifyingKey {
+        if self.has_kid { self.key } else { self.key.without_kid() }
+    }
+}
+
+fn verifying(asked: Option<&[Algorithm]>, members: Members) -> Result<Read, ConfigError> {
     let jwk = jwk::read(SETTING, Half::Public, asked, members)?;
     Ok(Read { has_kid: jwk.kid.is_some(), key: VerifyingKey::of_jwk(jwk)? })
 }
 
-/// Returns the keys, or an error if two have the same name. A `kid` identifies one key across
-/// algorithms (RFC 7517 section 4.5).
+/// Returns the keys, or an error if two have the same name. In a set of one's own, a `kid`
+/// identifies one key across algorithms (RFC 7517 section 4.5).
 ///
-/// Compares keys without `kid` by their default names, so that no key is in the set twice. Then
-/// removes these names, because the issuer's tokens have no `kid` either.
+/// Compares keys without `kid` by their default names, so that no key is in the set twice.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {
-        None => Ok(keys.into_iter().map(|read| if read.has_kid { read.key } else { read.key.without_kid() }).collect()),
+        None => Ok(keys.into_iter().map(Read::named).collect()),
         Some(read) => Err(same_name(&format!("an {} key", read.key.algorithm()))),
     }
+}
+
+/// Returns the keys of a published set without ambiguous ones.
+///
+/// A token finds its key by `kid` and algorithm. If different keys share both, the set does not say
+/// which one is meant, so none of them is returned. A key that occurs twice is returned once.
+fn unambiguous(keys: Vec<Read>) -> Vec<VerifyingKey> {
+    let mut places = HashMap::new();
+    let mut found: Vec<(Read, bool)> = Vec::with_capacity(keys.len());
+    for read in keys {
+        // The default name of a key without `kid` is its thumbprint.
+        let name = (read.key.algorithm(), read.has_kid, read.key.kid().map(str::to_owned));
+        let place = *places.entry(name).or_insert(found.len());
+        match found.get_mut(place) {
+            Some((first, is_unique)) => *is_unique &= first.key.thumbprint() == read.key.thumbprint(),
+            None => found.push((read, true)),
+        }
+    }
+    found.into_iter().filter(|(_, is_unique)| *is_unique).map(|(read, _)| read.named()).collect()
 }
 
 fn same_name(part: &str) -> ConfigError {

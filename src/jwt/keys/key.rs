@@ -17,8 +17,9 @@ use crate::{
     ids::is_id,
 };
 
-/// The greatest number of keys in a set. It bounds the cost of a forged token without `kid`: the
-/// service tries each unnamed key of the token's algorithm.
+/// The greatest number of keys in a set of one's own, and of keys that are tried with one token. It
+/// bounds the cost of a forged token without `kid`: the service tries each unnamed key of the
+/// token's algorithm.
 pub(super) const MAX_KEYS: usize = 16;
 
 const SIGNING: &str = "signing_key";

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The keys of a service: at most one signing key, and 1 to 16 verifying keys.
+/// The keys of a service: at most one signing key, and 1 to 16 verifying keys. A set that another
+/// party published may have more.
 ///
 /// To rotate a key:
 ///
@@ -18,8 +19,9 @@ use crate::error::ConfigError;
 /// Each step needs a new set. [`replace_keys`](crate::TokenService::replace_keys) replaces the set
 /// of a service without a restart.
 ///
-/// The service verifies a token with a `kid` by the key of that name. It verifies a token without
-/// `kid` by the unnamed keys of its algorithm, or by the only key of its algorithm.
+/// The service verifies a token with a `kid` by the key of that name and the token's algorithm. It
+/// verifies a token without `kid` by the unnamed keys of its algorithm, or by the only key of its
+/// algorithm. It tries at most 16 keys with one token.
 ///
 /// So if a set has several named keys of one algorithm, a token must name its key (`OpenID` Connect
 /// Core 1.0 section 10.1). Otherwise a forged token could make the service try all of them.
@@ -57,21 +59,22 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// Another key has the same name, or the set already has 16 keys.
+    /// Another key of the same algorithm has the same name, or the set already has 16 keys.
     pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
         if self.verifying.len() >= MAX_KEYS {
             return Err(ConfigError::out_of_range(
                 "verifying_key",
-                format!("is one more than the {MAX_KEYS} keys that a set can hold"),
+                format!("is added to a set of {} keys, but {MAX_KEYS} are the most", self.verifying.len()),
                 "remove old keys once every token that they signed has expired",
             ));
         }
-        // A `kid` must identify one key across algorithms, because readers of a published set rely
-        // on that (RFC 7517 section 4.5).
-        if key.kid().is_some() && self.verifying.iter().any(|own| own.kid() == key.kid()) {
+        // A token finds its key by `kid` and algorithm. Issuers publish one RSA key under one `kid`
+        // for several algorithms, so a `kid` alone may occur twice.
+        let is_same = |own: &VerifyingKey| own.kid() == key.kid() && own.algorithm() == key.algorithm();
+        if key.kid().is_some() && self.verifying.iter().any(is_same) {
             return Err(ConfigError::conflict(
                 "verifying_key",
-                format!("is an {} key with the `kid` of another key of the set", key.algorithm()),
+                format!("is an {} key with the `kid` of another such key of the set", key.algorithm()),
                 "add each key once, and give different keys different names",
             ));
         }
@@ -84,7 +87,7 @@ impl KeySet {
     ///
     /// Each key must name its algorithm by `alg` or by its curve. A set can mix key types, but not
     /// secrets (`oct`) with public keys: clients that read the public keys could also read the
-    /// secrets.
+    /// secrets. A member with the value `null`, `""` or `[]` counts as absent.
     ///
     /// # Errors
     ///
@@ -107,23 +110,26 @@ impl KeySet {
     /// * keys of an unknown type, curve or algorithm, or without an algorithm,
     /// * keys whose `use` or `key_ops` does not allow verifying,
     /// * keys with a missing or ill-typed member,
-    /// * RSA keys of an unfit size, and points off their curve.
+    /// * RSA keys of an unfit size, and points off their curve,
+    /// * different keys with the same `kid` and the same algorithm, because a token does not say
+    ///   which of them it means.
     ///
-    /// The set is an error if it contains a secret or private key.
+    /// A member with the value `null`, `""` or `[]` counts as absent. Members that have no meaning
+    /// for the type of their key are ignored. The set is an error if it contains a secret or private
+    /// key, because its issuer's keys are then not trustworthy.
     ///
-    /// The service tries a token without `kid` with every key of its algorithm that has no `kid`
-    /// either.
+    /// The number of keys is not limited. The service tries a token without `kid` with the first 16
+    /// keys of its algorithm that have no `kid` either.
     ///
     /// Fetch the text by HTTPS from a configured address, never from an address in a token (RFC
     /// 8725 section 3.10).
     ///
     /// # Errors
     ///
-    /// * The text is no JWK Set, has a duplicate member, is longer than 256 KiB or has more than 64
+    /// * The text is no JWK Set, has a duplicate member, or is longer than 256 KiB.
+    /// * The set contains a secret (`oct`, or a value of `k`), or a value of a member of private
     ///   keys.
-    /// * The set contains a secret (`oct`) or a member of a private key.
-    /// * Two keys that may verify have the same `kid`, or a key without `kid` occurs twice.
-    /// * No key is usable, or more than 16 are.
+    /// * No key is usable.
     /// * No signature backend is compiled in.
     ///
     /// ```
@@ -142,17 +148,41 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
     }
 
-    /// Reads the published JWK Set of an issuer that signs with `algorithm`. Some issuers publish
-    /// keys that name no algorithm. The service uses those keys for `algorithm`. Keys that name
+    /// Reads the published JWK Set of an issuer that signs with one of `algorithms`. Keys that name
     /// another algorithm or have another type are left out, because the verifier chooses the
     /// algorithm (RFC 8725 section 3.1).
+    ///
+    /// Some issuers publish keys that name no algorithm. Such a key serves exactly one: the first of
+    /// `algorithms` that fits its type. If an issuer does not say how it signs, give RS256, the
+    /// default of `OpenID` Connect. A key on the curve Ed25519 serves [`Algorithm::EdDSA`] if that is
+    /// in the list, or else [`Algorithm::Ed25519`].
     ///
     /// # Errors
     ///
     /// The errors of [`from_published_jwks`](Self::from_published_jwks). The function also fails if
-    /// `algorithm` is an HMAC.
-    pub fn from_published_jwks_with(algorithm: Algorithm, json: &str) -> Result<Self, ConfigError> {
-        Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithm), json)? })
+    /// `algorithms` is empty or contains an HMAC.
+    ///
+    /// ```
+    /// use tower_bearer::jwt::{Algorithm, KeySet};
+    ///
+    /// let published = r#"{"keys":[
+    ///     {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"},
+    ///     {"kty":"EC","crv":"P-256","kid":"b",
+    ///      "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    ///      "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}
+    /// ]}"#;
+    /// let algorithms = [Algorithm::RS256, Algorithm::ES256];
+    /// let keys = KeySet::from_published_jwks_with(algorithms, published)?;
+    /// assert_eq!(keys.verifying_keys().len(), 1);
+    /// assert_eq!(keys.verifying_keys()[0].kid(), Some("b"));
+    /// # Ok::<(), tower_bearer::error::ConfigError>(())
+    /// ```
+    pub fn from_published_jwks_with(
+        algorithms: impl IntoIterator<Item = Algorithm>,
+        json: &str,
+    ) -> Result<Self, ConfigError> {
+        let algorithms: Vec<_> = algorithms.into_iter().collect();
+        Ok(Self { signing: None, verifying: jwk_set::published(Some(&algorithms), json)? })
     }
 
     /// Returns the public keys as a JWK Set. Serve it at `/.well-known/jwks.json` to let others
@@ -190,12 +220,12 @@ impl KeySet {
         &self.verifying
     }
 
-    /// Returns the keys that may have signed a token with this `kid` and algorithm. The `kid` is
-    /// only compared, never interpreted (RFC 8725 section 3.10).
+    /// Returns the keys that may have signed a token with this `kid` and algorithm, and no more than
+    /// 16 of them. The `kid` is only compared, never interpreted (RFC 8725 section 3.10).
     pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
         let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
         let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();
-        of_algorithm().filter(move |key| needs_no_name || key.kid() == kid)
+        of_algorithm().filter(move |key| needs_no_name || key.kid() == kid).take(MAX_KEYS)
     }
 }
 
@@ -263,10 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_of_one_name_are_refused_whatever_their_algorithms() {
+    fn two_keys_of_one_name_and_algorithm_are_refused() {
         let keys = || KeySet::signing(signing(Algorithm::HS256, "k"));
         assert_eq!(keys().and_verifying(verifying(Algorithm::HS256, "k")).unwrap_err().setting(), "verifying_key");
-        assert!(keys().and_verifying(verifying(Algorithm::HS384, "k")).is_err());
+        let both = keys().and_verifying(verifying(Algorithm::HS384, "k")).unwrap();
+        for algorithm in [Algorithm::HS256, Algorithm::HS384] {
+            let found: Vec<_> = both.candidates(Some("k"), algorithm).map(VerifyingKey::algorithm).collect();
+            assert_eq!(found, [algorithm]);
+        }
+        assert!(both.and_verifying(verifying(Algorithm::HS384, "k")).is_err());
         assert!(keys().and_verifying(verifying(Algorithm::HS256, "K")).is_ok());
         let unnamed = || verifying(Algorithm::HS256, "k").without_kid();
         assert!(keys().and_verifying(unnamed()).and_then(|keys| keys.and_verifying(unnamed())).is_ok());

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::*;
@@ -22,6 +23,16 @@ fn p256() -> Value {
         "crv": "P-256",
         "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
         "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    })
+}
+
+/// Another point of P-256, from a Wycheproof key file.
+fn p256_other() -> Value {
+    json!({
+        "kty": "EC",
+        "crv": "P-256",
+        "x": "04N0xi21hshyvBp7I167sbE_bXqyqkAPfefdklMO7wY",
+        "y": "UI8exy-C06a7DUnjIdENkxeFtHM4-l_41LqEw9nVgmw",
     })
 }
 
@@ -125,38 +136,70 @@ fn a_kid_that_is_no_name_is_not_shown() {
 }
 
 #[test]
-fn two_keys_of_one_name_and_one_key_twice_are_refused() {
+fn two_keys_of_one_name_and_one_key_twice_are_refused_in_a_set_of_ones_own() {
     for (what, keys) in [
         ("same algorithm", [named(p256(), "z"), named(p256(), "z")]),
         ("other algorithms", [named(p256(), "z"), named(ed25519(), "z")]),
         ("the same key", [ed25519(), ed25519()]),
         ("the same key for two algorithms", [with(rsa(), "alg", json!("RS256")), with(rsa(), "alg", json!("PS256"))]),
     ] {
-        for read in [KeySet::from_jwks, KeySet::from_published_jwks] {
-            let message = refusal(read(&set(&keys)));
-            assert!(message.contains("name (`kid`"), "{what}: {message}");
-        }
+        let message = refusal(KeySet::from_jwks(&set(&keys)));
+        assert!(message.contains("name (`kid`"), "{what}: {message}");
     }
     let secrets = set(&[named(secret(), "z"), named(with(secret(), "alg", json!("HS512")), "z")]);
     assert!(refusal(KeySet::from_jwks(&secrets)).contains("name (`kid`"));
 }
 
+/// Returns `kid` and algorithm of each key of a published set.
+fn published(keys: &[Value]) -> Vec<(Option<String>, &'static str)> {
+    let keys = KeySet::from_published_jwks(&set(keys)).unwrap();
+    keys.verifying_keys().iter().map(|key| (key.kid().map(str::to_owned), key.algorithm().as_str())).collect()
+}
+
 #[test]
-fn a_name_that_one_key_for_signatures_and_another_unknown_one_share_is_refused() {
-    // A token with this `kid` does not say which of the two keys it means.
+fn a_published_name_may_stand_under_several_algorithms_but_not_for_two_keys() {
+    let z = |jwk: Value| named(jwk, "z");
+    let alg = |jwk: Value, alg: &str| with(jwk, "alg", json!(alg));
+    let kid = |text: &str| Some(text.to_owned());
+    // One RSA key under one name for two algorithms, and another type under the same name.
+    let keys = [z(alg(rsa(), "RS256")), z(alg(rsa(), "RS512")), z(p256()), z(ed25519()), z(alg(ed25519(), "Ed25519"))];
+    assert_eq!(published(&keys), ["RS256", "RS512", "ES256", "EdDSA", "Ed25519"].map(|alg| (kid("z"), alg)));
+    let asked = KeySet::from_published_jwks_with([Algorithm::RS512], &set(&keys)).unwrap();
+    assert_eq!(asked.verifying_keys().len(), 1);
+    // A key that occurs twice counts once, in whatever form.
+    assert_eq!(published(&[z(p256()), z(alg(p256(), "ES256")), z(with(p256(), "x5t", json!("AA")))]).len(), 1);
+    assert_eq!(published(&[ed25519(), ed25519(), alg(ed25519(), "Ed25519")]), [(None, "EdDSA"), (None, "Ed25519")]);
+    // Of two different keys neither is taken, in whatever order, and even if one occurs twice.
+    let good = named(ed25519(), "good");
+    let other = with(p256_other(), "kid", json!("z"));
+    for keys in [
+        vec![z(p256()), other.clone(), good.clone()],
+        vec![good.clone(), other.clone(), z(p256())],
+        vec![z(p256()), other.clone(), z(p256()), good.clone()],
+        vec![other.clone(), other.clone(), good.clone(), z(p256()), z(p256())],
+    ] {
+        assert_eq!(published(&keys), [(kid("good"), "EdDSA")]);
+    }
+    let message = refusal(KeySet::from_published_jwks(&set(&[z(p256()), other.clone()])));
+    assert!(message.contains("several keys for each name"), "{message}");
+    // Without names, both stand in the set.
+    assert_eq!(published(&[p256(), without(other, "kid")]), [(None, "ES256"), (None, "ES256")]);
+}
+
+#[test]
+fn an_unusable_key_does_not_take_a_name_from_a_usable_one() {
     for other in [
         with(ed25519(), "kty", json!("AKP")),
         with(p256(), "alg", json!("ES512")),
         with(ed25519(), "x", json!(1)),
         with(ed25519(), "use", json!(1)),
-        with(p256(), "key_ops", json!(["verify"])),
+        with(rsa(), "use", json!("enc")),
+        with(rsa(), "key_ops", json!(["encrypt", "wrapKey"])),
+        with(p256(), "x", json!(1)),
     ] {
-        let message = refusal(KeySet::from_published_jwks(&set(&[named(p256(), "z"), named(other.clone(), "z")])));
-        assert!(message.contains("name (`kid`"), "{other}: {message}");
-    }
-    for other in [with(rsa(), "use", json!("enc")), with(rsa(), "key_ops", json!(["encrypt", "wrapKey"]))] {
-        let keys = KeySet::from_published_jwks(&set(&[named(other, "z"), named(p256(), "z")])).unwrap();
-        assert_eq!(kids(&keys), ["z"]);
+        for keys in [[named(p256(), "z"), named(other.clone(), "z")], [named(other.clone(), "z"), named(p256(), "z")]] {
+            assert_eq!(published(&keys), [(Some("z".to_owned()), "ES256")], "{other}");
+        }
     }
 }
 
@@ -170,7 +213,7 @@ fn secrets_and_public_keys_do_not_stand_in_one_set() {
 #[test]
 fn private_and_secret_members_spoil_every_set_whatever_key_they_are_in() {
     for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"] {
-        for value in [json!("AQAB"), Value::Null, json!([])] {
+        for value in [json!("AQAB"), json!(0), json!(false), json!({}), json!([{}]), json!([""]), json!(" ")] {
             for jwk in [ed25519(), p256(), with(rsa(), "alg", json!("RS256")), json!({"kty": "unknown"}), json!({})] {
                 let keys = set(&[named(p256(), "a"), named(with(jwk, name, value.clone()), "b")]);
                 for read in [KeySet::from_jwks, KeySet::from_published_jwks] {
@@ -187,6 +230,74 @@ fn private_and_secret_members_spoil_every_set_whatever_key_they_are_in() {
 }
 
 #[test]
+fn members_without_a_value_are_absent_and_members_of_other_types_are_ignored() {
+    // As a common .NET library writes every key.
+    let padded = |jwk: Value| {
+        let names = [
+            "alg", "crv", "d", "dp", "dq", "e", "k", "key_ops", "kid", "n", "oth", "p", "q", "qi", "use", "x", "x5c",
+            "x5t", "x5u", "y", "priv",
+        ];
+        [Value::Null, json!(""), json!([])].map(|empty| {
+            let is_absent = |name: &&&str| jwk.get(**name).is_none();
+            names.iter().filter(is_absent).fold(jwk.clone(), |jwk, name| with(jwk, name, empty.clone()))
+        })
+    };
+    for jwk in [ed25519(), p256(), with(rsa(), "alg", json!("RS256")), named(p256(), "a")] {
+        for padded in padded(jwk.clone()) {
+            for read in [KeySet::from_jwks, KeySet::from_published_jwks] {
+                let keys = read(&set(std::slice::from_ref(&padded))).unwrap();
+                let key = &keys.verifying_keys()[0];
+                assert_eq!(key.kid(), jwk["kid"].as_str(), "{padded}");
+                assert_eq!(key.thumbprint(), VerifyingKey::from_jwk(&jwk.to_string()).unwrap().thumbprint());
+            }
+        }
+    }
+    // The type of an empty value does not matter, but a missing number does.
+    for (jwk, name) in [(p256(), "y"), (p256(), "crv"), (ed25519(), "x"), (with(rsa(), "alg", json!("RS256")), "n")] {
+        for empty in [Value::Null, json!(""), json!([])] {
+            let bad = set(&[with(jwk.clone(), name, empty)]);
+            assert!(KeySet::from_jwks(&bad).is_err() && KeySet::from_published_jwks(&bad).is_err(), "{name}");
+        }
+    }
+    let alg = with(rsa(), "alg", json!("RS256"));
+    for (jwk, name) in [(p256(), "n"), (p256(), "e"), (ed25519(), "y"), (alg.clone(), "crv"), (alg, "x")] {
+        for value in [json!("AQAB"), json!(5), json!({"a": [1]})] {
+            let keys = set(&[with(jwk.clone(), name, value)]);
+            assert!(KeySet::from_jwks(&keys).is_ok() && KeySet::from_published_jwks(&keys).is_ok(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_a_spiffe_bundle_is_for_signatures_if_it_says_so() {
+    let used = |used: &str| named(with(p256(), "use", json!(used)), used);
+    assert_eq!(published(&[used("jwt-svid"), used("x509-svid")]), [(Some("jwt-svid".to_owned()), "ES256")]);
+    assert!(KeySet::from_jwks(&set(&[used("jwt-svid")])).is_ok());
+}
+
+#[test]
+fn the_name_ed25519_is_an_algorithm_of_its_own() {
+    let named = |alg: &str| with(ed25519(), "alg", json!(alg));
+    assert_eq!(published(&[named("Ed25519")]), [(None, "Ed25519")]);
+    assert_eq!(published(&[named("EdDSA"), named("Ed25519")]), [(None, "EdDSA"), (None, "Ed25519")]);
+    let (old, new) = (Algorithm::EdDSA, Algorithm::Ed25519);
+    for (asked, jwk, expected) in [
+        (&[new][..], ed25519(), Some(new)),
+        (&[old], ed25519(), Some(old)),
+        (&[new, old], ed25519(), Some(old)),
+        (&[Algorithm::RS256, new], ed25519(), Some(new)),
+        (&[new], named("EdDSA"), None),
+        (&[old], named("Ed25519"), None),
+        (&[new, old], named("Ed25519"), Some(new)),
+        (&[old, new], named("Ed448"), None),
+    ] {
+        let keys = KeySet::from_published_jwks_with(asked.iter().copied(), &set(std::slice::from_ref(&jwk)));
+        let algorithm = keys.ok().map(|keys| keys.verifying_keys()[0].algorithm());
+        assert_eq!(algorithm, expected, "{asked:?}: {jwk}");
+    }
+}
+
+#[test]
 fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
     let good = named(ed25519(), "good");
     for other in [
@@ -199,11 +310,9 @@ fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
         with(p256(), "alg", json!("HS256")),
         with(p256(), "use", json!("enc")),
         with(p256(), "use", json!("SIG")),
-        with(p256(), "key_ops", json!([])),
         with(p256(), "key_ops", json!("verify")),
         with(p256(), "key_ops", json!(["verify", "verify"])),
         with(p256(), "kid", json!(5)),
-        with(p256(), "kid", json!("")),
         with(p256(), "kid", json!("a\u{0}")),
         with(p256(), "x", json!({"a": {"a": 1}})),
         with(p256(), "x", json!("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU=")),
@@ -227,30 +336,51 @@ fn what_is_not_for_this_crate_is_left_out_of_a_published_set() {
 }
 
 #[test]
-fn keys_that_name_no_algorithm_are_taken_for_the_one_that_is_asked_for() {
+fn keys_that_name_no_algorithm_are_taken_for_the_first_that_is_asked_for_and_fits() {
     let keys = set(&[
         named(rsa(), "none"),
         named(with(rsa(), "alg", json!("RS256")), "same"),
         named(with(rsa(), "alg", json!("PS256")), "other"),
         named(p256(), "curve"),
     ]);
-    for (algorithm, expected) in [
-        (None, &["same", "other", "curve"][..]),
-        (Some(Algorithm::RS256), &["none", "same"]),
-        (Some(Algorithm::PS256), &["none", "other"]),
-        (Some(Algorithm::RS512), &["none"]),
-        (Some(Algorithm::ES256), &["curve"]),
-    ] {
+    let alone: [(_, &[_], _); 5] = [
+        (None, &["same", "other", "curve"], None),
+        (Some(Algorithm::RS256), &["none", "same"], Some("RS256")),
+        (Some(Algorithm::PS256), &["none", "other"], Some("PS256")),
+        (Some(Algorithm::RS512), &["none"], Some("RS512")),
+        (Some(Algorithm::ES256), &["curve"], None),
+    ];
+    for (algorithm, expected, of_none) in alone {
         let read = match algorithm {
             None => KeySet::from_published_jwks(&keys),
-            Some(algorithm) => KeySet::from_published_jwks_with(algorithm, &keys),
+            Some(algorithm) => KeySet::from_published_jwks_with([algorithm], &keys),
         }
         .unwrap();
         assert_eq!(kids(&read), expected, "{algorithm:?}");
         assert!(read.verifying_keys().iter().all(|key| algorithm.is_none_or(|asked| key.algorithm() == asked)));
+        assert_eq!(algorithm_of(&read, "none"), of_none);
     }
-    assert!(refusal(KeySet::from_published_jwks_with(Algorithm::ES384, &keys)).contains("no key that can be used"));
-    assert_eq!(KeySet::from_published_jwks_with(Algorithm::HS256, &keys).unwrap_err().setting(), "algorithm");
+    // One key serves one algorithm, and the order of the list says which one.
+    let (rs, ps, es) = (Algorithm::RS256, Algorithm::PS256, Algorithm::ES256);
+    for (list, expected, of_none) in [
+        (&[rs, ps][..], &["none", "same", "other"][..], "RS256"),
+        (&[ps, rs], &["none", "same", "other"], "PS256"),
+        (&[es, rs], &["none", "same", "curve"], "RS256"),
+        (&[es, Algorithm::RS512, rs], &["none", "same", "curve"], "RS512"),
+    ] {
+        let read = KeySet::from_published_jwks_with(list.iter().copied(), &keys).unwrap();
+        assert_eq!(kids(&read), expected, "{list:?}");
+        assert_eq!(algorithm_of(&read, "none"), Some(of_none), "{list:?}");
+    }
+    assert!(refusal(KeySet::from_published_jwks_with([Algorithm::ES384], &keys)).contains("no key that can be used"));
+    for list in [&[][..], &[Algorithm::HS256], &[rs, Algorithm::HS512]] {
+        let error = KeySet::from_published_jwks_with(list.iter().copied(), &keys).unwrap_err();
+        assert_eq!(error.setting(), "algorithms", "{list:?}");
+    }
+}
+
+fn algorithm_of(keys: &KeySet, kid: &str) -> Option<&'static str> {
+    keys.verifying_keys().iter().find(|key| key.kid() == Some(kid)).map(|key| key.algorithm().as_str())
 }
 
 #[test]
@@ -298,14 +428,36 @@ fn what_is_no_set_is_refused() {
 fn the_number_of_keys_is_bounded() {
     assert_eq!(KeySet::from_jwks(&set(&many(16))).unwrap().verifying_keys().len(), 16);
     assert!(refusal(KeySet::from_jwks(&set(&many(17)))).contains("17 keys"));
-    assert!(KeySet::from_published_jwks(&set(&many(16))).is_ok());
-    assert!(refusal(KeySet::from_published_jwks(&set(&many(17)))).contains("17 usable keys"));
-    let with_others = |others: usize| {
-        let other = |index| json!({"kty": "AKP", "kid": format!("other {index}")});
-        set(&many(16).into_iter().chain((0..others).map(other)).collect::<Vec<_>>())
-    };
-    assert!(KeySet::from_published_jwks(&with_others(48)).is_ok());
-    assert!(refusal(KeySet::from_published_jwks(&with_others(49))).contains("65 keys"));
+    // Only the length of the text bounds the number of published keys.
+    let other = |index| json!({"kty": "AKP", "kid": format!("other {index}")});
+    let keys = set(&many(200).into_iter().chain((0..200).map(other)).collect::<Vec<_>>());
+    let keys = KeySet::from_published_jwks(&keys).unwrap();
+    assert_eq!(keys.verifying_keys().len(), 200);
+    assert_eq!(keys.candidates(Some("k199"), Algorithm::EdDSA).count(), 1);
+}
+
+#[test]
+fn sixteen_keys_are_tried_with_one_token_at_most() {
+    let text = include_str!("../../../../tests/keys/TEST-ec-p256-public.pem");
+    let test_key = VerifyingKey::from_pem(Algorithm::ES256, text).unwrap();
+    let jwk: Value = serde_json::from_str(&KeySet::verifying(test_key.without_kid()).to_jwks()).unwrap();
+    let unnamed = [p256(), p256_other(), jwk["keys"][0].clone()];
+    let read = |keys: &[Value]| KeySet::from_published_jwks(&set(keys)).unwrap();
+    assert_eq!(read(&unnamed).candidates(None, Algorithm::ES256).count(), 3);
+    // Distinct unnamed keys of one algorithm: small changes of a modulus are still odd numbers of
+    // 2048 bits.
+    let modulus = URL_SAFE_NO_PAD.decode(rsa()["n"].as_str().unwrap()).unwrap();
+    let unnamed: Vec<_> = (0..20)
+        .map(|number| {
+            let mut n = modulus.clone();
+            n[100] = number;
+            with(with(rsa(), "alg", json!("RS256")), "n", json!(URL_SAFE_NO_PAD.encode(n)))
+        })
+        .collect();
+    let keys = read(&unnamed);
+    assert_eq!(keys.verifying_keys().len(), 20);
+    assert_eq!(keys.candidates(None, Algorithm::RS256).count(), 16);
+    assert_eq!(keys.candidates(Some("a"), Algorithm::RS256).count(), 0);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const ED25519_PUBLIC: &str = include_str!("../../../../tests/keys/TEST-ed25519-p
 const SECRET: &[u8] = b"TEST secret of sixty-four bytes, which is long enough for HS512!";
 
 /// An algorithm, a private PEM and its public PEM.
-const PAIRS: [(Algorithm, &str, &str); 12] = [
+const PAIRS: [(Algorithm, &str, &str); 13] = [
     (Algorithm::RS256, RSA, RSA_PUBLIC),
     (Algorithm::RS384, RSA, RSA_PUBLIC),
     (Algorithm::RS512, RSA, RSA_PUBLIC),
@@ -33,6 +33,7 @@ const PAIRS: [(Algorithm, &str, &str); 12] = [
     (Algorithm::ES256, P256, P256_PUBLIC),
     (Algorithm::ES384, P384, P384_PUBLIC),
     (Algorithm::EdDSA, ED25519, ED25519_PUBLIC),
+    (Algorithm::Ed25519, ED25519, ED25519_PUBLIC),
 ];
 
 fn der_of(pem: &str) -> Vec<u8> {
