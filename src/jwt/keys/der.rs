@@ -1,4 +1,5 @@
 //! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER but not JWK.
+//! Reads the outer structure of keys that the backends do not read.
 
 use zeroize::Zeroizing;
 
@@ -7,10 +8,12 @@ use super::algorithm::KeyType;
 /// DER that may contain a private key.
 type Der = Zeroizing<Vec<u8>>;
 
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const SEQUENCE: u8 = 0x30;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const NULL: u8 = 0x05;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const SEQUENCE: u8 = 0x30;
 /// The tag of the public key within `ECPrivateKey`: `[1]`, explicit (RFC 5915 section 3).
 const PUBLIC_KEY: u8 = 0xa1;
 
@@ -62,7 +65,49 @@ fn integer(big_endian: &[u8]) -> Der {
     element(INTEGER, &[sign, number])
 }
 
-fn element(tag: u8, parts: &[&[u8]]) -> Der {
+/// Reads the elements of a structure, one after the other. Accepts only the shortest form of a
+/// length, and elements of at most 65 535 bytes.
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(der: &'a [u8]) -> Self {
+        Self(der)
+    }
+
+    /// Returns the content of the next element, or `None` if the element has another tag.
+    pub(super) fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let [found, head, rest @ ..] = self.0 else { return None };
+        let (len, rest) = match (*head, rest) {
+            (0..=0x7f, rest) => (usize::from(*head), rest),
+            (0x81, [len, rest @ ..]) if *len >= 0x80 => (usize::from(*len), rest),
+            (0x82, [high, low, rest @ ..]) if *high > 0 => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+            _ => return None,
+        };
+        if *found != tag {
+            return None;
+        }
+        let (content, rest) = rest.split_at_checked(len)?;
+        self.0 = rest;
+        Some(content)
+    }
+
+    /// Returns a reader of the content of the next element.
+    pub(super) fn nested(&mut self, tag: u8) -> Option<Self> {
+        self.element(tag).map(Self)
+    }
+
+    /// Returns true if the next element has this tag.
+    pub(super) fn is_next(&self, tag: u8) -> bool {
+        self.0.first() == Some(&tag)
+    }
+
+    /// Returns `None` if an element is left.
+    pub(super) fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
+    }
+}
+
+pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Der {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let len_bytes = len.to_be_bytes();
     let significant = len_bytes.iter().skip_while(|byte| **byte == 0);
@@ -92,6 +137,38 @@ mod tests {
         assert_eq!(integer(&[0, 0]).as_slice(), [2, 1, 0]);
         assert_eq!(integer(&[0, 0x7f]).as_slice(), [2, 1, 0x7f]);
         assert_eq!(integer(&[0x80]).as_slice(), [2, 2, 0, 0x80]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_other_forms_of_a_length_are_not() {
+        for len in [0, 1, 127, 128, 255, 256, 65_535] {
+            let der = element(OCTET_STRING, &[&vec![7; len]]);
+            let mut reader = Reader::new(&der);
+            assert!(reader.end().is_none() && reader.is_next(OCTET_STRING) && reader.element(INTEGER).is_none());
+            assert_eq!(reader.element(OCTET_STRING).map(<[u8]>::len), Some(len));
+            assert!(reader.end().is_some() && reader.element(OCTET_STRING).is_none());
+            let cut = der.get(..der.len() - 1).unwrap_or_default();
+            assert!(Reader::new(cut).element(OCTET_STRING).is_none());
+        }
+        // Indefinite, longer than needed, and more than two bytes.
+        for head in [
+            &[0x80, 0][..],
+            &[0x81, 0x7f],
+            &[0x81, 0],
+            &[0x82, 0, 0xff],
+            &[0x82, 0, 0],
+            &[0x83, 0, 1, 0],
+            &[0x83, 1, 0, 0],
+            &[0x84, 0xff, 0xff, 0xff, 0xff],
+            &[0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            &[0xff],
+        ] {
+            let der = [&[OCTET_STRING], head, &[7; 300]].concat();
+            assert!(Reader::new(&der).element(OCTET_STRING).is_none(), "{head:?}");
+        }
+        for cut in [&[][..], &[OCTET_STRING], &[OCTET_STRING, 0x81], &[OCTET_STRING, 0x82, 1], &[OCTET_STRING, 1]] {
+            assert!(Reader::new(cut).element(OCTET_STRING).is_none(), "{cut:?}");
+        }
     }
 
     #[test]

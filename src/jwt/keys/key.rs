@@ -9,6 +9,7 @@ use super::{
     algorithm::{Algorithm, Backend, KeyType},
     jwk::{self, Jwk, Material},
     pem::{self, Half},
+    pss,
     public_key::PublicKey,
     secret,
 };
@@ -80,6 +81,10 @@ impl SigningKey {
 
     /// Reads a private key in PEM: PKCS#8 or, for RSA, PKCS#1.
     ///
+    /// An RSA key can have the type `rsaEncryption` or `RSASSA-PSS`. A key of the second type is for
+    /// PS256, PS384 and PS512 only. If it has parameters (RFC 4055 section 3.1), they must allow the
+    /// algorithm: its hash for the message and the mask, and a salt that is not longer.
+    ///
     /// # Errors
     ///
     /// * The text is not exactly one private key in one of these forms. SEC1, encrypted keys and
@@ -90,8 +95,14 @@ impl SigningKey {
     /// * The public half does not verify a signature of the private half.
     /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        pem::check(SIGNING, Half::Private, pem.as_ref())?;
-        Self::from_armoured(algorithm, [pem.as_ref()])
+        let pem = pem.as_ref();
+        pem::check(SIGNING, Half::Private, pem)?;
+        if let Some(der) = pem::decode(pem)
+            && let Some(pkcs1) = pss::to_pkcs1(SIGNING, Half::Private, algorithm, &der)?
+        {
+            return Self::from_armoured(algorithm, [pkcs1.as_bytes()]);
+        }
+        Self::from_armoured(algorithm, [pem])
     }
 
     /// Reads a private key in DER: PKCS#8 or, for RSA, PKCS#1.
@@ -100,7 +111,11 @@ impl SigningKey {
     ///
     /// The errors of [`from_pem`](Self::from_pem).
     pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        let candidates = pem::from_der(Half::Private, der.as_ref());
+        let der = der.as_ref();
+        if let Some(pkcs1) = pss::to_pkcs1(SIGNING, Half::Private, algorithm, der)? {
+            return Self::from_armoured(algorithm, [pkcs1.as_bytes()]);
+        }
+        let candidates = pem::from_der(Half::Private, der);
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
     }
 
@@ -234,7 +249,8 @@ impl VerifyingKey {
         Self::of_secret(VERIFYING, algorithm, secret.as_ref())
     }
 
-    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1.
+    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1. RSA keys can have the types
+    /// that [`SigningKey::from_pem`] names.
     ///
     /// # Errors
     ///
@@ -246,8 +262,14 @@ impl VerifyingKey {
     /// * The point does not lie on its curve.
     /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        pem::check(VERIFYING, Half::Public, pem.as_ref())?;
-        Self::from_armoured(algorithm, [pem.as_ref()])
+        let pem = pem.as_ref();
+        pem::check(VERIFYING, Half::Public, pem)?;
+        if let Some(der) = pem::decode(pem)
+            && let Some(pkcs1) = pss::to_pkcs1(VERIFYING, Half::Public, algorithm, &der)?
+        {
+            return Self::from_armoured(algorithm, [pkcs1.as_bytes()]);
+        }
+        Self::from_armoured(algorithm, [pem])
     }
 
     /// Reads a public key in DER: SPKI or, for RSA, PKCS#1.
@@ -256,7 +278,11 @@ impl VerifyingKey {
     ///
     /// The errors of [`from_pem`](Self::from_pem).
     pub fn from_der(algorithm: Algorithm, der: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        let candidates = pem::from_der(Half::Public, der.as_ref());
+        let der = der.as_ref();
+        if let Some(pkcs1) = pss::to_pkcs1(VERIFYING, Half::Public, algorithm, der)? {
+            return Self::from_armoured(algorithm, [pkcs1.as_bytes()]);
+        }
+        let candidates = pem::from_der(Half::Public, der);
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
     }
 

@@ -8,6 +8,7 @@ mod jwk_set;
 mod key;
 mod key_set;
 mod pem;
+mod pss;
 mod public_key;
 mod secret;
 

@@ -65,15 +65,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             "convert it to PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
         ),
         (_, Some(_), Some(_)) => refuse("holds more than one PEM block", "give exactly one key"),
-        (_, Some(label), None) if half.labels().contains(&label) => {
-            if has_pss_algorithm(text) {
-                return refuse(
-                    "is a key of the type `RSASSA-PSS`, which this crate does not read",
-                    "give a key of the type `rsaEncryption`, which verifies and signs PS256 too",
-                );
-            }
-            Ok(())
-        }
+        (_, Some(label), None) if half.labels().contains(&label) => Ok(()),
         (_, Some("ENCRYPTED PRIVATE KEY"), _) => {
             refuse("is encrypted", "decrypt it with `openssl pkey -in old.pem -out new.pem`")
         }
@@ -91,24 +83,32 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
     }
 }
 
-/// The object identifier `id-RSASSA-PSS` in DER (RFC 8017 appendix C).
-const PSS: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
-/// The number of leading bytes of a key that contain its algorithm.
-const ALGORITHM_WITHIN: usize = 48;
-
-/// Returns whether a PEM text holds a key for the algorithm RSA-PSS.
-fn has_pss_algorithm(text: &str) -> bool {
-    let body: String = text.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
-    // The algorithm precedes the key, so the decoded part contains no secret.
-    let start = body.get(..ALGORITHM_WITHIN / 3 * 4).unwrap_or_default();
-    STANDARD.decode(start).is_ok_and(|der| der.windows(PSS.len()).any(|window| window == PSS))
+/// Decodes the first PEM block. Returns `None` if its body is not base64, as with old headers.
+pub(super) fn decode(pem: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = std::str::from_utf8(pem).ok()?;
+    let (_, block) = text.split_once("-----BEGIN ")?;
+    let (_, block) = block.split_once("-----")?;
+    let (body, _) = block.split_once("-----END ")?;
+    // Allocates once, because a growing text would leave copies of key material behind.
+    let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
+    base64.extend(body.chars().filter(|character| !character.is_ascii_whitespace()));
+    STANDARD.decode(base64.as_str()).ok().map(Zeroizing::new)
 }
 
 /// Converts DER to PEM, once with each label of this half, because DER does not say which one fits.
 pub(super) fn from_der(half: Half, der: &[u8]) -> [Zeroizing<String>; 2] {
+    half.labels().map(|label| armour(label, der))
+}
+
+/// Converts a PKCS#1 key to PEM.
+pub(super) fn from_pkcs1(half: Half, der: &[u8]) -> Zeroizing<String> {
+    let [_, label] = half.labels();
+    armour(label, der)
+}
+
+fn armour(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
-    half.labels()
-        .map(|label| Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", body.as_str())))
+    Zeroizing::new(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", body.as_str()))
 }
 
 #[cfg(test)]
@@ -119,12 +119,9 @@ mod tests {
     #[test]
     fn each_fault_of_a_pem_text_is_named() {
         let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
-        // The start of a PKCS#8 key: version, then the algorithm.
-        let pss = [&[0x30, 0x82, 0x04, 0xbe, 0x02, 0x01, 0x00, 0x30, 0x0d][..], PSS, &[0; 64]].concat();
         let rows = [
             ("no PEM", "is no PEM text"),
             (&block("PRIVATE KEY", "AAAA").replace('\n', "\\n"), "two characters"),
-            (&block("PRIVATE KEY", &STANDARD.encode(&pss)), "RSASSA-PSS"),
             (&block("ENCRYPTED PRIVATE KEY", "AAAA"), "is encrypted"),
             (&block("CERTIFICATE", "AAAA"), "is a certificate"),
             (&block("EC PRIVATE KEY", "AAAA"), "SEC1"),

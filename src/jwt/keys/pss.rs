@@ -1,0 +1,155 @@
+//! Reads RSA keys of the type `RSASSA-PSS` (RFC 4055 section 1.2, RFC 8017 appendix A.2.3).
+//!
+//! Such a key contains the same numbers as a key of the type `rsaEncryption`, but must be used with
+//! PSS only, and its parameters can name the hash. The backends do not read this type. So this
+//! module checks the restrictions and returns the PKCS#1 key inside.
+
+use zeroize::Zeroizing;
+
+use super::{
+    algorithm::Algorithm,
+    der::{BIT_STRING, INTEGER, NULL, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE},
+    pem::{self, Half},
+};
+use crate::error::ConfigError;
+
+/// The contents of the object identifiers `id-RSASSA-PSS` and `id-mgf1` (RFC 8017 appendix C).
+const RSASSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
+const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
+
+/// The contents of `id-sha256`, `id-sha384` and `id-sha512` (RFC 4055 section 2.1).
+const SHA256: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
+const SHA384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
+const SHA512: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03];
+
+/// The tags of the parameters: hash, mask function, salt length and trailer. The tag of the
+/// attributes of a PKCS#8 key is the first one too.
+const EXPLICIT: [u8; 4] = [0xa0, 0xa1, 0xa2, 0xa3];
+
+/// A hash and its length in bytes.
+struct Hash {
+    identifier: &'static [u8],
+    len: u8,
+}
+
+/// Returns a key of the type `RSASSA-PSS` as PKCS#1 in PEM, or `None` for a key of another type.
+///
+/// Fails if the key does not allow the algorithm. JWS uses PSS with one hash for the message and the
+/// mask, and with a salt of the hash's length (RFC 7518 section 3.5).
+pub(super) fn to_pkcs1(
+    setting: &'static str,
+    half: Half,
+    algorithm: Algorithm,
+    der: &[u8],
+) -> Result<Option<Zeroizing<String>>, ConfigError> {
+    let Some((parameters, rest)) = split(half, der) else { return Ok(None) };
+    let refuse = |problem: &str, remedy: &'static str| {
+        ConfigError::new(setting, format!("is a key of the type `RSASSA-PSS`, {problem}"), remedy)
+    };
+    let hash = hash_of(algorithm).ok_or_else(|| {
+        refuse(
+            &format!("which must not be used with {algorithm}"),
+            "use it with PS256, PS384 or PS512, or give a key of the type `rsaEncryption`",
+        )
+    })?;
+    if allows(parameters, &hash).is_none() {
+        return Err(refuse(
+            &format!("whose parameters do not allow {algorithm}"),
+            "use the algorithm whose hash they name for message and mask, or generate a key without parameters",
+        ));
+    }
+    match key_of(half, rest) {
+        Some(key) => Ok(Some(pem::from_pkcs1(half, key))),
+        None => Err(refuse("whose structure is damaged", "copy the key again from its source")),
+    }
+}
+
+/// Splits a key of this type into the parameters of its algorithm and what follows the algorithm.
+/// Returns `None` for another structure or type.
+fn split(half: Half, der: &[u8]) -> Option<(Reader<'_>, Reader<'_>)> {
+    let mut outer = Reader::new(der);
+    let mut key = outer.nested(SEQUENCE)?;
+    outer.end()?;
+    if matches!(half, Half::Private) {
+        // The version of PKCS#8 (RFC 5208 section 5).
+        (key.element(INTEGER)? == [0]).then_some(())?;
+    }
+    let mut algorithm = key.nested(SEQUENCE)?;
+    (algorithm.element(OBJECT_IDENTIFIER)? == RSASSA_PSS).then_some((algorithm, key))
+}
+
+/// Returns the PKCS#1 key, which follows the algorithm in SPKI and PKCS#8.
+fn key_of(half: Half, mut rest: Reader<'_>) -> Option<&[u8]> {
+    let key = match half {
+        // The first byte of a bit string is its number of unused bits.
+        Half::Public => match rest.element(BIT_STRING)? {
+            [0, key @ ..] => key,
+            _ => return None,
+        },
+        Half::Private => rest.element(OCTET_STRING)?,
+    };
+    if matches!(half, Half::Private) && rest.is_next(EXPLICIT[0]) {
+        rest.element(EXPLICIT[0])?;
+    }
+    rest.end().map(|()| key)
+}
+
+fn hash_of(algorithm: Algorithm) -> Option<Hash> {
+    let (identifier, len) = match algorithm {
+        Algorithm::PS256 => (SHA256, 32),
+        Algorithm::PS384 => (SHA384, 48),
+        Algorithm::PS512 => (SHA512, 64),
+        _ => return None,
+    };
+    Some(Hash { identifier, len })
+}
+
+/// Returns `None` if the parameters do not allow signatures with this hash. Absent parameters allow
+/// every hash. An absent hash or mask function is SHA-1, which no algorithm of JWS uses.
+fn allows(mut parameters: Reader<'_>, hash: &Hash) -> Option<()> {
+    if parameters.end().is_some() {
+        return Some(());
+    }
+    let mut fields = parameters.nested(SEQUENCE)?;
+    parameters.end()?;
+    let [hash_tag, mask_tag, salt_tag, trailer_tag] = EXPLICIT;
+    let mut message_hash = fields.nested(hash_tag)?;
+    is_hash(message_hash.nested(SEQUENCE)?, hash)?;
+    message_hash.end()?;
+    let mut mask = fields.nested(mask_tag)?;
+    let mut function = mask.nested(SEQUENCE)?;
+    mask.end()?;
+    (function.element(OBJECT_IDENTIFIER)? == MGF1).then_some(())?;
+    is_hash(function.nested(SEQUENCE)?, hash)?;
+    function.end()?;
+    // The key's salt length is the least one that is allowed (RFC 4055 section 3.3). The default is
+    // 20, which is shorter than each hash here.
+    if fields.is_next(salt_tag) {
+        let salt = integer(&mut fields, salt_tag)?;
+        (salt <= hash.len).then_some(())?;
+    }
+    if fields.is_next(trailer_tag) {
+        (integer(&mut fields, trailer_tag)? == 1).then_some(())?;
+    }
+    fields.end()
+}
+
+/// Returns `None` if an `AlgorithmIdentifier` does not name this hash. Its parameters are NULL or
+/// absent (RFC 4055 section 2.1).
+fn is_hash(mut identifier: Reader<'_>, hash: &Hash) -> Option<()> {
+    (identifier.element(OBJECT_IDENTIFIER)? == hash.identifier).then_some(())?;
+    if identifier.is_next(NULL) {
+        identifier.element(NULL)?.is_empty().then_some(())?;
+    }
+    identifier.end()
+}
+
+/// Returns an integer from 0 to 127 under an explicit tag.
+fn integer(fields: &mut Reader<'_>, tag: u8) -> Option<u8> {
+    let mut field = fields.nested(tag)?;
+    let [number @ 0..=0x7f] = field.element(INTEGER)? else { return None };
+    field.end().map(|()| *number)
+}
+
+#[cfg(all(test, any(feature = "aws-lc-rs", feature = "rust-crypto")))]
+mod tests;
