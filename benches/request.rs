@@ -18,7 +18,6 @@
 mod support;
 
 use std::{
-    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,19 +25,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use deadpool_redis::redis::AsyncCommands;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use support::{
     keys::key,
+    measure::{measure, measure_each},
     redis_server::RedisServer,
     requests::{bearer, forged, get, hello},
 };
 use tokio::runtime::Runtime;
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, KeySet, MemoryStore, NewSession, RedisStore, SessionStore, Subject, TokenId, TokenService,
     TokenType,
@@ -47,8 +45,6 @@ use tower_bearer::{
     tokens::ReplicaState,
 };
 
-/// The number of requests that are made before the clock starts.
-const BATCH: u64 = 1000;
 /// The number of tasks that check at once.
 const TASKS: u64 = 64;
 
@@ -141,51 +137,6 @@ fn rejections(criterion: &mut Criterion) {
             measure(&mut group, "a header of 1 MiB", &runtime, service, &bearer(&"a".repeat(1 << 20)), refused);
         }
     }
-}
-
-fn measure<S, B>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    runtime: &Runtime,
-    service: S,
-    template: &Request<()>,
-    status: StatusCode,
-) where
-    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
-{
-    measure_each(group, name, runtime, service, || template.clone(), status);
-}
-
-fn measure_each<S, B>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    runtime: &Runtime,
-    mut service: S,
-    next: impl Fn() -> Request<()>,
-    status: StatusCode,
-) where
-    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
-{
-    group.bench_function(name, |bencher| {
-        bencher.iter_custom(|iterations| {
-            let mut measured = Duration::ZERO;
-            let mut left = iterations;
-            while left > 0 {
-                let batch = left.min(BATCH);
-                let requests: Vec<_> = (0..batch).map(|_| next().map(|()| Full::default())).collect();
-                measured += runtime.block_on(async {
-                    let began = Instant::now();
-                    for request in requests {
-                        let response = service.ready().await.unwrap().call(request).await.unwrap();
-                        assert_eq!(response.status(), status);
-                    }
-                    began.elapsed()
-                });
-                left -= batch;
-            }
-            measured
-        });
-    });
 }
 
 // ---- Against Redis ------------------------------------------------------------------------------

@@ -7,6 +7,12 @@ use tower_bearer::jwt::{Algorithm, SigningKey};
 /// TEST secret.
 pub const SECRET: &str = "TEST-secret-of-the-benchmark-0123456789abcdef";
 
+/// Returns the public TEST key for ES256 or RS256 as PEM.
+pub fn public_pem(algorithm: &str) -> String {
+    let name = if algorithm == "RS256" { "TEST-rsa-2048-public.pem" } else { "TEST-ec-p256-public.pem" };
+    fs::read_to_string(format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
 /// Returns the TEST key for an algorithm.
 pub fn key(algorithm: &str) -> SigningKey {
     let file = match algorithm {

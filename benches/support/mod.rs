@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod keys;
+pub mod measure;
 pub mod memory;
 #[path = "../../tests/support/redis_server.rs"]
 pub mod redis_server;

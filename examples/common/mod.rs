@@ -33,22 +33,20 @@
 #![allow(dead_code, unreachable_pub, reason = "each example takes its own part of this")]
 
 mod drain;
-mod env;
 
-use std::{fs, time::Duration};
+use std::{env, error::Error, fmt, fs, net::SocketAddr, str::FromStr, time::Duration};
 
 use tower_bearer::{
-    BoxError, KeySet, MemoryStore, RedisStore, TokenService,
+    BoxError, Consistency, KeySet, MemoryStore, RedisStore, TokenService,
     compat::Settings,
     jwt::{Algorithm, SigningKey},
     store::redis::{ConnectError, Failover},
     tokens::TokenServiceBuilder,
 };
+use tracing_subscriber::EnvFilter;
 
 #[allow(unused_imports, reason = "an example without long responses does not use it")]
 pub use self::drain::Drain;
-#[allow(unused_imports, reason = "each example takes its own part of this")]
-pub use self::env::{Failure, bind_address, consistency, log_to_stderr, parsed, variable};
 
 const NAME: &str = "tower-bearer-example";
 const SECONDS: &str = "a whole number of seconds";
@@ -74,6 +72,16 @@ pub async fn tokens_from_env() -> Result<(TokenServiceBuilder, &'static str), Bo
         builder = builder.stream_staleness(Duration::from_secs(seconds));
     }
     with_store(builder.consistency(consistency()?)).await
+}
+
+fn consistency() -> Result<Consistency, BoxError> {
+    let Some(text) = variable("CONSISTENCY")? else { return Ok(Consistency::Strong) };
+    let millis = text.strip_prefix("bounded:").and_then(|millis| millis.parse().ok());
+    match (&*text, millis) {
+        ("strong", _) => Ok(Consistency::Strong),
+        (_, Some(millis)) => Ok(Consistency::BoundedStaleness(Duration::from_millis(millis))),
+        _ => Err(format!("CONSISTENCY is `{text}`; give `strong` or `bounded:<milliseconds>`").into()),
+    }
 }
 
 async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder, &'static str), BoxError> {
@@ -150,7 +158,7 @@ fn failover() -> Result<Option<Failover>, BoxError> {
 fn with_keys(builder: TokenServiceBuilder) -> Result<TokenServiceBuilder, BoxError> {
     if let Some(file) = variable("JWT_PRIVATE_KEY_FILE")? {
         // A key has its own algorithm, so the builder gets all settings but that one.
-        let settings = Settings::from_vars(std::env::vars_os().filter_map(|(name, value)| {
+        let settings = Settings::from_vars(env::vars_os().filter_map(|(name, value)| {
             name.into_string().ok().filter(|name| name != "JWT_ALGORITHM").map(|name| (name, value))
         }))?;
         let name = variable("JWT_ALGORITHM")?
@@ -182,5 +190,58 @@ pub fn cut_at_expiry() -> Result<bool, BoxError> {
         None => Ok(false),
         Some("1") => Ok(true),
         Some(other) => Err(format!("CUT_AT_EXPIRY is `{other}`; give `1`, or unset it").into()),
+    }
+}
+
+/// Returns the address to listen on: `BIND`, or `default`.
+pub fn bind_address(default: &str) -> Result<SocketAddr, BoxError> {
+    match parsed("BIND", "an address such as 127.0.0.1:3000")? {
+        Some(address) => Ok(address),
+        None => Ok(default.parse()?),
+    }
+}
+
+/// Sends logs to standard error, filtered by `RUST_LOG`.
+pub fn log_to_stderr() -> Result<(), BoxError> {
+    let filter = EnvFilter::try_new(variable("RUST_LOG")?.as_deref().unwrap_or("info"))
+        .map_err(|error| format!("RUST_LOG is not a tracing filter ({error}); give one such as `info`"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init()
+}
+
+/// Returns the value of a variable. An empty value counts as unset.
+pub fn variable(name: &str) -> Result<Option<String>, BoxError> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(env::VarError::NotPresent) => Ok(None),
+        Err(env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8; set it to a text in UTF-8").into()),
+    }
+}
+
+/// Returns the parsed value of a variable. `expected` says in an error which values fit.
+fn parsed<T: FromStr<Err: fmt::Display>>(name: &str, expected: &str) -> Result<Option<T>, BoxError> {
+    let Some(value) = variable(name)? else { return Ok(None) };
+    let wrong = |error: T::Err| format!("{name} is invalid ({error}); give {expected}").into();
+    value.trim().parse().map(Some).map_err(wrong)
+}
+
+/// An error that ends an example. Rust prints the error that `main` returns by its `Debug`, which
+/// here writes sentences.
+pub struct Failure(BoxError);
+
+impl<E: Into<BoxError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source: Option<&(dyn Error + 'static)> = self.0.source();
+        while let Some(cause) = source {
+            write!(f, "\n  because: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
     }
 }

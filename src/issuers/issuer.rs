@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
+#[cfg(feature = "jwks")]
+use super::http::{HttpKeys, HttpKeysBuilder};
 use super::{
     accepted::AcceptedIssuer,
     claim_names::{ClaimNames, RequiredClaim},
@@ -93,7 +95,7 @@ enum Source {
     Fixed(KeySet),
     Fetched(Arc<dyn KeySource>),
     #[cfg(feature = "jwks")]
-    Http(Box<super::HttpKeys>),
+    Http(Box<HttpKeysBuilder>),
 }
 
 impl Issuer {
@@ -104,6 +106,7 @@ impl Issuer {
         Algorithm::ES256,
         Algorithm::ES384,
         Algorithm::EdDSA,
+        Algorithm::Ed25519,
         Algorithm::PS256,
         Algorithm::RS384,
         Algorithm::RS512,
@@ -261,6 +264,31 @@ impl Issuer {
     /// Sets fixed keys. A last call of this method or of another source applies.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.source = Some(Source::Fixed(keys));
+        self
+    }
+
+    /// Fetches the keys from this URL: the issuer's `jwks_uri`. See
+    /// [`HttpKeys`](super::HttpKeys) for a proxy and further settings.
+    #[cfg(feature = "jwks")]
+    pub fn jwks_url(mut self, url: impl Into<String>) -> Self {
+        self.source = Some(Source::Http(Box::new(HttpKeys::jwks_url(url))));
+        self
+    }
+
+    /// Finds the keys by OpenID Connect Discovery 1.0 or RFC 8414: the identifier is the address.
+    /// See [`HttpKeys`](super::HttpKeys) for another address, a proxy and further settings.
+    ///
+    /// ```
+    /// use tower_bearer::issuers::{Issuer, Preset};
+    ///
+    /// let keycloak = Issuer::new("https://id.example.com/realms/main")
+    ///     .preset(Preset::Keycloak)
+    ///     .audience("api")
+    ///     .discover();
+    /// ```
+    #[cfg(feature = "jwks")]
+    pub fn discover(mut self) -> Self {
+        self.source = Some(Source::Http(Box::new(HttpKeys::discovery(self.identifier.clone()))));
         self
     }
 

@@ -282,7 +282,7 @@ impl IssuerKeys {
         let outcome = fetched.and_then(|published| {
             let interval = published.max_age.unwrap_or(INTERVAL).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
             if state.jwks.as_ref() != Some(&published.jwks) {
-                let keys = KeySet::from_published_jwks_with(fetching.algorithms[0], &published.jwks)
+                let keys = KeySet::from_published_jwks_with(fetching.algorithms.iter().copied(), &published.jwks)
                     .map_err(|error| KeySourceError::new(KeySourceErrorKind::Unreadable).with_source(error))?;
                 self.replace(Some(keys));
                 state.jwks = Some(published.jwks);

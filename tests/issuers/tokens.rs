@@ -310,7 +310,8 @@ async fn one_issuer_of_many_tenants_accepts_the_listed_ones() {
 #[tokio::test]
 async fn settings_that_cannot_work_are_errors_of_build() {
     let good = || Issuer::new("https://x.example.org").audience("api").policy(IssuerPolicy::Stateless).keys(keys("k1"));
-    let setting = |issuer: Issuer| TokenService::builder().accept(issuer).build().map(drop).map_err(|error| error.setting());
+    let setting =
+        |issuer: Issuer| TokenService::builder().accept(issuer).build().map(drop).map_err(|error| error.setting());
     let day = std::time::Duration::from_secs(86_400);
     assert_eq!(setting(good()), Ok(()));
     for (issuer, expected) in [

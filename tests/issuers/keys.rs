@@ -1,0 +1,320 @@
+//! The keys of an issuer over time: fetches, rotation, withdrawal and outages. The time of fetches
+//! is that of a paused runtime, and the time of tokens is real.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use tower_bearer::{
+    Error, TokenService, TokenType,
+    clock::{Clock, SystemClock},
+    error::{ConfigErrorKind, TokenError},
+    issuers::{Issuer, IssuerPolicy, KeySourceError, KeySourceErrorKind, PublishedKeys},
+    jwt::{Algorithm, KeySet, VerifyingKey},
+};
+
+use crate::support::{fixture::sign_with, test_keys};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Behaviour {
+    Serves,
+    Fails,
+    Hangs,
+    Panics,
+    SendsNonsense,
+}
+
+/// An issuer's key server, whose keys all have the same numbers and different names.
+#[derive(Clone)]
+struct Provider {
+    state: Arc<Mutex<(Behaviour, Vec<&'static str>, Option<Duration>)>>,
+    fetches: Arc<AtomicU64>,
+}
+
+impl Provider {
+    fn new(kids: &[&'static str]) -> Self {
+        let state = (Behaviour::Serves, kids.to_vec(), None);
+        Self { state: Arc::new(Mutex::new(state)), fetches: Arc::default() }
+    }
+
+    fn publish(&self, kids: &[&'static str]) {
+        self.state.lock().unwrap().1 = kids.to_vec();
+    }
+
+    fn behave(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().0 = behaviour;
+    }
+
+    fn let_caches_keep(&self, time: Duration) {
+        self.state.lock().unwrap().2 = Some(time);
+    }
+
+    fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
+    async fn answer(self) -> Result<PublishedKeys, KeySourceError> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let (behaviour, kids, max_age) = self.state.lock().unwrap().clone();
+        match behaviour {
+            Behaviour::Serves => {}
+            Behaviour::Fails => return Err(KeySourceError::new(KeySourceErrorKind::Status).with_source("status 500")),
+            Behaviour::Hangs => pending().await,
+            Behaviour::Panics => panic!("as a test wants"),
+            Behaviour::SendsNonsense => return Ok(PublishedKeys::new("<html>")),
+        }
+        let pem = test_keys::text("TEST-ec-p256-public.pem");
+        let jwks: Vec<_> = kids
+            .iter()
+            .map(|kid| {
+                let key = VerifyingKey::from_pem(Algorithm::ES256, &pem).unwrap().with_kid(*kid).unwrap();
+                let set: serde_json::Value = serde_json::from_str(&KeySet::verifying(key).to_jwks()).unwrap();
+                set["keys"][0].clone()
+            })
+            .collect();
+        let published = PublishedKeys::new(json!({ "keys": jwks }).to_string());
+        Ok(max_age.into_iter().fold(published, PublishedKeys::with_max_age))
+    }
+
+    fn issuer(&self, name: &str) -> Issuer {
+        let provider = self.clone();
+        let issuer = Issuer::new(name).audience("api").policy(IssuerPolicy::Stateless);
+        issuer.key_source(move || provider.clone().answer())
+    }
+}
+
+const ISSUER: &str = "https://id.example";
+
+fn token_of(issuer: &str, kid: &str) -> String {
+    let now = SystemClock.now().as_secs();
+    let header = json!({ "alg": "ES256", "kid": kid }).to_string();
+    let claims = json!({ "iss": issuer, "aud": "api", "sub": "42", "jti": kid, "iat": now, "exp": now + 3600 });
+    let key = test_keys::encoding(Algorithm::ES256);
+    sign_with(jsonwebtoken::Algorithm::ES256, &key, header.as_bytes(), claims.to_string().as_bytes())
+}
+
+fn token(kid: &str) -> String {
+    token_of(ISSUER, kid)
+}
+
+/// The answer to a request, as its status.
+async fn status(tokens: &TokenService, token: &str) -> u16 {
+    match tokens.validate_token(token, TokenType::Access).await {
+        Ok(_) => 200,
+        Err(Error::Token(TokenError::UnknownKey)) => 401,
+        Err(Error::IssuerKeys(_)) => 503,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+async fn connected(issuer: Issuer) -> TokenService {
+    TokenService::builder().accept(issuer).connect().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_fetched_by_the_first_request_that_needs_it() {
+    let provider = Provider::new(&["old"]);
+    let tokens = connected(provider.issuer(ISSUER)).await;
+    assert_eq!((status(&tokens, &token("old")).await, provider.fetches()), (200, 1));
+    provider.publish(&["old", "new"]);
+    assert_eq!((status(&tokens, &token("new")).await, provider.fetches()), (401, 1), "within the cool-down");
+    sleep(MINUTE).await;
+    assert_eq!((status(&tokens, &token("new")).await, provider.fetches()), (200, 2));
+    assert_eq!((status(&tokens, &token("old")).await, provider.fetches()), (200, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_key_stops_at_the_next_fetch_also_for_tokens_that_were_verified_before() {
+    for max_age in [None, Some(Duration::ZERO), Some(10 * MINUTE), Some(365 * 24 * HOUR)] {
+        let provider = Provider::new(&["stays", "leaves"]);
+        if let Some(max_age) = max_age {
+            provider.let_caches_keep(max_age);
+        }
+        let tokens = connected(provider.issuer(ISSUER)).await;
+        let (stays, leaves) = (token("stays"), token("leaves"));
+        for token in [&stays, &leaves, &leaves] {
+            assert_eq!(status(&tokens, token).await, 200);
+        }
+        assert_eq!(tokens.status().await.verified_tokens, 2, "they are warm");
+        provider.publish(&["stays"]);
+        let interval = max_age.unwrap_or(15 * MINUTE).clamp(5 * MINUTE, 24 * HOUR);
+        sleep(interval.mul_f64(0.79)).await;
+        assert_eq!((provider.fetches(), status(&tokens, &leaves).await), (1, 200), "{max_age:?}");
+        sleep(interval.mul_f64(0.13)).await;
+        assert_eq!(provider.fetches(), 2, "{max_age:?}: before the keys are out of date");
+        assert_eq!((status(&tokens, &leaves).await, status(&tokens, &stays).await), (401, 200), "{max_age:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_unknown_keys_causes_one_fetch_in_a_cool_down() {
+    let provider = Provider::new(&["known"]);
+    let tokens = connected(provider.issuer(ISSUER)).await;
+    let known = token("known");
+    let forged: Vec<_> = (0..10_000).map(|n| token(&format!("unknown-{n}"))).collect();
+    for round in 0..3 {
+        for token in &forged {
+            assert_eq!(status(&tokens, token).await, 401);
+        }
+        // They come all at once too.
+        let all = forged.iter().map(|token| status(&tokens, token));
+        assert!(futures_util::future::join_all(all).await.iter().all(|status| *status == 401));
+        assert_eq!(provider.fetches(), 1 + round, "one more in each cool-down");
+        assert_eq!(status(&tokens, &known).await, 200);
+        assert_eq!(tokens.status().await.verified_tokens, 1, "nothing of the flood is kept");
+        sleep(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_server_that_fails_leaves_the_keys_in_use_for_a_bounded_time() {
+    for behaviour in [Behaviour::Fails, Behaviour::Hangs, Behaviour::Panics, Behaviour::SendsNonsense] {
+        let provider = Provider::new(&["known"]);
+        let tokens = connected(provider.issuer(ISSUER).max_stale(6 * HOUR)).await;
+        let (known, unknown) = (token("known"), token("unknown"));
+        let began = Instant::now();
+        assert_eq!(status(&tokens, &known).await, 200);
+        provider.behave(behaviour);
+        sleep(2 * MINUTE).await;
+        let asked = Instant::now();
+        assert_eq!(status(&tokens, &unknown).await, 401, "{behaviour:?}: the keys are fresh");
+        assert!(asked.elapsed() <= Duration::from_secs(1), "{behaviour:?}: {:?}", asked.elapsed());
+        let asked = Instant::now();
+        assert_eq!((status(&tokens, &known).await, asked.elapsed()), (200, Duration::ZERO), "{behaviour:?}: no wait");
+        // No longer fresh.
+        sleep(20 * MINUTE).await;
+        assert_eq!((status(&tokens, &unknown).await, status(&tokens, &known).await), (503, 200), "{behaviour:?}");
+        let of_issuer = tokens.status().await.issuers.remove(0);
+        assert!(!of_issuer.is_fresh && of_issuer.last_error.is_some() && of_issuer.keys == 1, "{of_issuer:?}");
+        let conditions = tokens.readiness().await.conditions;
+        assert!(conditions[0].text.contains(ISSUER) && conditions[0].kind.as_str() == "issuer_keys", "{conditions:?}");
+        assert!(tokens.readiness().await.is_ready, "an issuer's outage does not take the node away");
+        sleep((6 * HOUR).saturating_sub(began.elapsed() + MINUTE)).await;
+        assert_eq!(status(&tokens, &known).await, 200, "{behaviour:?}");
+        sleep(2 * MINUTE).await;
+        assert_eq!(status(&tokens, &known).await, 503, "{behaviour:?}: too old, also when warm");
+        assert_eq!(tokens.status().await.issuers[0].keys, 0);
+        provider.behave(Behaviour::Serves);
+        sleep(6 * MINUTE).await;
+        assert_eq!((status(&tokens, &known).await, status(&tokens, &unknown).await), (200, 401), "{behaviour:?}");
+        assert!(tokens.readiness().await.conditions.is_empty());
+        // A minute of cool-down, then more and more, up to five minutes.
+        let most = 5 + began.elapsed().as_secs() / (5 * 60 - 1);
+        assert!(provider.fetches() <= most + 5, "{behaviour:?}: {} fetches", provider.fetches());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_one_issuer_leaves_the_others_alone() {
+    let (up, down) = (Provider::new(&["k"]), Provider::new(&["k"]));
+    down.behave(Behaviour::Hangs);
+    let builder = TokenService::builder().accept(up.issuer(ISSUER)).accept(down.issuer("https://down.example"));
+    let tokens = builder.build().unwrap();
+    sleep(Duration::from_millis(1)).await;
+    let asked = Instant::now();
+    assert_eq!(status(&tokens, &token("k")).await, 200);
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    assert_eq!(status(&tokens, &token_of("https://down.example", "k")).await, 503);
+    assert!(asked.elapsed() <= Duration::from_millis(1001));
+    let unknown = tokens.validate_token(&token_of("https://other.example", "k"), TokenType::Access).await;
+    assert!(matches!(unknown, Err(Error::Token(TokenError::UnknownIssuer))), "{unknown:?}");
+    assert_eq!((up.fetches(), down.fetches()), (1, 1), "nobody is asked about a stranger");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_starts_before_its_key_server_serves_once_the_keys_are_there() {
+    let provider = Provider::new(&["k"]);
+    provider.behave(Behaviour::Fails);
+    let tokens = TokenService::builder().accept(provider.issuer(ISSUER)).build().unwrap();
+    assert_eq!(status(&tokens, &token("k")).await, 503);
+    provider.behave(Behaviour::Serves);
+    assert_eq!(status(&tokens, &token("k")).await, 503, "within the cool-down");
+    sleep(MINUTE).await;
+    assert_eq!(status(&tokens, &token("k")).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_names_the_issuer_whose_keys_cannot_be_fetched() {
+    for (behaviour, kind) in [
+        (Behaviour::Fails, KeySourceErrorKind::Status),
+        (Behaviour::Hangs, KeySourceErrorKind::Timeout),
+        (Behaviour::Panics, KeySourceErrorKind::Unreadable),
+        (Behaviour::SendsNonsense, KeySourceErrorKind::Unreadable),
+    ] {
+        let (good, provider) = (Provider::new(&["k"]), Provider::new(&["k"]));
+        provider.behave(behaviour);
+        let builder =
+            TokenService::builder().accept(good.issuer(ISSUER)).accept(provider.issuer("https://bad.example"));
+        let error = builder.connect().await.unwrap_err();
+        assert_eq!((error.kind(), error.setting()), (ConfigErrorKind::Unreachable, "accept"));
+        assert!(format!("{error:?}").contains("https://bad.example"), "{error:?}");
+        let source = std::error::Error::source(&error).unwrap().downcast_ref::<KeySourceError>().unwrap();
+        assert_eq!(source.kind(), kind, "{source:?}");
+    }
+}
+
+#[test]
+fn a_service_whose_runtime_has_ended_accepts_nothing_more() {
+    let provider = Provider::new(&["k"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tokens = runtime.block_on(connected(provider.issuer(ISSUER)));
+    assert_eq!(runtime.block_on(status(&tokens, &token("k"))), 200);
+    drop(runtime);
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(other.block_on(status(&tokens, &token("k"))), 503, "nobody would notice that the key is withdrawn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_its_service() {
+    let provider = Provider::new(&["k"]);
+    let tokens = connected(provider.issuer(ISSUER)).await;
+    let clone = tokens.clone();
+    drop(tokens);
+    sleep(HOUR).await;
+    let fetched = provider.fetches();
+    assert!(fetched >= 4);
+    drop(clone);
+    sleep(HOUR).await;
+    assert_eq!(provider.fetches(), fetched);
+    assert_eq!(Arc::strong_count(&provider.fetches), 1, "nothing keeps the source");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_names_no_algorithm_serves_the_one_that_the_issuer_uses() {
+    let pem = test_keys::text("TEST-rsa-2048-public.pem");
+    let key = VerifyingKey::from_pem(Algorithm::RS256, pem).unwrap().with_kid("k").unwrap();
+    let mut set: serde_json::Value = serde_json::from_str(&KeySet::verifying(key).to_jwks()).unwrap();
+    set["keys"][0].as_object_mut().unwrap().remove("alg");
+    let text = set.to_string();
+    let issuer = |algorithms: &[Algorithm]| {
+        let text = text.clone();
+        let issuer = Issuer::new(ISSUER).audience("api").policy(IssuerPolicy::Stateless);
+        let issuer = issuer.key_source(move || {
+            let published = PublishedKeys::new(text.clone());
+            async move { Ok(published) }
+        });
+        if algorithms.is_empty() { issuer } else { issuer.algorithms(algorithms.iter().copied()) }
+    };
+    let signed = |algorithm: Algorithm, of: jsonwebtoken::Algorithm| {
+        let now = SystemClock.now().as_secs();
+        let header = json!({ "alg": algorithm.as_str(), "kid": "k" }).to_string();
+        let claims = json!({ "iss": ISSUER, "aud": "api", "iat": now, "exp": now + 60 }).to_string();
+        sign_with(of, &test_keys::encoding(algorithm), header.as_bytes(), claims.as_bytes())
+    };
+    let rs256 = signed(Algorithm::RS256, jsonwebtoken::Algorithm::RS256);
+    let rs512 = signed(Algorithm::RS512, jsonwebtoken::Algorithm::RS512);
+    let by_default = connected(issuer(&[])).await;
+    assert_eq!((status(&by_default, &rs256).await, status(&by_default, &rs512).await), (200, 401));
+    let chosen = connected(issuer(&[Algorithm::RS512])).await;
+    assert_eq!((status(&chosen, &rs256).await, status(&chosen, &rs512).await), (401, 200));
+}
