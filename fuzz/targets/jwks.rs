@@ -48,7 +48,8 @@ fn check(keys: &KeySet) {
                 && ["k", "d", "p", "q", "dp", "dq", "qi", "oth"].iter().all(|name| jwk.get(name).is_none())
         );
     }
-    if !written.is_empty() {
+    // Written keys have more members, so a set of the greatest length can become too long.
+    if !written.is_empty() && keys.to_jwks().len() <= 256 * 1024 {
         let read = KeySet::from_published_jwks(&keys.to_jwks()).expect("what was written");
         assert_eq!(read.to_jwks(), keys.to_jwks());
     }
