@@ -73,6 +73,7 @@
 //! | `metrics` | | metrics about checks, sessions, the replica and the store: [`observe`] |
 //! | `axum` | | extractors |
 //! | `tonic` | | claims in gRPC handlers |
+//! | `jwks` | | the keys of other issuers over HTTPS: `issuers::HttpKeys` |
 //! | `cluster`, `sentinel`, `tls` | | Redis Cluster, Redis Sentinel, `rediss://` |
 //! | `conformance` | | the test suite for your own store |
 //!

@@ -2,12 +2,16 @@
 
 mod accepted;
 mod claim_names;
+#[cfg(feature = "jwks")]
+mod http;
 mod issuer;
 mod issuer_keys;
 mod key_source;
 mod preset;
 
 pub(crate) use self::accepted::{AcceptedIssuer, AcceptedIssuers};
+#[cfg(feature = "jwks")]
+pub use self::http::{HttpKeys, HttpKeysBuilder};
 pub use self::{
     issuer::{Issuer, IssuerPolicy},
     issuer_keys::IssuerStatus,

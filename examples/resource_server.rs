@@ -1,0 +1,148 @@
+//! A resource server on Axum: it accepts the tokens of another issuer and has no sessions itself.
+//!
+//! | variable | meaning |
+//! |--|--|
+//! | `BIND`, `RUST_LOG` | address (default `127.0.0.1:3001`), and log filter |
+//! | `ISSUER`, `AUDIENCE` | as in the tokens; without `AUDIENCE` it is not checked |
+//! | `JWKS_URL`, `JWKS_FILE` or `DISCOVER=1` | the source of the keys; `ALLOW_HTTP=1` for tests |
+//! | `PRESET` | the habits of the issuer: a name of [`Preset`], by default `plain` |
+//! | `SCOPE_CLAIMS`, `SESSION_CLAIM` | names of claims, with commas between them |
+//! | `POLICY` | `stateless` (default), or `denylist` with the store of `REDIS_URL`, or in memory |
+//! | `CONSISTENCY` | of a denylist: `strong` (default) or `bounded:<milliseconds>` |
+//! | `MAX_ACCESS_SECONDS`, `MAX_TOKEN_BYTES`, `LEEWAY_SECONDS` | limits of tokens |
+//! | `JWKS_COOLDOWN_SECONDS`, `JWKS_MAX_STALE_SECONDS` | times of fetches |
+//! | `RESOURCE` | the URL of this server, for its metadata (RFC 9728) |
+
+use std::{env, str::FromStr, time::Duration};
+
+use axum::{
+    Form, Json, Router,
+    extract::State,
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use tokio::{fs::read_to_string, net::TcpListener};
+use tower_bearer::{
+    AuthLayer, BoxError, Claims, Consistency, Error, Issuer, MemoryStore, RedisStore, TokenService,
+    issuers::{HttpKeys, IssuerPolicy, KeySourceError, KeySourceErrorKind, Preset, PublishedKeys},
+    jwt::RawClaims,
+    middleware::ResourceMetadata,
+};
+use tracing_subscriber::EnvFilter;
+
+type Tokens = TokenService<RawClaims>;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let filter = EnvFilter::try_new(variable("RUST_LOG").as_deref().unwrap_or("info"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let name = variable("ISSUER").ok_or("ISSUER is unset; give the `iss` of the tokens")?;
+    let tokens = tokens(&name).await?;
+    let mut auth = AuthLayer::new(tokens.clone());
+    let mut app = Router::new();
+    if let Some(url) = variable("RESOURCE") {
+        let metadata = ResourceMetadata::builder(url).authorization_servers([&name]).allow_http(true).build()?;
+        app = app.route_service(metadata.path(), metadata.service());
+        auth = auth.resource(metadata);
+    }
+    let protected = Router::new()
+        .route("/claims", get(async |claims: Claims<RawClaims>| Json(json!(claims))))
+        .route("/scopes", get(scopes))
+        .route("/read", get("you may read\n").layer(auth.require_scope("read")?))
+        .route_layer(auth);
+    let app = app.merge(protected).route("/deny", post(deny)).route("/health", get(health));
+    let listener = TcpListener::bind(variable("BIND").as_deref().unwrap_or("127.0.0.1:3001")).await?;
+    println!("resource server on http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, app.with_state((tokens, name))).await?)
+}
+
+/// Returns a service that accepts the tokens of the issuer in the environment.
+async fn tokens(name: &str) -> Result<Tokens, BoxError> {
+    let mut issuer = Issuer::new(name).preset(parsed("PRESET")?.unwrap_or(Preset::Plain));
+    issuer = match variable("AUDIENCE") {
+        Some(audience) => issuer.audience(audience),
+        None => issuer.any_audience(),
+    };
+    if let Some(names) = variable("SCOPE_CLAIMS") {
+        issuer = issuer.scopes_from(names.split(','));
+    }
+    if let Some(claim) = variable("SESSION_CLAIM") {
+        issuer = issuer.session_from(claim);
+    }
+    if let Some(max) = parsed("MAX_ACCESS_SECONDS")? {
+        issuer = issuer.max_access_lifetime(Duration::from_secs(max));
+    }
+    if let Some(time) = parsed("JWKS_COOLDOWN_SECONDS")? {
+        issuer = issuer.cool_down(Duration::from_secs(time));
+    }
+    if let Some(time) = parsed("JWKS_MAX_STALE_SECONDS")? {
+        issuer = issuer.max_stale(Duration::from_secs(time));
+    }
+    issuer = match (variable("JWKS_URL"), variable("JWKS_FILE")) {
+        (None, Some(file)) => issuer.key_source(move || {
+            let read = read_to_string(file.clone());
+            let failed = |error| KeySourceError::new(KeySourceErrorKind::Unreachable).with_source(error);
+            async move { read.await.map(PublishedKeys::new).map_err(failed) }
+        }),
+        (url, _) => {
+            let keys = url.map_or_else(|| HttpKeys::discovery(name), HttpKeys::jwks_url);
+            let keys = if variable("ALLOW_HTTP").is_some() { keys.allow_http() } else { keys };
+            issuer.key_source(keys.build()?)
+        }
+    };
+    let mut builder = TokenService::builder().claims();
+    if let Some(bytes) = parsed("MAX_TOKEN_BYTES")? {
+        builder = builder.max_token_len(bytes);
+    }
+    if let Some(leeway) = parsed("LEEWAY_SECONDS")? {
+        builder = builder.leeway(Duration::from_secs(leeway));
+    }
+    if variable("POLICY").as_deref() != Some("denylist") {
+        return Ok(builder.accept(issuer.policy(IssuerPolicy::Stateless)).connect().await?);
+    }
+    if let Some(text) = variable("CONSISTENCY").filter(|text| text != "strong") {
+        let millis = text.strip_prefix("bounded:").ok_or("CONSISTENCY must be `strong` or `bounded:<ms>`")?;
+        builder = builder.consistency(Consistency::BoundedStaleness(Duration::from_millis(millis.parse()?)));
+    }
+    builder = match variable("REDIS_URL") {
+        Some(url) => builder.store(RedisStore::connect(&url).await?),
+        None => builder.store(MemoryStore::default()),
+    };
+    // Also tokens from before the first start of this server.
+    Ok(builder.accept(issuer).accept_older_than_store(true).connect().await?)
+}
+
+async fn scopes(claims: Claims<RawClaims>) -> Json<Value> {
+    Json(json!({ "scopes": claims.scope().iter().collect::<Vec<_>>() }))
+}
+
+async fn health(State((tokens, _)): State<(Tokens, String)>) -> Json<Value> {
+    Json(json!(tokens.status().await))
+}
+
+/// Revokes a token by `jti`, a session by `sid` or a subject by `sub`. An example needs no
+/// authentication here, because it listens on the loopback interface.
+async fn deny(
+    State((tokens, issuer)): State<(Tokens, String)>,
+    Form(ids): Form<Vec<(String, String)>>,
+) -> Result<(), Error> {
+    let external = tokens.external(issuer);
+    for (name, id) in ids {
+        match &*name {
+            "jti" => external.revoke_token_id(&id.into()).await?,
+            "sid" => external.revoke_session(&id.into()).await?,
+            _ => external.revoke_subject(id).await?,
+        };
+    }
+    Ok(())
+}
+
+/// Returns a variable. An empty value counts as unset.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn parsed<T: FromStr<Err: Into<BoxError>>>(name: &str) -> Result<Option<T>, BoxError> {
+    let parse = |text: String| text.parse().map_err(|error: T::Err| format!("{name} is invalid: {}", error.into()));
+    Ok(variable(name).map(parse).transpose()?)
+}

@@ -1,0 +1,43 @@
+//! The cause of a failed fetch, with the address and without credentials.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+use reqwest::Url;
+
+use super::url::place;
+use crate::error::{BoxError, KeySourceError, KeySourceErrorKind};
+
+/// The source of a [`KeySourceError`]: an address, and what went wrong there.
+#[derive(Debug)]
+struct Failure {
+    place: String,
+    problem: Cow<'static, str>,
+    source: Option<BoxError>,
+}
+
+/// Creates an error about this URL. `problem` continues a sentence that begins with the URL.
+pub(super) fn failure(kind: KeySourceErrorKind, url: &Url, problem: impl Into<Cow<'static, str>>) -> KeySourceError {
+    caused(kind, url, problem, None)
+}
+
+/// Creates the same error with a cause, which must not contain credentials.
+pub(super) fn caused(
+    kind: KeySourceErrorKind,
+    url: &Url,
+    problem: impl Into<Cow<'static, str>>,
+    source: Option<BoxError>,
+) -> KeySourceError {
+    KeySourceError::new(kind).with_source(Failure { place: place(url), problem: problem.into(), source })
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.place, self.problem)
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

@@ -1,0 +1,123 @@
+//! The key source.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use reqwest::Url;
+use serde::{Deserialize, de::IgnoredAny};
+use tokio::time::Instant;
+
+use super::{cache_control::lifetime, metadata::Metadata, transport::Transport, url::place};
+use crate::{
+    error::KeySourceError,
+    issuers::key_source::{FETCH_DEADLINE, KeySource, PublishedKeys},
+    store::BoxFuture,
+};
+
+/// The deadline of a fetch. It is shorter than that of the caller, so that the error which says
+/// what was slow comes first.
+const DEADLINE: Duration = FETCH_DEADLINE.saturating_sub(Duration::from_millis(100));
+
+const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`";
+
+/// A source of an issuer's keys that fetches them over HTTPS.
+///
+/// [`jwks_url`](Self::jwks_url) takes the address of the JWK Set.
+/// [`discovery`](Self::discovery) takes the issuer, and asks its metadata document for the address.
+///
+/// ```no_run
+/// use tower_bearer::issuers::{HttpKeys, KeySource};
+///
+/// # async fn example() -> Result<(), tower_bearer::BoxError> {
+/// let keys = HttpKeys::discovery("https://login.example/realms/shop").build()?;
+/// // The service makes this call itself.
+/// let published = keys.fetch().await?;
+/// println!("{}", published.jwks);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Rules of a fetch
+///
+/// * URLs must begin with `https:`, the one in the metadata document too.
+/// * Only the status 200 counts. At most three redirects are followed, and only to the same scheme,
+///   host and port.
+/// * The whole fetch has [`FETCH_DEADLINE`], of which a connection may take 3 s.
+/// * A response may have 512 KiB.
+/// * [`max_age`](PublishedKeys::max_age) is `max-age` of the `Cache-Control` of the JWK Set, minus
+///   `Age`. With `no-cache` or `no-store` it is zero.
+/// * There are no cookies, no compression, no credentials and no repetitions.
+///
+/// # Network
+///
+/// Without [`proxy`](super::HttpKeysBuilder::proxy), the environment variables `HTTPS_PROXY`,
+/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` hold. Certificates are checked with the authorities of
+/// the system and those of [`root_certificates`](super::HttpKeysBuilder::root_certificates). TLS
+/// uses the `rustls` crypto provider of the process, or AWS-LC if there is none.
+#[derive(Clone)]
+pub struct HttpKeys {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    transport: Transport,
+    target: Target,
+    allow_http: bool,
+    /// The proxy without its credentials.
+    proxy: Option<String>,
+}
+
+/// The start of a fetch.
+pub(super) enum Target {
+    Jwks(Url),
+    Metadata(Metadata),
+}
+
+/// The one member that makes a JSON object a JWK Set.
+#[derive(Deserialize)]
+struct JwkSet {
+    #[serde(rename = "keys")]
+    _keys: Vec<IgnoredAny>,
+}
+
+impl HttpKeys {
+    pub(super) fn new(transport: Transport, target: Target, allow_http: bool, proxy: Option<String>) -> Self {
+        Self { inner: Arc::new(Inner { transport, target, allow_http, proxy }) }
+    }
+}
+
+impl Inner {
+    async fn fetch(&self) -> Result<PublishedKeys, KeySourceError> {
+        let deadline = Instant::now() + DEADLINE;
+        let url = match &self.target {
+            Target::Jwks(url) => url.clone(),
+            Target::Metadata(metadata) => metadata.jwks_url(&self.transport, self.allow_http, deadline).await?,
+        };
+        let document = self.transport.get(&url, deadline).await?;
+        let body = document.body_of(&url)?;
+        // The reader of the keys checks the set. Here a web page is recognised, with its address.
+        let jwks = std::str::from_utf8(body).ok().filter(|text| serde_json::from_str::<JwkSet>(text).is_ok());
+        let jwks = jwks.ok_or_else(|| document.unreadable(&url, EXPECTED))?;
+        Ok(PublishedKeys { jwks: jwks.to_owned(), max_age: lifetime(document.headers()) })
+    }
+}
+
+impl KeySource for HttpKeys {
+    fn fetch(&self) -> BoxFuture<Result<PublishedKeys, KeySourceError>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.fetch().await })
+    }
+}
+
+impl fmt::Debug for HttpKeys {
+    /// Formats the addresses, without credentials and queries.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("HttpKeys");
+        match &self.inner.target {
+            Target::Jwks(url) => f.field("jwks_url", &place(url)),
+            Target::Metadata(Metadata { issuer, url, .. }) => {
+                f.field("issuer", issuer).field("metadata_url", &place(url))
+            }
+        };
+        f.field("proxy", &self.inner.proxy).finish_non_exhaustive()
+    }
+}

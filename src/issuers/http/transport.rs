@@ -1,0 +1,148 @@
+//! One document by HTTP: redirects, deadline and limit.
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_TYPE, LOCATION},
+};
+use reqwest::{Client, Response, Url};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    failure::{caused, failure},
+    url::{has_credentials, place, quoted},
+};
+use crate::error::{KeySourceError, KeySourceErrorKind};
+
+/// The time for a connection with TLS. The rest of the deadline remains for the answer.
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// The limit on the body of a response. The sets of large issuers have 2 to 20 KiB.
+const MAX_LEN: usize = 512 * 1024;
+const MAX_REDIRECTS: usize = 3;
+
+/// A client, and the rules that each fetch keeps.
+pub(super) struct Transport {
+    client: Client,
+}
+
+/// A whole response.
+pub(super) struct Document {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Transport {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Fetches a document, whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// There is no whole response until the deadline, it is too long, or it is a redirect that this
+    /// client does not follow.
+    pub(super) async fn get(&self, url: &Url, deadline: Instant) -> Result<Document, KeySourceError> {
+        timeout_at(deadline, self.get_without_deadline(url)).await.unwrap_or_else(|_| {
+            let problem = "did not answer completely in time";
+            Err(failure(KeySourceErrorKind::Timeout, url, problem))
+        })
+    }
+
+    async fn get_without_deadline(&self, url: &Url) -> Result<Document, KeySourceError> {
+        let mut at = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.client.get(at.clone()).send().await.map_err(|error| no_answer(&at, error))?;
+            match redirect(&at, &response)? {
+                Some(next) => at = next,
+                None => return read(&at, response).await,
+            }
+        }
+        Err(failure(KeySourceErrorKind::Status, url, format!("redirects more than {MAX_REDIRECTS} times")))
+    }
+}
+
+impl Document {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Returns the body of a response with the status 200.
+    ///
+    /// # Errors
+    ///
+    /// The response has another status.
+    pub(super) fn body_of(&self, url: &Url) -> Result<&[u8], KeySourceError> {
+        if self.status == StatusCode::OK {
+            return Ok(&self.body);
+        }
+        Err(failure(KeySourceErrorKind::Status, url, format!("answered {}", self.status)))
+    }
+
+    /// Creates an error about an answer of the wrong form. `expected` is that form.
+    pub(super) fn unreadable(&self, url: &Url, expected: &'static str) -> KeySourceError {
+        let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let found = content_type.map_or_else(|| "no content type".to_owned(), quoted);
+        failure(KeySourceErrorKind::Unreadable, url, format!("did not send {expected} (it says {found})"))
+    }
+}
+
+/// Returns the address to which a response redirects. Only the same scheme, host and port are
+/// allowed. Another host could otherwise give out its keys as those of the issuer.
+///
+/// # Errors
+///
+/// The redirect is not allowed, or has no usable address.
+fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, KeySourceError> {
+    let status = response.status();
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let Some(next) = location.and_then(|location| from.join(location).ok()) else {
+        let problem = format!("answered {status} without a usable address");
+        return Err(failure(KeySourceErrorKind::Status, from, problem));
+    };
+    if next.origin() != from.origin() || has_credentials(&next) {
+        let problem = format!("redirects to `{}`, which is not the same scheme, host and port", place(&next));
+        return Err(failure(KeySourceErrorKind::Status, from, problem));
+    }
+    Ok(Some(next))
+}
+
+/// Reads the body up to the limit. The limit counts what arrives: `Content-Length` can be absent
+/// or wrong.
+async fn read(url: &Url, mut response: Response) -> Result<Document, KeySourceError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken_off(url, error))? {
+        if body.len().saturating_add(chunk.len()) > MAX_LEN {
+            let problem = format!("sent more than {} KiB", MAX_LEN / 1024);
+            return Err(failure(KeySourceErrorKind::TooLarge, url, problem));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Document { status: response.status(), headers: std::mem::take(response.headers_mut()), body })
+}
+
+fn no_answer(url: &Url, error: reqwest::Error) -> KeySourceError {
+    let problem = if !error.is_connect() {
+        "did not answer"
+    } else if error.is_timeout() {
+        "could not be connected to in time"
+    } else {
+        "could not be connected to"
+    };
+    caused(KeySourceErrorKind::Unreachable, url, problem, Some(error.without_url().into()))
+}
+
+fn broken_off(url: &Url, error: reqwest::Error) -> KeySourceError {
+    let problem = "broke off its answer";
+    caused(KeySourceErrorKind::Unreachable, url, problem, Some(error.without_url().into()))
+}
