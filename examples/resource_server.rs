@@ -13,7 +13,7 @@
 //! | `JWKS_COOLDOWN_SECONDS`, `JWKS_MAX_STALE_SECONDS` | times of fetches |
 //! | `RESOURCE` | the URL of this server, for its metadata (RFC 9728) |
 
-use std::{env, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, env, str::FromStr, time::Duration};
 
 use axum::{
     Form, Json, Router,
@@ -42,7 +42,9 @@ async fn main() -> Result<(), BoxError> {
     let mut app = Router::new();
     if let Some(url) = variable("RESOURCE") {
         let metadata = ResourceMetadata::builder(url).authorization_servers([&name]).allow_http(true).build()?;
-        app = app.route_service(metadata.path(), metadata.service());
+        for path in BTreeSet::from([metadata.path(), "/.well-known/oauth-protected-resource"]) {
+            app = app.route_service(path, metadata.service());
+        }
         auth = auth.resource(metadata);
     }
     let protected = Router::new()
@@ -120,8 +122,7 @@ async fn health(State((tokens, _)): State<(Tokens, String)>) -> Json<Value> {
     Json(json!(tokens.status().await))
 }
 
-/// Revokes a token by `jti`, a session by `sid` or a subject by `sub`. An example needs no
-/// authentication here, because it listens on the loopback interface.
+/// Revokes by `jti`, `sid` or `sub`, without authentication: only for the loopback interface.
 async fn deny(
     State((tokens, issuer)): State<(Tokens, String)>,
     Form(ids): Form<Vec<(String, String)>>,
