@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use tokio::{io::AsyncReadExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tower_bearer::{
     error::StoreError,
     store::{
@@ -28,6 +31,11 @@ fn failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a RedisFailure
 async fn connect(url: &str) -> ConnectError {
     let connected = RedisStore::builder(url).timeout(Duration::from_secs(2)).connect().await;
     connected.err().unwrap_or_else(|| panic!("connected to {url}"))
+}
+
+/// Returns the URL with a password. The user `default` takes any, because it has none.
+fn with_password(server: &RedisServer) -> String {
+    server.url().replace("//", "//default:TEST-password@")
 }
 
 /// Asserts the cause, the kind and the sentence of an error, whose `Debug` text ends with the
@@ -115,11 +123,53 @@ async fn a_server_of_another_kind() {
     let sentence = server(port, "does not serve all slots of its cluster; repair the cluster (CLUSTERDOWN)");
     assert_error(&error, &RedisCause::ClusterDown, ConnectErrorKind::Unreachable, &sentence);
 
+    // Another node serves the slots of the data.
+    let (first, second) = (start_node(), start_node());
+    let meet = ["MEET", "127.0.0.1", &second.0.port().to_string(), &second.1.to_string()];
+    for (node, command) in
+        [(&first.0, &["ADDSLOTSRANGE", "0", "0"][..]), (&second.0, &["ADDSLOTSRANGE", "1", "16383"]), (&first.0, &meet)]
+    {
+        redis::cmd("CLUSTER").arg(command).exec_async(&mut node.admin().await).await.unwrap();
+    }
+    eventually("the nodes know each other's slots", async || {
+        let mut admin = first.0.admin().await;
+        let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut admin).await.ok()?;
+        info.contains("cluster_state:ok").then_some(())
+    })
+    .await;
+    let error = connect(&with_password(&first.0)).await;
+    let sentence = server(first.0.port(), "is a node of a cluster; write redis-cluster://host:port");
+    assert_error(&error, &RedisCause::ClusterNode, ConnectErrorKind::Configuration, &sentence);
+
     let primary = RedisServer::start();
     let replica = RedisServer::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.port())]);
     let error = connect(&replica.url()).await;
     let sentence = server(replica.port(), "is a replica; connect to the primary");
     assert_error(&error, &RedisCause::Replica, ConnectErrorKind::Unreachable, &sentence);
+}
+
+/// Starts a cluster's node without slots. Returns it with the port of its bus.
+fn start_node() -> (RedisServer, u16) {
+    let bus = free_port();
+    (RedisServer::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()]), bus)
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_data() {
+    // The server answers between two keys. The rest of the data would take a minute.
+    let delays = ["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"];
+    let mut redis = RedisServer::start_with(&[&delays[..], &["--rdbcompression", "no"]].concat());
+    let mut admin = redis.admin().await;
+    let mut keys = redis::pipe();
+    for number in 0..3000 {
+        keys.set(number, "x".repeat(1100));
+    }
+    keys.cmd("SAVE").exec_async(&mut admin).await.unwrap();
+    redis.restart();
+    let error = connect(&with_password(&redis)).await;
+    let sentence = server(redis.port(), "loads its data from the disk; wait, because the node reconnects by itself");
+    assert_error(&error, &RedisCause::Loading, ConnectErrorKind::Unreachable, &sentence);
+    assert!(error.is_transient(), "waiting helps");
 }
 
 fn session() -> OpenSession {
@@ -237,6 +287,63 @@ async fn a_server_whose_tls_does_not_fit() {
     let error = self::connect(&format!("redis://127.0.0.1:{port}/")).await;
     let rest = "closed the connection; check its log, and write rediss:// if it demands TLS";
     assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &server(port, rest));
+}
+
+#[cfg(feature = "tls")]
+async fn connect_by_tls(port: u16, authority: &str) -> ConnectError {
+    let url = format!("rediss://user:TEST-password@127.0.0.1:{port}/");
+    let builder = RedisStore::builder(&url).timeout(Duration::from_secs(2));
+    builder.root_certificates(crate::tls::pem(authority)).connect().await.expect_err(&url)
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_server_whose_certificate_is_out_of_date() {
+    for certificate in ["expired", "not-yet-valid"] {
+        let (_redis, port) = crate::tls::start_with(certificate, &["--tls-auth-clients", "no"]);
+        let error = connect_by_tls(port, "outdated-ca").await;
+        let rest = "has a certificate that is expired or not valid yet; renew it, and check the clocks";
+        assert_error(&error, &RedisCause::CertificateTime, ConnectErrorKind::Tls, &server(port, rest));
+    }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_server_that_refuses_the_clients_version_or_ciphers() {
+    let old_version = ["--tls-protocols", "TLSv1.1", "--tls-ciphers", "ALL:@SECLEVEL=0", "--tls-auth-clients", "no"];
+    let old_cipher = ["--tls-protocols", "TLSv1.2", "--tls-ciphers", "AES128-SHA256", "--tls-auth-clients", "no"];
+    // TLS 1.2 has no alert of its own for a missing certificate.
+    let no_certificate = ["--tls-protocols", "TLSv1.2", "--tls-auth-clients", "yes"];
+    for options in [&old_version[..], &old_cipher, &no_certificate] {
+        let (_redis, port) = crate::tls::start_with("server", options);
+        let error = connect_by_tls(port, "ca").await;
+        let rest = "failed the TLS handshake; allow TLS 1.2 or 1.3 on it with an ECDHE cipher, and pass \
+                    `client_certificate` if it demands one";
+        assert_error(&error, &RedisCause::Tls, ConnectErrorKind::Tls, &server(port, rest));
+    }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_port_that_answers_tls_with_another_protocol() {
+    let rest = "does not use TLS; correct the port, enable TLS on it, or write redis://";
+    // A plain Redis server waits for more of the handshake, unless it has too many clients.
+    let redis = RedisServer::start_with(&["--maxclients", "3"]);
+    let _held = (redis.admin().await, redis.admin().await, redis.admin().await);
+    let error = connect_by_tls(redis.port(), "ca").await;
+    assert_error(&error, &RedisCause::PlainServer, ConnectErrorKind::Tls, &server(redis.port(), rest));
+
+    let http = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = http.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = http.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
+        }
+    });
+    let error = connect_by_tls(port, "ca").await;
+    assert_error(&error, &RedisCause::PlainServer, ConnectErrorKind::Tls, &server(port, rest));
+    task.abort();
 }
 
 #[tokio::test]

@@ -20,11 +20,16 @@ pub(crate) fn pem(name: &str) -> Vec<u8> {
 
 /// Starts a server that demands certificates of the TEST authority. Returns it with its TLS port.
 pub(crate) fn start() -> (RedisServer, u16) {
+    start_with("server", &["--tls-auth-clients", "yes"])
+}
+
+/// Starts a server with this certificate and further options. Returns it with its TLS port.
+pub(crate) fn start_with(certificate: &str, options: &[&str]) -> (RedisServer, u16) {
     let port = free_port();
-    let (text, certificate, key, authority) = (port.to_string(), path("server"), path("server-key"), path("client-ca"));
+    let (text, certificate, key, authority) =
+        (port.to_string(), path(certificate), path("server-key"), path("client-ca"));
     let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &authority];
-    let options = ["--tls-port", &text, "--tls-auth-clients", "yes"];
-    (RedisServer::start_with(&[&options[..], &files].concat()), port)
+    (RedisServer::start_with(&[&["--tls-port", &text], &files[..], options].concat()), port)
 }
 
 fn on(port: u16) -> RedisStoreBuilder {

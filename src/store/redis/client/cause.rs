@@ -45,9 +45,10 @@ pub enum RedisCause {
     CertificateTime,
     /// The server demands a certificate of the client, or refused it.
     ClientCertificate,
-    /// The server answered the TLS handshake with something else.
+    /// The server answered the TLS handshake with another protocol.
     PlainServer,
-    /// TLS failed otherwise.
+    /// TLS failed otherwise: no common version or cipher, for example. Under TLS 1.2 a server also
+    /// answers so if it demands a certificate of the client and gets none.
     Tls,
     /// The server refused the user or password, or demands one.
     Credentials,
@@ -175,8 +176,7 @@ impl RedisCause {
                 AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate
                 | AlertDescription::UnknownCA
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::HandshakeFailure,
+                | AlertDescription::CertificateUnknown,
             ) => Self::ClientCertificate,
             Error::InvalidMessage(_) => Self::PlainServer,
             _ => Self::Tls,
@@ -253,8 +253,11 @@ impl RedisCause {
                 "demands a client certificate, or refuses the one that it got; pass one of an authority that it trusts, \
                  with its key, to `client_certificate`"
             }
-            Self::PlainServer => "does not use TLS; write redis://, or enable TLS on this port",
-            Self::Tls => "failed the TLS handshake; allow TLS 1.2 or 1.3 on it, with an ECDHE cipher",
+            Self::PlainServer => "does not use TLS; correct the port, enable TLS on it, or write redis://",
+            Self::Tls => {
+                "failed the TLS handshake; allow TLS 1.2 or 1.3 on it with an ECDHE cipher, and pass `client_certificate` \
+                 if it demands one"
+            }
             Self::Credentials => {
                 "refuses the user or password, or demands one; check the credentials in the URL or of the provider"
             }
