@@ -224,16 +224,74 @@ async fn the_answer_to_a_check_is_not_dated_after_a_revocation_that_it_has_not_s
 }
 
 #[tokio::test]
-async fn a_login_is_not_sent_again_when_its_connection_breaks() {
+async fn a_login_whose_answer_was_lost_is_repeated_and_opens_one_session() {
     let f = Fixture::new().await;
     let proxy = Proxy::start(f.server.port()).await;
     let store = builder(&proxy.url()).connect().await.unwrap();
-    f.open("warm", "up").await;
-    wait_until_settled(&store).await;
-    proxy.cut_replies_after(0);
-    let error = store.open(session("alice", "s1")).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "and not `Exists`, which would be a lie");
-    assert!(f.is_active("alice", "s1").await, "it had run");
+    for (sid, runs_twice) in [("s1", true), ("s2", false)] {
+        wait_until_settled(&store).await;
+        if runs_twice {
+            proxy.cut_replies_after(0);
+        } else {
+            proxy.cut_requests_after(3);
+        }
+        let Opened::Opened { generation, refresh_end, .. } = store.open(session("alice", sid)).await.unwrap() else {
+            panic!("{sid} is not open");
+        };
+        let listed = f.list("alice").await;
+        let [record] = &listed.iter().filter(|record| record.sid.as_str() == sid).collect::<Vec<_>>()[..] else {
+            panic!("{listed:?}");
+        };
+        assert_eq!(record.expires_at, refresh_end);
+        let checked = f.store.check("alice", sid, "j").await.unwrap();
+        assert!(matches!(checked.state, SessionState::Active { .. }), "{generation}: {checked:?}");
+    }
+    assert_eq!(f.list("alice").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_repeated_login_takes_over_no_other_session() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).connect().await.unwrap();
+    f.open("alice", "older").await;
+    f.open("alice", "revoked").await;
+    f.store.revoke_session("alice", "revoked").await.unwrap();
+    for sid in ["older", "revoked"] {
+        wait_until_settled(&store).await;
+        proxy.cut_replies_after(0);
+        let answer = store.open(session("alice", sid)).await.unwrap();
+        assert!(matches!(answer, Opened::Exists { .. }), "{sid}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_login_does_not_revive_its_session() {
+    let f = Fixture::new().await;
+    let proxy = Proxy::start(f.server.port()).await;
+    let store = builder(&proxy.url()).timeout(GRACE).connect().await.unwrap();
+    open(&store, "alice", "s0").await;
+    let before = proxy.request_bytes();
+    open(&store, "alice", "s1").await;
+    let request = proxy.request_bytes() - before;
+    for (sid, ends_all) in [("s2", false), ("s3", true)] {
+        wait_until_settled(&store).await;
+        // The first attempt runs, and the second one waits.
+        proxy.hold_requests_after(request);
+        proxy.cut_replies_after(0);
+        let login = tokio::spawn(store.open(session("alice", sid)).into_future());
+        eventually("the second attempt is held back", async || proxy.holds_requests().then_some(())).await;
+        assert!(f.is_active("alice", sid).await, "the first attempt has run");
+        if ends_all {
+            f.store.revoke_all("alice", None).await.unwrap();
+        } else {
+            f.store.revoke_session("alice", sid).await.unwrap();
+        }
+        proxy.resume();
+        let answer = login.await.unwrap().unwrap();
+        assert!(matches!(answer, Opened::Superseded { .. }), "{sid}: {answer:?}");
+        assert!(!f.is_active("alice", sid).await, "{sid}");
+    }
 }
 
 #[tokio::test]

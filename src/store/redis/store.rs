@@ -109,7 +109,7 @@ impl SessionStore for RedisStore {
             open.max_sessions.map_or(0, NonZeroU32::get).to_string().into_bytes(),
             open.label.into_bytes(),
         ];
-        let script = self.about(subject, &scripts::OPEN, arguments).expiring();
+        let script = self.about(subject, &scripts::OPEN, arguments).expiring().repeatable_with_mark();
         let call = self.begin();
         StoreAnswer::pending(async move { opened(script.run(call.context().await?).await?) })
     }

@@ -33,7 +33,7 @@ use crate::{
                 readiness::Readiness,
             },
             layout::{
-                encoding::whole_millis,
+                encoding::{decimals, whole_millis},
                 keys::{Keyspace, LAYOUT},
                 meta::Meta,
             },
@@ -208,6 +208,9 @@ pub(crate) struct ScriptCall {
     /// True if the client may repeat the call after the connection broke. The script may then run
     /// twice.
     pub(crate) repeatable: bool,
+    /// True if the script has one more argument: the server time before the first attempt if the
+    /// call is repeated, otherwise an empty text.
+    marks_repeats: bool,
 }
 
 /// The answer of a script.
@@ -220,7 +223,7 @@ pub(crate) struct ScriptAnswer {
 impl ScriptCall {
     /// Creates a call that neither expires nor is repeatable.
     pub(crate) fn new(script: &'static Script, bucket: u32, keys: Vec<String>, arguments: Vec<Vec<u8>>) -> Self {
-        Self { script, bucket, keys, arguments, expires: false, repeatable: false }
+        Self { script, bucket, keys, arguments, expires: false, repeatable: false, marks_repeats: false }
     }
 
     /// Creates a call about a user. Inserts the subject before the other arguments.
@@ -247,6 +250,12 @@ impl ScriptCall {
         Self { repeatable: true, ..self }
     }
 
+    /// Allows the client to repeat the call after the connection broke, and marks repeated calls. So
+    /// the script can recognise the work of an earlier attempt.
+    pub(crate) fn repeatable_with_mark(self) -> Self {
+        Self { repeatable: true, marks_repeats: true, ..self }
+    }
+
     /// Runs the script.
     ///
     /// Sends the call again in three cases: the server did not have the script, the script ran
@@ -254,11 +263,14 @@ impl ScriptCall {
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
+        // The estimate is never ahead of the server's clock.
+        let (began, mut repeat_of) = (client.now(), None);
         loop {
-            let answer = match self.attempt(context).await {
+            let answer = match self.attempt(context, repeat_of).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     if client.may_repeat(self.bucket, &error, self.repeatable, &mut repeats, deadline).await {
+                        repeat_of = Some(began);
                         continue;
                     }
                     return Err(error.into());
@@ -275,7 +287,8 @@ impl ScriptCall {
     }
 
     /// Sends the hash of the script, and then its text if the server does not have the script.
-    async fn attempt(&self, context: Context<'_>) -> Result<ScriptAnswer, CommandError> {
+    /// `repeat_of` is the time before the first attempt, if this is not the first.
+    async fn attempt(&self, context: Context<'_>, repeat_of: Option<Timestamp>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;
         // The call sends nothing if the store could not confirm this server's answer.
@@ -291,7 +304,13 @@ impl ScriptCall {
         let nonce = nonce()?;
         let ends =
             self.expires.then(|| client.now().saturating_add(deadline.saturating_duration_since(Instant::now())));
-        let command = |name: &str, script: &str| self.command(context, name, script, &nonce, ends);
+        let command = |name: &str, script: &str| {
+            let mut command = self.command(context, name, script, &nonce, ends);
+            if self.marks_repeats {
+                command.arg(repeat_of.map(decimals).unwrap_or_default());
+            }
+            command
+        };
         let value = match checkout.command(&command("EVALSHA", &self.script.hash), deadline).await {
             // `EVAL` loads and runs the script. `SCRIPT LOAD` would cost one more round trip.
             Err(error) if error.is_unknown_script() => {
@@ -315,7 +334,7 @@ impl ScriptCall {
         command.arg(nonce).arg(LAYOUT).arg(keyspace.buckets()).arg(demands.keep_millis());
         command.arg(format!("{}:{}", demands.staleness_millis(), context.failover_millis()));
         command.arg(keyspace.channel(self.bucket));
-        command.arg(ends.map(|ends| ends.as_millis().to_string()).unwrap_or_default());
+        command.arg(ends.map(decimals).unwrap_or_default());
         for argument in &self.arguments {
             command.arg(argument.as_slice());
         }

@@ -1,7 +1,8 @@
 
 -- Opens a session. With a cap of sessions, the script reads at most 512 fields and 1000 members of
 -- the index, and evicts at most 100 sessions. ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 time
--- at which the login began ('' if unknown), 14 max sessions (0: no cap), 15 label.
+-- at which the login began ('' if unknown), 14 max sessions (0: no cap), 15 label, 16 time before the
+-- first attempt, if the client repeats the call ('' for the first attempt).
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
@@ -16,8 +17,18 @@ end
 if ARGV[13] ~= '' and ALL_REVOKED >= tonumber(ARGV[13]) then
   return { NONCE, 'superseded', NOW }
 end
-if redis.call('HEXISTS', USER, field) == 1 then
-  return { NONCE, 'exists', NOW }
+local present = redis.call('HGET', USER, field)
+if present then
+  -- The answer to an earlier attempt of this call may be lost. The attempt has then opened this
+  -- session since the call began. A session that has ended since stays ended.
+  local r = ARGV[16] ~= '' and decode(present)
+  if not r or r.tag ~= tag or r.counter ~= 0 or r.opened < tonumber(ARGV[16]) then
+    return { NONCE, 'exists', NOW }
+  end
+  if not alive(r) then
+    return { NONCE, 'superseded', NOW }
+  end
+  return { NONCE, 'opened', NOW, r.generation, r.refresh, {}, last_entry() }
 end
 
 -- The limits of the work in one login. The next logins do the remaining work.
