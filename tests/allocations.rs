@@ -144,6 +144,46 @@ async fn an_observed_check_allocates_nothing() {
     assert!(recorder.handle().render().contains(r#"tower_bearer_checks{result="accepted""#));
 }
 
+/// Returns the allocations of a login, a refresh, a rejected token and a logout.
+fn allocations_of_calls(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> [u64; 4] {
+    let clock = ManualClock::at(Timestamp::from_secs(1_767_225_660));
+    let builder = configure(TokenService::builder()).secret(SECRET).clock(clock.clone());
+    let tokens = builder.store(MemoryStore::with_clock(clock)).build().unwrap();
+    let mut pair = None;
+    let mut log_in = || pair = Some(tokens.create_token_pair(NewSession::new("42")).now_or_never().unwrap().unwrap());
+    // The first call makes the tables of the store.
+    log_in();
+    let login = measure(log_in);
+    let pair = pair.unwrap();
+    let refresh = measure(|| drop(tokens.refresh(pair.refresh().as_str()).now_or_never().unwrap().unwrap()));
+    let rejected =
+        measure(|| drop(tokens.validate_token("no token", TokenType::Access).now_or_never().unwrap().unwrap_err()));
+    let logout = measure(|| {
+        tokens.revoke_token(pair.access().as_str()).into_future().now_or_never().unwrap().unwrap();
+    });
+    [login, refresh, rejected, logout].map(|calls| calls.count_total)
+}
+
+/// Without an observer the metrics cost nothing. With one, each observation is on the stack. Only a
+/// logout allocates: it asks for the store's log, and gets one that reports to the observer.
+#[test]
+fn an_observer_adds_no_allocation_except_to_a_logout() {
+    let off = allocations_of_calls(|builder| builder);
+    assert!(off.iter().sum::<u64>() > 0, "nothing is counted: {off:?}");
+    let seen = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&seen);
+    let observer = move |_: &Observation| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    };
+    let on = [off[0], off[1], off[2], off[3] + 1];
+    assert_eq!(allocations_of_calls(|builder| builder.observer(observer)), on);
+    assert!(seen.load(Ordering::Relaxed) >= 5);
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = metrics::with_local_recorder(&recorder, MetricsObserver::new);
+    assert_eq!(allocations_of_calls(|builder| builder.observer(metrics)), on);
+}
+
 async fn assert_a_bounded_check_allocates_nothing(configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) {
     let tokens = configure(TokenService::builder())
         .secret(SECRET)
