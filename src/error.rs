@@ -117,8 +117,8 @@ impl ConfigError {
 
     /// Creates an error about an issuer whose keys are [`Unreachable`](ConfigErrorKind::Unreachable).
     pub(crate) fn unreachable(setting: &'static str, issuer: &str, error: KeySourceError) -> Self {
-        let problem = format!("names the issuer `{issuer}`, whose keys cannot be fetched");
-        let remedy = "see the cause; use `build` to start without the keys";
+        let problem = format!("names the issuer `{issuer}`, whose keys were not fetched");
+        let remedy = "correct the cause that follows (only if the key server is away: start with `build`)";
         Self::of(ConfigErrorKind::Unreachable, setting, problem.into(), remedy.into()).with_source(error)
     }
 

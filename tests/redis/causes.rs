@@ -65,7 +65,10 @@ async fn a_server_that_cannot_be_reached() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let sentence = server(port, "did not answer in time; check its load and the network, or raise `timeout`");
+    let sentence = server(
+        port,
+        "did not answer in time; run `redis-cli PING` from this host: if that is late too, check the server's load and the network, otherwise raise `timeout`",
+    );
     assert_error(&error, &RedisCause::NoAnswer, ConnectErrorKind::Unreachable, &sentence);
 
     let closing = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -76,7 +79,10 @@ async fn a_server_that_cannot_be_reached() {
         }
     });
     let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let sentence = server(port, "closed the connection; check its log, and write rediss:// if it demands TLS");
+    let sentence = server(
+        port,
+        "closed the connection; read its log (a port that demands TLS closes each connection at once: write rediss://)",
+    );
     assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &sentence);
     task.abort();
 }
@@ -92,7 +98,10 @@ async fn a_server_that_refuses_the_client() {
     // The test's own connections leave no place.
     let held = (redis.admin().await, redis.admin().await);
     let error = connect(&redis.url()).await;
-    let sentence = server(port, "has too many clients; raise maxclients, or find the clients that do not disconnect");
+    let sentence = server(
+        port,
+        "has too many clients; find with CLIENT LIST those that do not disconnect, and raise maxclients if all are needed",
+    );
     assert_error(&error, &RedisCause::TooManyClients, ConnectErrorKind::Unreachable, &sentence);
     drop(held);
     set(&mut admin, "maxclients", "1000").await;
@@ -100,7 +109,7 @@ async fn a_server_that_refuses_the_client() {
     set(&mut admin, "requirepass", "TEST-password").await;
     let sentence = server(
         port,
-        "refuses the user or password, or demands one; check the credentials in the URL or of the provider",
+        "refuses the user or password, or demands one; check those in the URL, or those that your `credentials_provider` returns",
     );
     for login in ["", ":TEST-password-wrong@", "nobody:TEST-password@"] {
         let error = connect(&format!("redis://{login}127.0.0.1:{port}/")).await;
@@ -233,8 +242,10 @@ async fn a_server_that_cannot_save() {
     let _: Result<(), _> = redis::cmd("BGSAVE").exec_async(&mut admin).await;
     let refused = async || store.open(session()).await.err();
     let error = eventually("Redis refuses writes", refused).await;
-    let sentence =
-        server(redis.port(), "cannot save to its disk, so it refuses writes (MISCONF); free space on its disk");
+    let sentence = server(
+        redis.port(),
+        "cannot save to its disk, so it refuses writes (MISCONF); read in its log why, and free space if the disk is full",
+    );
     assert!(format!("{error:?}").ends_with(&sentence), "{error:?}");
 }
 
@@ -281,11 +292,12 @@ async fn a_server_whose_tls_does_not_fit() {
     assert_error(&error, &RedisCause::WrongCertificateName, ConnectErrorKind::Tls, &sentence);
 
     let error = connect(&format!("rediss://127.0.0.1:{}/", plain.port()), "ca", None).await;
-    let rest = "did not answer the TLS handshake in time; check its load, or write redis:// if this port has no TLS";
+    let rest = "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, the port has no TLS, otherwise check the server's load";
     assert_error(&error, &RedisCause::NoTlsAnswer, ConnectErrorKind::Unreachable, &server(plain.port(), rest));
 
     let error = self::connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let rest = "closed the connection; check its log, and write rediss:// if it demands TLS";
+    let rest =
+        "closed the connection; read its log (a port that demands TLS closes each connection at once: write rediss://)";
     assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &server(port, rest));
 }
 
@@ -317,8 +329,7 @@ async fn a_server_that_refuses_the_clients_version_or_ciphers() {
     for options in [&old_version[..], &old_cipher, &no_certificate] {
         let (_redis, port) = crate::tls::start_with("server", options);
         let error = connect_by_tls(port, "ca").await;
-        let rest = "failed the TLS handshake; allow TLS 1.2 or 1.3 on it with an ECDHE cipher, and pass \
-                    `client_certificate` if it demands one";
+        let rest = "failed the TLS handshake; read in its log which is missing: TLS 1.2 or 1.3, an ECDHE cipher, or a `client_certificate`";
         assert_error(&error, &RedisCause::Tls, ConnectErrorKind::Tls, &server(port, rest));
     }
 }

@@ -69,8 +69,11 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
         (_, Some("ENCRYPTED PRIVATE KEY"), _) => {
             refuse("is encrypted", "decrypt it with `openssl pkey -in old.pem -out new.pem`")
         }
-        (_, Some("CERTIFICATE"), _) => {
-            refuse("is a certificate", "extract its key with `openssl x509 -in cert.pem -pubkey -noout`")
+        (Half::Public, Some("CERTIFICATE"), _) => {
+            refuse("is a certificate", "extract its public key with `openssl x509 -in cert.pem -pubkey -noout`")
+        }
+        (Half::Private, Some("CERTIFICATE"), _) => {
+            refuse("is a certificate, which cannot sign", "give the private key that belongs to it")
         }
         (Half::Private, Some("PUBLIC KEY" | "RSA PUBLIC KEY"), _) => {
             refuse("is a public key, which cannot sign", "give the private key, or use `VerifyingKey`")

@@ -235,11 +235,18 @@ impl RedisCause {
         match self {
             Self::Refused => "refuses connections; check that it runs, and that host and port are correct",
             Self::UnknownHost => "has a host name without an address; check the name in the URL, and the DNS",
-            Self::NoAnswer => "did not answer in time; check its load and the network, or raise `timeout`",
-            Self::NoTlsAnswer => {
-                "did not answer the TLS handshake in time; check its load, or write redis:// if this port has no TLS"
+            Self::NoAnswer => {
+                "did not answer in time; run `redis-cli PING` from this host: if that is late too, check the server's \
+                 load and the network, otherwise raise `timeout`"
             }
-            Self::Closed => "closed the connection; check its log, and write rediss:// if it demands TLS",
+            Self::NoTlsAnswer => {
+                "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, the port has no \
+                 TLS, otherwise check the server's load"
+            }
+            Self::Closed => {
+                "closed the connection; read its log (a port that demands TLS closes each connection at once: write \
+                 rediss://)"
+            }
             Self::UntrustedCertificate => {
                 "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`"
             }
@@ -255,11 +262,12 @@ impl RedisCause {
             }
             Self::PlainServer => "does not use TLS; correct the port, enable TLS on it, or write redis://",
             Self::Tls => {
-                "failed the TLS handshake; allow TLS 1.2 or 1.3 on it with an ECDHE cipher, and pass `client_certificate` \
-                 if it demands one"
+                "failed the TLS handshake; read in its log which is missing: TLS 1.2 or 1.3, an ECDHE cipher, or a \
+                 `client_certificate`"
             }
             Self::Credentials => {
-                "refuses the user or password, or demands one; check the credentials in the URL or of the provider"
+                "refuses the user or password, or demands one; check those in the URL, or those that your \
+                 `credentials_provider` returns"
             }
             Self::MissingRight(_) => {
                 "refuses this user a command or a key; find it with ACL LOG, and grant the rights of docs/operations/redis.md"
@@ -268,9 +276,12 @@ impl RedisCause {
                 "does not know a command; use Redis 7 or later, and enable the commands of docs/operations/redis.md"
             }
             Self::TooManyClients => {
-                "has too many clients; raise maxclients, or find the clients that do not disconnect"
+                "has too many clients; find with CLIENT LIST those that do not disconnect, and raise maxclients if all are \
+                 needed"
             }
-            Self::Disk => "cannot save to its disk, so it refuses writes (MISCONF); free space on its disk",
+            Self::Disk => {
+                "cannot save to its disk, so it refuses writes (MISCONF); read in its log why, and free space if the disk is full"
+            }
             Self::Memory => "has no memory left, so it refuses logins (OOM); raise maxmemory (revocations still work)",
             Self::Replica => "is a replica; connect to the primary",
             Self::TooFewReplicas => {
