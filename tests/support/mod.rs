@@ -16,6 +16,8 @@
 pub mod altered_store;
 pub mod events;
 pub mod example;
+#[cfg(feature = "jwks")]
+pub mod fake_provider;
 pub mod faulty_store;
 pub mod fixture;
 pub mod grpc_server;
