@@ -62,7 +62,7 @@ impl HttpKeysBuilder {
     /// An example is Entra ID with several tenants. One document serves all of them, and its
     /// `issuer` is a template:
     ///
-    /// ```
+    /// ```no_run
     /// use tower_bearer::issuers::HttpKeys;
     ///
     /// let keys = HttpKeys::discovery("https://login.microsoftonline.com/{tenantid}/v2.0")
