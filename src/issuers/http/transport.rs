@@ -89,8 +89,8 @@ impl Document {
     /// Creates an error about an answer of the wrong form. `expected` is that form.
     pub(super) fn unreadable(&self, url: &Url, expected: &'static str) -> KeySourceError {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let found = content_type.map_or_else(|| "no content type".to_owned(), quoted);
-        failure(KeySourceErrorKind::Unreadable, url, format!("did not send {expected} (it says {found})"))
+        let found = content_type.map_or_else(|| "absent".to_owned(), quoted);
+        failure(KeySourceErrorKind::Unreadable, url, format!("did not send {expected}; its `Content-Type` is {found}"))
     }
 }
 
