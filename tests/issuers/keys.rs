@@ -177,7 +177,7 @@ async fn a_flood_of_unknown_keys_causes_one_fetch_in_a_cool_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_server_that_fails_leaves_the_keys_in_use_for_a_bounded_time() {
+async fn jwk_17_a_key_server_that_fails_leaves_the_keys_in_use_for_a_bounded_time() {
     for behaviour in [Behaviour::Fails, Behaviour::Hangs, Behaviour::Panics, Behaviour::SendsNonsense] {
         let provider = Provider::new(&["known"]);
         let tokens = connected(provider.issuer(ISSUER).max_stale(6 * HOUR)).await;

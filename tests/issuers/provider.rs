@@ -87,7 +87,7 @@ async fn keys_that_the_provider_rotates_and_withdraws_count_from_the_next_fetch(
 }
 
 #[tokio::test]
-async fn a_provider_in_trouble_costs_no_request_with_a_known_key_anything() {
+async fn jwk_16_a_provider_in_trouble_costs_no_request_with_a_known_key_anything() {
     let provider = provider();
     let tokens = connected(&provider).await;
     let (known, unknown) = (token(&provider, "k1"), token(&provider, "k2"));
@@ -139,7 +139,7 @@ async fn connect_fails_for_a_provider_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down() {
+async fn jwk_02_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down() {
     let provider = provider();
     let hour = Duration::from_secs(3600);
     let tokens = TokenService::builder().accept(issuer(&provider).cool_down(hour)).connect().await.unwrap();
