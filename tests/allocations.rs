@@ -20,22 +20,25 @@ use http::{Request, Response, StatusCode, header::AUTHORIZATION};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::{Layer, Service, service_fn};
 use tower_bearer::{
-    AuthLayer, Claims, Consistency, MemoryStore, NewSession, TokenPolicy, TokenService, TokenType,
+    AuthLayer, Claims, Consistency, Issuer, KeySet, MemoryStore, NewSession, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
-    jwt::AccessTyp,
+    issuers::IssuerPolicy,
+    jwt::{Algorithm, SigningKey},
     observe::{MetricsObserver, Observation},
     tokens::{ReplicaState, TokenServiceBuilder},
 };
 
 /// TEST secret.
 const SECRET: &str = "TEST-secret-of-the-counted-0123456789abcdef";
+const ISSUER: &str = "https://issuer.example";
+const AUDIENCE: &str = "api";
 
 fn service(entries: usize) -> TokenService {
     let clock = ManualClock::at(Timestamp::from_secs(1_767_225_660));
     TokenService::builder()
         .secret(SECRET)
-        .issuer("https://issuer.example")
-        .audience("api")
+        .issuer(ISSUER)
+        .audience(AUDIENCE)
         .clock(clock.clone())
         .store(MemoryStore::with_clock(clock))
         .verified_cache(entries, 1_000_000)
@@ -220,13 +223,15 @@ async fn assert_a_bounded_check_allocates_nothing(configure: impl FnOnce(TokenSe
 #[tokio::test]
 async fn an_open_stream_takes_at_most_200_bytes() {
     let store = Arc::new(MemoryStore::default());
-    for policy in [TokenPolicy::Tracked, TokenPolicy::Stateless] {
-        let issuing = TokenService::builder().secret(SECRET).shared_store(store.clone()).build().unwrap();
-        let tokens = match policy {
-            TokenPolicy::Tracked => issuing.clone(),
-            _ => {
-                TokenService::builder().secret(SECRET).policy(policy).access_typ(AccessTyp::Compatible).build().unwrap()
-            }
+    for is_own in [true, false] {
+        let issuing = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE);
+        let issuing = issuing.shared_store(store.clone()).build().unwrap();
+        let tokens = if is_own {
+            issuing.clone()
+        } else {
+            let keys = KeySet::signing(SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap());
+            let issuer = Issuer::new(ISSUER).audience(AUDIENCE).keys(keys).policy(IssuerPolicy::Stateless);
+            TokenService::builder().accept(issuer).build().unwrap()
         };
         // The watcher starts with the first stream.
         let token = access_token(&issuing);

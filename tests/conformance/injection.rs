@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 use tower_bearer::{
-    Error, NewSession, RedisStore, TokenPair, TokenPolicy, TokenService, TokenType,
+    Error, NewSession, RedisStore, TokenPair, TokenService, TokenType,
     store::{DenyRequest, ExternalId, Page, Revocation, Rotated, SessionState},
 };
 
@@ -12,8 +12,8 @@ use crate::{
     subject::{Outcome, expect_on},
     support::{
         HANG, Monitor, RedisServer, TextStore,
-        fixture::{read_part, sign},
-        redis_fixture::{Fixture, node_on, query, successor},
+        fixture::{ISSUER, read_part, sign},
+        redis_fixture::{Fixture, denylist_on, node_on, query, successor},
     },
 };
 
@@ -328,9 +328,11 @@ async fn inj_08_names_are_arguments_of_scripts_whose_text_never_changes() {
     }
     // A denylist's names go through the same scripts.
     let store = RedisStore::builder(g.f.server.url()).buckets(1).timeout(HANG).connect().await.unwrap();
-    let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
+    let deny = denylist_on(store, |builder| builder);
+    let deny = deny.external(ISSUER);
     for text in HOSTILE {
-        for revoke in [deny.revoke_session(text, &text.into()), deny.revoke_all_for_subject(text)] {
+        for revoke in [deny.revoke_session(&text.into()), deny.revoke_subject(text), deny.revoke_token_id(&text.into())]
+        {
             let assert_refused = matches!(revoke.await, Err(Error::InvalidId { .. }));
             assert_eq!(assert_refused, text.chars().any(char::is_control), "{text:?}");
         }

@@ -148,7 +148,7 @@ async fn assert_refused_for_their_form(subject: &Subject, tokens: &[(String, Str
     for (what, token) in tokens {
         subject.refuses_token(what, token).await;
         let verdict = subject.fixture.tokens.validate_jwt_stateless(token, TokenType::Access);
-        assert!(matches!(verdict, Err(TokenError::Malformed(_))), "{what}: {verdict:?}");
+        assert!(matches!(verdict, Err(Error::Token(TokenError::Malformed(_)))), "{what}: {verdict:?}");
     }
 }
 
@@ -167,7 +167,7 @@ async fn ser_06_the_json_serializations_are_no_credential_at_all() {
         subject.expect(&json, authorization(format!("Bearer {json}")), Outcome::InvalidRequest).await;
         // The service refuses the text too if an application passes it directly.
         let verdict = subject.fixture.tokens.validate_jwt_stateless(&json, TokenType::Access);
-        assert!(matches!(verdict, Err(TokenError::Malformed(_))), "{json}: {verdict:?}");
+        assert!(matches!(verdict, Err(Error::Token(TokenError::Malformed(_)))), "{json}: {verdict:?}");
     }
 }
 

@@ -11,10 +11,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tower_bearer::{
-    Consistency, Error, NewSession, RedisStore, SessionId, TokenPair, TokenPolicy, TokenService, TokenType,
+    Consistency, Error, NewSession, RedisStore, SessionId, TokenPair, TokenService, TokenType,
     clock::{Clock, SystemClock},
     error::TokenError,
-    jwt::AccessTyp,
 };
 
 use crate::{
@@ -22,9 +21,9 @@ use crate::{
     subject::{Outcome, Subject, expect_on, send},
     support::{
         Monitor, RedisServer, eventually,
-        fixture::{SECRET, read_part, sign},
+        fixture::{ISSUER, SECRET, read_part, sign},
         monitor::unescaped,
-        redis_fixture::{node, node_on},
+        redis_fixture::{denylist_on, node, node_on},
         secrets::Secrets,
         token_parts::HEADER,
     },
@@ -214,9 +213,7 @@ async fn sto_07_after_a_flush_no_session_is_known_and_a_denylist_takes_nothing_o
     // A lost denylist contains no revocation. As documented, it refuses every token from before its
     // creation, so that no revoked token becomes valid again.
     let store = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
-    let deny = node_on(store, |builder| {
-        builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible).leeway(Duration::ZERO)
-    });
+    let deny = denylist_on(store, |builder| builder.leeway(Duration::ZERO));
     let issued_in = |seconds: i64, id: &str| {
         let now = i64::try_from(SystemClock.now().as_secs()).unwrap() + seconds;
         let changes = [("iat", json!(now)), ("exp", json!(now + 600)), ("sub", json!(id)), ("jti", json!(id))];
@@ -331,9 +328,9 @@ async fn sto_16_after_a_thousand_issues_every_key_of_a_user_ends_and_the_log_is_
     }
     // Revocations of another issuer's tokens are keys too.
     let store = RedisStore::builder(server.url()).buckets(4).timeout(PATIENCE).connect().await.unwrap();
-    let deny = node_on(store, |builder| builder.policy(TokenPolicy::Denylist));
+    let deny = denylist_on(store, |builder| builder);
     for n in 0..10 {
-        deny.revoke_session("42", &format!("session-{n}").into()).await.unwrap();
+        deny.external(ISSUER).revoke_session(&format!("session-{n}").into()).await.unwrap();
     }
 
     let keys = scan(&mut admin).await;
@@ -389,7 +386,7 @@ async fn sto_17_neither_keys_nor_values_nor_commands_hold_any_part_of_a_token() 
     tokens.revoke_token(alone.as_str()).await.unwrap();
     given.push(alone.as_str().to_owned());
     let deny = RedisStore::builder(server.url()).prefix("deny").timeout(PATIENCE).connect().await.unwrap();
-    let deny = node_on(deny, |builder| builder.policy(TokenPolicy::Denylist).access_typ(AccessTyp::Compatible));
+    let deny = denylist_on(deny, |builder| builder);
     deny.revoke_token(&lives.access).await.unwrap();
     expect_on(&deny, "denied", &lives.access, Outcome::InvalidToken).await;
 

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tower_bearer::{NewSession, TokenType, endpoints::Endpoints, error::TokenError, jwt::AccessTyp, tokens::TokenPair};
+use tower_bearer::{
+    Error, NewSession, TokenType, endpoints::Endpoints, error::TokenError, jwt::AccessTyp, tokens::TokenPair,
+};
 
 use crate::{
     subject::{Outcome, Subject, send},
@@ -44,7 +46,7 @@ async fn typ_01_a_refresh_token_opens_nothing() {
         // It is a good one, though: it has been refused for its kind.
         subject.fixture.tokens.validate_token(refresh, TokenType::Refresh).await.unwrap();
         let as_access = subject.fixture.tokens.validate_jwt_stateless(refresh, TokenType::Access);
-        assert!(matches!(as_access, Err(TokenError::WrongType)), "{as_access:?}");
+        assert!(matches!(as_access, Err(Error::Token(TokenError::WrongType))), "{as_access:?}");
         // Mixtures of the marks of both types are refused too.
         let claims = read_part(refresh, 1).to_string();
         for header_typ in ["at+jwt", "AT+JWT", "application/at+jwt", "rt+jwt", "JWT", "", "x"] {
@@ -220,5 +222,5 @@ async fn typ_09_an_access_token_for_another_service_opens_nothing() {
     let billing = crate::support::Fixture::with(|builder| builder.audience("billing"));
     ours.refuses_token("billing's", &billing.access("read").await).await;
     let verdict = billing.tokens.validate_token(&ours.valid().await, TokenType::Access).await;
-    assert!(matches!(verdict, Err(tower_bearer::Error::Token(TokenError::Claims(_)))), "{verdict:?}");
+    assert!(matches!(verdict, Err(Error::Token(TokenError::Claims(_)))), "{verdict:?}");
 }

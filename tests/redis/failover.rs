@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use tower_bearer::{
     Consistency, MemoryStore, TokenService,
+    issuers::IssuerPolicy,
     store::{
         LogQuery, RedisStore,
         redis::{ConnectError, Failover, RedisStoreBuilder},
     },
-    tokens::TokenPolicy,
 };
 
 use crate::support::{
     RedisServer, TextStore, eventually,
+    fixture::issuer,
     redis_fixture::{self, open},
     redis_server::free_port,
 };
@@ -101,14 +102,14 @@ async fn the_bound_is_that_of_the_staleness_and_the_failover() {
 }
 
 #[tokio::test]
-async fn the_memory_store_has_a_bound_and_the_policy_without_a_store_has_none() {
+async fn the_memory_store_has_a_bound_and_a_service_without_a_store_has_none() {
     let secret = "a TEST secret that is long enough for HS256";
     let memory = TokenService::builder().secret(secret).store(MemoryStore::default()).build().unwrap();
     assert_eq!(memory.status().await.bound_ms, Some(0));
-    let stateless = TokenService::builder().secret(secret).policy(TokenPolicy::Stateless).build().unwrap();
+    let stateless = TokenService::builder().accept(issuer(IssuerPolicy::Stateless)).build().unwrap();
     let status = stateless.status().await;
     assert_eq!(status.bound_ms, None);
-    assert!(status.bound_reason.unwrap().contains("Stateless"));
+    assert!(status.bound_reason.unwrap().contains("checks no revocations"));
 }
 
 #[tokio::test]

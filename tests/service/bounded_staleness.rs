@@ -6,10 +6,10 @@ use std::{sync::Arc, time::Duration};
 
 use tower::{Layer, ServiceExt, service_fn};
 use tower_bearer::{
-    AuthLayer, Consistency, Error, MemoryStore, NewSession, TokenPolicy, TokenService, TokenType,
+    AuthLayer, Consistency, Error, MemoryStore, NewSession, TokenService, TokenType,
     clock::ManualClock,
     error::{StoreErrorKind, TokenError},
-    jwt::{Algorithm, JwtClaims, KeySet, SigningKey},
+    issuers::IssuerPolicy,
     store::{LogPosition, LogQuery, Revocation, RevocationLog, SessionStore},
     tokens::{ReplicaState, ReplicaStatus, SecurityEvent, TokenServiceBuilder},
 };
@@ -18,7 +18,7 @@ use crate::{
     Events, access, assert_dead, assert_revoked, pair, refresh,
     support::{
         Behaviour, FaultyStore, Fixture, STORE_ERRORS, eventually,
-        fixture::{AUDIENCE, ISSUER, SECRET, START, builder},
+        fixture::{ISSUER, IssuedElsewhere, SECRET, START, accepting, builder, issuer},
     },
 };
 
@@ -239,8 +239,8 @@ async fn a_route_that_demands_freshness_decides_within_it_and_asks_beyond_it() {
 #[tokio::test]
 async fn freshness_counts_for_tokens_of_other_issuers_and_changes_nothing_where_the_store_decides() {
     let fixture = Fixture::with(bounded);
-    let denylist = |builder: TokenServiceBuilder| builder.policy(TokenPolicy::Denylist);
-    let (node, clock) = other_node(&fixture, denylist);
+    let clock = ManualClock::at(START);
+    let node = bounded(accepting(&clock, IssuerPolicy::Denylist)).store(fixture.store.clone()).build().unwrap();
     reaches(&node, ReplicaState::Leased).await;
     // Later than the creation of the store plus the leeway.
     for clock in [&fixture.clock, &clock] {
@@ -266,8 +266,7 @@ async fn freshness_counts_for_tokens_of_other_issuers_and_changes_nothing_where_
     assert_eq!(status(layer).await, 200);
     assert_eq!(fixture.store.checks(), asked + 1, "just beyond");
 
-    let stateless = TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless);
-    let stateless = stateless.issuer(ISSUER).audience(AUDIENCE).clock(clock.clone()).build().unwrap();
+    let stateless = accepting(&clock, IssuerPolicy::Stateless).build().unwrap();
     assert_eq!(status(AuthLayer::new(stateless).fresher_than(age)).await, 200);
     let strong = Fixture::with(|builder| builder);
     let token = crate::pair(&strong.tokens).await;
@@ -297,8 +296,9 @@ async fn everywhere_waits_as_long_as_any_node_may_decide_by_old_knowledge() {
     strong.revoke_session("42", &"s".into()).await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);
     // An error is returned at once.
-    let stateless = TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless).build().unwrap();
+    let stateless = TokenService::builder().accept(issuer(IssuerPolicy::Stateless)).build().unwrap();
     assert!(stateless.revoke_session("42", &"s".into()).everywhere().await.is_err());
+    assert!(stateless.external(ISSUER).revoke_subject("42").everywhere().await.is_err());
 }
 
 #[tokio::test]
@@ -499,31 +499,20 @@ async fn bounds_and_intervals_that_cannot_work_are_refused() {
         let consistency = Consistency::BoundedStaleness(staleness);
         assert_eq!(setting(&|builder| builder.consistency(consistency).poll_interval(interval)), None);
     }
-    let stateless = bounded(builder(&clock)).policy(TokenPolicy::Stateless).build().unwrap_err();
+    let stateless = bounded(accepting(&clock, IssuerPolicy::Stateless)).build().unwrap_err();
     assert_eq!(stateless.setting(), "consistency");
 }
 
 #[tokio::test]
 async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
-    let fixture = Fixture::with_keys(KeySet::signing(key()), |builder| bounded(builder).policy(TokenPolicy::Denylist));
+    let fixture = Fixture::of(|clock| bounded(accepting(clock, IssuerPolicy::Denylist)));
     let tokens = &fixture.tokens;
     reaches(tokens, ReplicaState::Leased).await;
     // Later than the creation of the store plus the leeway.
     fixture.advance(60);
     let foreign = |jti: &str, sub: &str, sid: &str| {
-        let (issued_at, lifetime) = (fixture.store.now(), Duration::from_secs(600));
-        let claims = JwtClaims::new(
-            sub,
-            tower_bearer::TokenId::new(jti),
-            TokenType::Access,
-            issued_at,
-            lifetime,
-            tower_bearer::NoClaims {},
-        )
-        .with_issuer(ISSUER)
-        .with_audience([AUDIENCE])
-        .with_session(tower_bearer::SessionId::new(sid), 0);
-        tower_bearer::jwt::encode_jwt(&KeySet::signing(key()), &claims).unwrap()
+        let token = IssuedElsewhere { lifetime: Duration::from_secs(600), ..IssuedElsewhere::default() };
+        token.signed(jti, sub, Some(sid), fixture.store.now())
     };
     let all =
         [foreign("j1", "u1", "s1"), foreign("j2", "u2", "s2"), foreign("j3", "u3", "s3"), foreign("j4", "u4", "s4")];
@@ -534,8 +523,8 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     }
     assert_eq!(fixture.store.checks(), asked, "none is asked about");
     tokens.revoke_token(&all[0]).await.unwrap();
-    tokens.revoke_session("u2", &"s2".into()).await.unwrap();
-    tokens.revoke_all_for_subject("u3").await.unwrap();
+    tokens.external(ISSUER).revoke_session(&"s2".into()).await.unwrap();
+    tokens.external(ISSUER).revoke_subject("u3").await.unwrap();
     for revoked in &all[..3] {
         assert_revoked(access(tokens, revoked).await);
     }
@@ -551,8 +540,4 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     let later = foreign("j5", "u3", "s5");
     reaches(tokens, ReplicaState::Leased).await;
     access(tokens, &later).await.unwrap();
-}
-
-fn key() -> SigningKey {
-    SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
 }

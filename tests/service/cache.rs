@@ -12,9 +12,10 @@ use std::{
 };
 
 use tower_bearer::{
-    BoxError, Claims, Error, NoClaims, TokenPolicy, TokenType,
+    BoxError, Claims, Error, NoClaims, TokenType,
     clock::{COARSE_LAG, Clock, ManualClock, Timestamp},
     error::{StoreErrorKind, TokenError},
+    issuers::IssuerPolicy,
     jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
     tokens::Validity,
 };
@@ -23,7 +24,7 @@ use crate::{
     access, assert_revoked, pair, refresh,
     support::{
         Behaviour, FaultyStore, Fixture, bad_tokens,
-        fixture::{AUDIENCE, ISSUER, SECRET, START, builder},
+        fixture::{AUDIENCE, ISSUER, SECRET, START, accepting, builder},
     },
     token_error,
 };
@@ -91,22 +92,21 @@ async fn a_refresh_token_is_not_remembered_and_neither_kind_passes_for_the_other
 }
 
 #[tokio::test]
-async fn a_token_is_remembered_under_every_policy_and_without_entries_under_none() {
-    for policy in [TokenPolicy::Tracked, TokenPolicy::Denylist, TokenPolicy::Stateless] {
+async fn a_token_is_remembered_whoever_issued_it_and_without_entries_none_is() {
+    for policy in [None, Some(IssuerPolicy::Denylist), Some(IssuerPolicy::Stateless)] {
         for (entries, expected) in [(65_536, 1), (0, 0)] {
             let issuer = Fixture::new();
             let token = issuer.access("read").await;
-            let settings = builder(&issuer.clock).policy(policy).verified_cache(entries, 1_000_000);
-            let settings = settings.verify_only().access_typ(tower_bearer::jwt::AccessTyp::Compatible);
-            let tokens = match policy {
-                TokenPolicy::Tracked => settings.store(issuer.store.clone()).build().unwrap(),
-                TokenPolicy::Denylist => {
+            let settings = match policy {
+                None => builder(&issuer.clock).verify_only().store(issuer.store.clone()),
+                Some(IssuerPolicy::Denylist) => {
                     let before = START.saturating_sub(Duration::from_secs(60));
                     let store = FaultyStore::new(ManualClock::at(before));
-                    settings.store(store).build().unwrap()
+                    accepting(&issuer.clock, IssuerPolicy::Denylist).store(store)
                 }
-                _ => settings.build().unwrap(),
+                Some(policy) => accepting(&issuer.clock, policy),
             };
+            let tokens = settings.verified_cache(entries, 1_000_000).build().unwrap();
             for _ in 0..2 {
                 access(&tokens, &token).await.unwrap();
             }

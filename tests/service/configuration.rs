@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    BoxError, KeySet, MemoryStore, NoClaims, Renewal, TokenPolicy, TokenService,
+    BoxError, KeySet, MemoryStore, NoClaims, Renewal, TokenService,
     compat::Settings,
     error::{ConfigError, ConfigErrorKind},
+    issuers::IssuerPolicy,
     jwt::{Algorithm, SigningKey},
     tokens::{Refreshing, TokenServiceBuilder},
 };
 
-use crate::support::fixture::SECRET;
+use crate::support::fixture::{ISSUER, SECRET, issuer};
 
 fn good() -> TokenServiceBuilder {
     TokenService::builder().secret(SECRET).store(MemoryStore::default())
@@ -44,8 +45,8 @@ fn what_cannot_work_is_refused_by_name() {
         ("verified_cache", "no bytes", good().verified_cache(1, 0)),
         ("verified_cache", "few bytes", good().verified_cache(65_536, 500)),
         ("store", "missing", none().secret(SECRET)),
-        ("store", "missing for a denylist", none().secret(SECRET).policy(TokenPolicy::Denylist)),
-        ("store", "never asked", good().policy(TokenPolicy::Stateless)),
+        ("store", "missing for a denylist", none().accept(issuer(IssuerPolicy::Denylist))),
+        ("store", "never asked", none().store(memory()).accept(issuer(IssuerPolicy::Stateless))),
         ("issuer", "empty", good().issuer("")),
         ("audience", "empty", good().audience("")),
         ("audience", "another is empty", good().audience("api").also_accept_audience("")),
@@ -75,7 +76,11 @@ fn what_cannot_work_is_refused_by_name() {
         ("require_claims", "which access tokens never have", good().require_claims(["atl"])),
         ("require_claims", "which few access tokens have", good().require_claims(["tb_stamp"])),
         ("on_refresh", "never asked: only verifies", good().verify_only().on_refresh(renew)),
-        ("on_refresh", "never asked: another issuer's", good().policy(TokenPolicy::Denylist).on_refresh(renew)),
+        (
+            "on_refresh",
+            "never asked: another issuer's",
+            none().store(memory()).accept(issuer(IssuerPolicy::Denylist)).on_refresh(renew),
+        ),
         ("on_refresh", "before claims", good().on_refresh(renew).claims::<NoClaims>()),
     ];
     for (setting, what, builder) in refused {
@@ -102,7 +107,8 @@ fn the_extremes_that_can_work_do() {
             .store(MemoryStore::default())
             .keys(KeySet::verifying(key().verifying_key().clone()))
             .verify_only(),
-        TokenService::builder().secret(SECRET).policy(TokenPolicy::Stateless),
+        TokenService::builder().accept(issuer(IssuerPolicy::Stateless)),
+        good().issuer("https://own.example").accept(issuer(IssuerPolicy::Denylist)),
         good().on_refresh(renew),
         // The default lifetimes adapt.
         good().session_lifetime(seconds(60)),
@@ -170,7 +176,7 @@ fn the_kind_of_a_fault_can_be_matched_on() {
         (ConfigErrorKind::OutOfRange, good().max_sessions(0)),
         (ConfigErrorKind::OutOfRange, good().access_lifetime(century)),
         (ConfigErrorKind::Conflict, good().keys(KeySet::signing(key()))),
-        (ConfigErrorKind::Conflict, good().policy(TokenPolicy::Stateless)),
+        (ConfigErrorKind::Conflict, good().accept(issuer(IssuerPolicy::Stateless)).issuer(ISSUER)),
     ];
     for (kind, builder) in kinds {
         let error = builder.build().unwrap_err();

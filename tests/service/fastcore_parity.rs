@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tower_bearer::{
-    Claims, MemoryStore, TokenService, TokenType,
+    Claims, Error, MemoryStore, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
     compat::Settings,
     error::TokenError,
@@ -69,10 +69,10 @@ fn service(parity: &Parity) -> TokenService<Map<String, Value>> {
         .unwrap()
 }
 
-fn assert_outcome(name: &str, expected: &str, result: &Result<Claims<Map<String, Value>>, TokenError>) {
+fn assert_outcome(name: &str, expected: &str, result: &Result<Claims<Map<String, Value>>, Error>) {
     match expected {
         "ok" => assert!(result.is_ok(), "{name}: {result:?}"),
-        "expired" => assert!(matches!(result, Err(TokenError::Expired { .. })), "{name}: {result:?}"),
+        "expired" => assert!(matches!(result, Err(Error::Token(TokenError::Expired { .. }))), "{name}: {result:?}"),
         "invalid" => {
             assert_eq!(result.as_ref().map(drop).unwrap_err().fastcore_code(), "INVALID_TOKEN", "{name}: {result:?}");
         }

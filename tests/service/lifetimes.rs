@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    Consistency, Error, MemoryStore, NewSession, NoClaims, TokenId, TokenPair, TokenPolicy, TokenService, TokenType,
+    Consistency, Error, MemoryStore, NewSession, NoClaims, TokenId, TokenPair, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
     error::TokenError,
-    jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
+    issuers::IssuerPolicy,
+    jwt::{JwtClaims, KeySet, encode_jwt},
     store::Checked,
     tokens::TokenServiceBuilder,
 };
@@ -17,7 +18,7 @@ use crate::{
     access, pair,
     support::{
         AlteredStore, FaultyStore, Fixture,
-        fixture::{AUDIENCE, ISSUER, SECRET, START, builder},
+        fixture::{AUDIENCE, ISSUER, IssuedElsewhere, SECRET, START, accepting, builder, issuer, key},
     },
 };
 
@@ -49,13 +50,8 @@ const NODES: [Node; 3] = [
 ];
 
 impl Node {
-    fn start(
-        self,
-        clock: &ManualClock,
-        store: &FaultyStore,
-        configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder,
-    ) -> TokenService {
-        let mut builder = configure(builder(clock).leeway(self.leeway)).store(store.clone());
+    fn start(self, builder: TokenServiceBuilder, store: &FaultyStore) -> TokenService {
+        let mut builder = builder.leeway(self.leeway).store(store.clone());
         if let Some(staleness) = self.staleness {
             builder = builder.consistency(Consistency::BoundedStaleness(staleness));
         }
@@ -122,12 +118,11 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
     let fixture = Fixture::new();
     let first = pair(&fixture.tokens).await;
     let claims = fixture.tokens.decode_token(first.refresh().as_str()).unwrap();
-    let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
     let older = JwtClaims::new("42", claims.token_id().clone(), TokenType::Refresh, START, HOUR, NoClaims {})
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
         .with_session(first.session_id().clone(), claims.generation().unwrap());
-    let older = encode_jwt(&KeySet::signing(key), &older).unwrap();
+    let older = encode_jwt(&KeySet::signing(key()), &older).unwrap();
     let second = fixture.tokens.refresh(&older).await.unwrap();
     assert_eq!(second.access().expires_at(), START.saturating_add(MINUTE * 30));
     let refresh = fixture.tokens.decode_token(second.refresh().as_str()).unwrap();
@@ -142,7 +137,7 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
                 let clock = ManualClock::at(START.saturating_sub(HOUR));
                 let store = FaultyStore::new(clock.clone());
                 clock.set(START);
-                let start = |node: Node| node.start(&clock, &store, |builder| builder.access_lifetime(node.lifetime));
+                let start = |node: Node| node.start(builder(&clock).access_lifetime(node.lifetime), &store);
                 let mut nodes = vec![start(NODES[0]), start(NODES[1])];
                 let dead = pair(&nodes[issuing]).await;
                 let live = nodes[issuing].create_token_pair(NewSession::new("43")).await.unwrap();
@@ -173,13 +168,8 @@ async fn a_token_of_ours_that_any_node_revoked_is_refused_by_all_for_as_long_as_
 }
 
 fn foreign(subject: &str, issued_at: Timestamp, lifetime: Duration) -> String {
-    let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let jti = format!("{subject}-{}", lifetime.as_secs());
-    let claims = JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, issued_at, lifetime, NoClaims {})
-        .with_issuer(ISSUER)
-        .with_audience([AUDIENCE])
-        .with_session(tower_bearer::SessionId::new(format!("session of {subject}")), 0);
-    encode_jwt(&KeySet::signing(key), &claims).unwrap()
+    let (jti, sid) = (format!("{subject}-{}", lifetime.as_secs()), format!("session of {subject}"));
+    IssuedElsewhere { lifetime, ..IssuedElsewhere::default() }.signed(&jti, subject, Some(&sid), issued_at)
 }
 
 #[tokio::test]
@@ -190,12 +180,9 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
             let clock = ManualClock::at(START.saturating_sub(HOUR));
             let store = FaultyStore::new(clock.clone());
             let denylist = |node: Node| {
-                node.start(&clock, &store, |builder| {
-                    builder
-                        .policy(TokenPolicy::Denylist)
-                        .access_lifetime(node.lifetime)
-                        .max_access_lifetime(node.lifetime)
-                })
+                let issuer = issuer(IssuerPolicy::Denylist).max_access_lifetime(node.lifetime);
+                let builder = TokenService::builder().clock(clock.clone()).accept(issuer);
+                node.start(builder, &store)
             };
             let mut nodes = vec![denylist(NODES[0]), denylist(NODES[1])];
             clock.set(START);
@@ -211,8 +198,11 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                         by.revoke_token(token).everywhere().await.unwrap();
                     }
                 }
-                "session" => drop(by.revoke_session("42", &"session of 42".into()).everywhere().await.unwrap()),
-                _ => drop(by.revoke_all_for_subject("42").everywhere().await.unwrap()),
+                "session" => {
+                    let revoke = by.external(ISSUER).revoke_session(&"session of 42".into());
+                    drop(revoke.everywhere().await.unwrap());
+                }
+                _ => drop(by.external(ISSUER).revoke_subject("42").everywhere().await.unwrap()),
             }
             for hour in 0..50 {
                 if hour == 2 {
@@ -231,7 +221,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
                     }
                 }
                 clock.advance(HOUR);
-                nodes[0].revoke_session("44", &hour.to_string().into()).await.unwrap();
+                nodes[0].external(ISSUER).revoke_session(&hour.to_string().into()).await.unwrap();
             }
         }
     }
@@ -241,7 +231,7 @@ async fn a_token_of_another_issuer_that_any_node_revoked_is_refused_by_all_for_a
 async fn a_token_of_another_issuer_that_has_expired_is_not_logged() {
     let clock = ManualClock::at(START.saturating_sub(HOUR));
     let store = FaultyStore::new(clock.clone());
-    let tokens = builder(&clock).policy(TokenPolicy::Denylist).store(store.clone()).build().unwrap();
+    let tokens = accepting(&clock, IssuerPolicy::Denylist).store(store.clone()).build().unwrap();
     let token = foreign("42", START, HOUR);
     clock.set(START.saturating_add(3 * HOUR));
     for expected in [0, 0] {

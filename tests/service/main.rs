@@ -18,11 +18,11 @@ mod fastcore_parity;
 mod fastcore_passwords;
 mod faults;
 mod issue;
+mod issuers;
 mod lifetimes;
 #[cfg(all(feature = "redis", feature = "bcrypt", feature = "aws-lc-rs"))]
 mod no_secrets;
 mod observe;
-mod policies;
 mod refresh;
 mod refresh_hook;
 mod repeated_revocations;

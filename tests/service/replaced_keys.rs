@@ -56,10 +56,8 @@ async fn a_token_of_a_key_that_was_taken_away_is_refused_at_once_though_it_was_r
     fixture.tokens.replace_keys(only("b")).unwrap();
     assert_eq!(remembered(&clone).await, 0);
     assert_eq!(token_error(access(&clone, &token).await), TokenError::UnknownKey);
-    assert_eq!(
-        clone.validate_jwt_stateless(&token, tower_bearer::TokenType::Access).unwrap_err(),
-        TokenError::UnknownKey
-    );
+    let stateless = clone.validate_jwt_stateless(&token, tower_bearer::TokenType::Access);
+    assert_eq!(token_error(stateless), TokenError::UnknownKey);
     assert!(clone.decode_token(&token).is_err());
     assert!(matches!(clone.revoke_token(&token).await, Err(Error::Token(_))));
 

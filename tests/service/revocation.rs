@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tower_bearer::{
-    Consistency, Error, MemoryStore, NewSession, NoClaims, TokenId, TokenPolicy, TokenService, TokenType,
+    Consistency, Error, MemoryStore, NewSession, NoClaims, TokenId, TokenService, TokenType,
     error::TokenError,
+    issuers::IssuerPolicy,
     jwt::JwtClaims,
     store::{Checked, Page, SessionState},
     tokens::SecurityEvent,
@@ -14,7 +15,7 @@ use crate::{
     access, assert_alive, assert_dead, assert_revoked, pair, refresh,
     support::{
         AlteredStore, Behaviour, Events, Fixture, eventually,
-        fixture::{SECRET, START, builder},
+        fixture::{ISSUER, SECRET, START, accepting},
     },
 };
 
@@ -127,7 +128,7 @@ async fn an_expired_token_can_be_revoked() {
     // Both tokens of the first pair have expired, but the session lives.
     fixture.advance(700);
     let expired = fixture.tokens.validate_jwt_stateless(first.refresh().as_str(), TokenType::Refresh);
-    assert!(matches!(expired, Err(TokenError::Expired { .. })), "{expired:?}");
+    assert!(matches!(expired, Err(Error::Token(TokenError::Expired { .. }))), "{expired:?}");
     fixture.tokens.revoke_token(first.access().as_str()).await.unwrap();
     assert_alive(&fixture.tokens, &second).await;
     fixture.tokens.revoke_token(first.refresh().as_str()).await.unwrap();
@@ -288,9 +289,10 @@ async fn ids_that_no_token_can_have_are_refused_before_the_store_is_asked() {
         assert!(matches!(tokens.create_token_pair(NewSession::new(bad)).await, Err(Error::Issue(_))));
         assert!(matches!(tokens.create_access_token(NewSession::new(bad)).await, Err(Error::Issue(_))));
         assert!(matches!(tokens.create_refresh_token(NewSession::new(bad)).await, Err(Error::Issue(_))));
-        let denylist =
-            builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
-        for revoke in [denylist.revoke_session("", &bad.into()), denylist.revoke_all_for_subject(bad)] {
+        let denylist = accepting(&fixture.clock, IssuerPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
+        let denylist = denylist.external(ISSUER);
+        let ids = [denylist.revoke_session(&bad.into()), denylist.revoke_token_id(&bad.into())];
+        for revoke in ids.into_iter().chain([denylist.revoke_subject(bad)]) {
             assert!(matches!(revoke.await, Err(Error::InvalidId { .. })));
         }
     }

@@ -14,11 +14,11 @@ use std::{
 use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 use tower_bearer::{
-    Claims, Consistency, Cutoff, CutoffCause, Error, KeySet, MemoryStore, NewSession, NoClaims, SessionId,
-    SessionStore, TokenId, TokenPolicy, TokenService, TokenType,
+    Claims, Consistency, Cutoff, CutoffCause, Error, MemoryStore, NewSession, SessionId, SessionStore, TokenService,
+    TokenType,
     clock::{Clock, ManualClock},
     error::StoreErrorKind,
-    jwt::{Algorithm, JwtClaims, SigningKey, encode_jwt},
+    issuers::IssuerPolicy,
     tokens::{StreamStatus, TokenPair, TokenServiceBuilder},
 };
 
@@ -26,7 +26,7 @@ use crate::{
     access, assert_revoked,
     support::{
         AlteredStore, Behaviour, FaultyStore, HANG, TokioClock, eventually,
-        fixture::{AUDIENCE, ISSUER, SECRET, START},
+        fixture::{self, AUDIENCE, ISSUER, SECRET, START, accepting, issuer},
     },
 };
 
@@ -36,6 +36,11 @@ const S: Duration = Duration::from_secs(32);
 
 fn builder() -> TokenServiceBuilder {
     TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).stream_staleness(DAY)
+}
+
+/// Returns the configuration of a service that accepts only another issuer's tokens.
+fn accepting_now() -> TokenServiceBuilder {
+    TokenService::builder().accept(issuer(IssuerPolicy::Denylist)).stream_staleness(DAY)
 }
 
 fn service(store: &Arc<MemoryStore>, consistency: Consistency) -> TokenService {
@@ -156,22 +161,9 @@ async fn a_store_without_a_log_is_asked_at_once_after_a_revocation_of_this_node(
     assert!(is_open(&mut other));
 }
 
-fn key() -> SigningKey {
-    SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
-}
-
-/// A token as another issuer writes it.
+/// Returns a token that another issuer issues now.
 fn foreign(jti: &str, subject: &str, sid: Option<&str>) -> String {
-    let issued_at = tower_bearer::clock::SystemClock.now();
-    let token_id = TokenId::new(jti);
-    let mut claims =
-        JwtClaims::new(subject, token_id, TokenType::Access, issued_at, Duration::from_secs(600), NoClaims {})
-            .with_issuer(ISSUER)
-            .with_audience([AUDIENCE]);
-    if let Some(sid) = sid {
-        claims = claims.with_session(SessionId::new(sid), 0);
-    }
-    encode_jwt(&KeySet::signing(key()), &claims).unwrap()
+    fixture::foreign(jti, subject, sid, tower_bearer::clock::SystemClock.now())
 }
 
 #[tokio::test]
@@ -184,7 +176,7 @@ async fn streams_of_other_issuers_are_cut_by_token_session_and_subject() {
         let memory = if has_log { memory } else { memory.without_log() };
         let store: Arc<dyn SessionStore> = Arc::new(memory);
         let build = || {
-            let builder = builder().policy(TokenPolicy::Denylist).shared_store(Arc::clone(&store));
+            let builder = accepting_now().shared_store(Arc::clone(&store));
             builder.consistency(consistency).build().unwrap()
         };
         let (tokens, other_node) = (build(), build());
@@ -200,8 +192,8 @@ async fn streams_of_other_issuers_are_cut_by_token_session_and_subject() {
         // Over a store without a log only this node's own revocations are known at once.
         let revoker = if has_log { &other_node } else { &tokens };
         revoker.revoke_token(&streams[0].0).await.unwrap();
-        revoker.revoke_session("", &SessionId::new("s2")).await.unwrap();
-        revoker.revoke_all_for_subject("3").await.unwrap();
+        revoker.external(ISSUER).revoke_session(&SessionId::new("s2")).await.unwrap();
+        revoker.external(ISSUER).revoke_subject("3").await.unwrap();
         for (_, ended) in &mut streams[..3] {
             assert_eq!(cause_of(ended).await, CutoffCause::Revoked, "{has_log} {consistency:?}");
         }
@@ -225,9 +217,7 @@ async fn a_token_that_was_revoked_before_has_no_stream() {
 async fn without_revocations_a_stream_is_pending_and_may_end_with_its_token() {
     let clock = ManualClock::at(START);
     let issuing = builder().clock(clock.clone()).store(MemoryStore::with_clock(clock.clone())).build().unwrap();
-    let stateless = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).clock(clock.clone());
-    let stateless = stateless.policy(TokenPolicy::Stateless).access_typ(tower_bearer::jwt::AccessTyp::Compatible);
-    let stateless = stateless.build().unwrap();
+    let stateless = accepting(&clock, IssuerPolicy::Stateless).build().unwrap();
     for tokens in [&stateless, &issuing] {
         let session = NewSession::new("1").access_lifetime(Duration::from_secs(60));
         let token = issuing.create_access_token(session).await.unwrap();
@@ -514,18 +504,16 @@ async fn an_open_stream_and_claims_keep_the_tasks_and_nothing_else_does() {
 
 #[tokio::test]
 async fn a_check_of_claims_sees_every_revocation() {
-    for (policy, consistency) in [
-        (TokenPolicy::Tracked, Consistency::Strong),
-        (TokenPolicy::Tracked, BOUNDED),
-        (TokenPolicy::Denylist, Consistency::Strong),
-        (TokenPolicy::Denylist, BOUNDED),
-    ] {
+    for (is_own, consistency) in
+        [(true, Consistency::Strong), (true, BOUNDED), (false, Consistency::Strong), (false, BOUNDED)]
+    {
         let clock = ManualClock::at(tower_bearer::clock::SystemClock.now().saturating_sub(Duration::from_secs(60)));
         let store = MemoryStore::with_clock(clock.clone());
         clock.advance(Duration::from_secs(60));
-        let tokens = builder().policy(policy).store(store).consistency(consistency).build().unwrap();
+        let tokens = if is_own { builder() } else { accepting_now() };
+        let tokens = tokens.store(store).consistency(consistency).build().unwrap();
         for revoke in [0, 1, 2] {
-            let (token, sid) = if policy == TokenPolicy::Tracked {
+            let (token, sid) = if is_own {
                 let pair = tokens.create_token_pair(NewSession::new("1")).await.unwrap();
                 (pair.access().as_str().to_owned(), pair.session_id().clone())
             } else {
@@ -536,8 +524,10 @@ async fn a_check_of_claims_sees_every_revocation() {
             tokens.check(&claims).await.unwrap();
             let revocation = match revoke {
                 0 => tokens.revoke_token(&token),
-                1 => tokens.revoke_session("1", &sid),
-                _ => tokens.revoke_all_for_subject("1"),
+                1 if is_own => tokens.revoke_session("1", &sid),
+                1 => tokens.external(ISSUER).revoke_session(&sid),
+                _ if is_own => tokens.revoke_all_for_subject("1"),
+                _ => tokens.external(ISSUER).revoke_subject("1"),
             };
             revocation.await.unwrap();
             assert_revoked(tokens.check(&claims).await);

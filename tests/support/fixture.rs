@@ -5,9 +5,10 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::EncodingKey;
 use tower_bearer::{
-    Error, KeySet, NewSession, NoClaims, TokenPair, TokenService, TokenType,
+    Error, KeySet, NewSession, NoClaims, SessionId, TokenId, TokenPair, TokenService, TokenType,
     clock::{Clock, ManualClock, Timestamp},
-    jwt::{Algorithm, JwtClaims, SigningKey},
+    issuers::{Issuer, IssuerPolicy},
+    jwt::{Algorithm, JwtClaims, SigningKey, encode_jwt},
     tokens::TokenServiceBuilder,
 };
 
@@ -82,6 +83,56 @@ fn keyless(clock: &ManualClock) -> TokenServiceBuilder {
     TokenService::builder().issuer(ISSUER).audience(AUDIENCE).clock(clock.clone())
 }
 
+/// Returns the configuration of a service that has no tokens of its own and accepts those of
+/// [`ISSUER`], without its store.
+pub fn accepting(clock: &ManualClock, policy: IssuerPolicy) -> TokenServiceBuilder {
+    TokenService::builder().clock(clock.clone()).accept(issuer(policy))
+}
+
+/// Returns [`ISSUER`] as another issuer, whose tokens [`SECRET`] signs.
+pub fn issuer(policy: IssuerPolicy) -> Issuer {
+    Issuer::new(ISSUER).audience(AUDIENCE).keys(KeySet::signing(key())).policy(policy)
+}
+
+/// Returns the key of [`SECRET`] for HS256.
+pub fn key() -> SigningKey {
+    SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
+}
+
+/// A token of another issuer, which [`IssuedElsewhere::signed`] makes. By default, the issuer is
+/// [`ISSUER`], the key [`key`], and the lifetime an hour.
+pub struct IssuedElsewhere {
+    pub issuer: &'static str,
+    pub key: SigningKey,
+    pub lifetime: Duration,
+}
+
+impl Default for IssuedElsewhere {
+    fn default() -> Self {
+        Self { issuer: ISSUER, key: key(), lifetime: Duration::from_secs(3600) }
+    }
+}
+
+impl IssuedElsewhere {
+    /// Returns the text of a token with these ids.
+    pub fn signed(self, jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
+        let Self { issuer, key, lifetime } = self;
+        let mut claims =
+            JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, issued_at, lifetime, NoClaims {})
+                .with_issuer(issuer)
+                .with_audience([AUDIENCE]);
+        if let Some(sid) = sid {
+            claims = claims.with_session(SessionId::new(sid), 0);
+        }
+        encode_jwt(&KeySet::signing(key), &claims).unwrap()
+    }
+}
+
+/// Returns a token of [`ISSUER`] with the defaults of [`IssuedElsewhere`].
+pub fn foreign(jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
+    IssuedElsewhere::default().signed(jti, subject, sid, issued_at)
+}
+
 /// Returns a bad token for every fault that the middleware can detect, with the name of the fault.
 pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let tokens = &fixture.tokens;
@@ -106,22 +157,13 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let session = good().await.unwrap().session_id().to_string();
     let claims_of = |session: &str, issuer: &str, audience: &str| {
         let jti = format!("{session}.0.a");
-        JwtClaims::new(
-            "42",
-            tower_bearer::TokenId::new(jti),
-            TokenType::Access,
-            now,
-            Duration::from_secs(60),
-            NoClaims {},
-        )
-        .with_issuer(issuer)
-        .with_audience([audience])
-        .with_session(tower_bearer::SessionId::new(session), 0)
+        JwtClaims::new("42", TokenId::new(jti), TokenType::Access, now, Duration::from_secs(60), NoClaims {})
+            .with_issuer(issuer)
+            .with_audience([audience])
+            .with_session(SessionId::new(session), 0)
     };
     let claims = |issuer: &str, audience: &str| claims_of(session.as_str(), issuer, audience);
-    let key = || SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let signed_by =
-        |key: SigningKey, claims: &JwtClaims| tower_bearer::jwt::encode_jwt(&KeySet::signing(key), claims).unwrap();
+    let signed_by = |key: SigningKey, claims: &JwtClaims| encode_jwt(&KeySet::signing(key), claims).unwrap();
     let other_key = SigningKey::from_secret(Algorithm::HS256, SECRET.replace("TEST", "other")).unwrap();
     let hs384 = SigningKey::from_secret(Algorithm::HS384, SECRET).unwrap();
     let kid = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap().with_kid("unknown").unwrap();

@@ -6,6 +6,7 @@ use redis::{FromRedisValue, aio::MultiplexedConnection};
 use tower_bearer::{
     TokenService,
     clock::Timestamp,
+    issuers::IssuerPolicy,
     store::{
         DenyQuery, LogEntry, LogQuery, OpenSession, Opened, Page, RedisStore, RotateRefresh, Rotated, SessionRecord,
         SessionState, Successor,
@@ -15,7 +16,7 @@ use tower_bearer::{
 
 use super::{
     RedisServer, TextStore,
-    fixture::{AUDIENCE, ISSUER, SECRET},
+    fixture::{self, AUDIENCE, ISSUER, SECRET},
 };
 
 pub const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -162,5 +163,15 @@ pub async fn node(url: &str, configure: impl FnOnce(TokenServiceBuilder) -> Toke
 /// Returns a token service on this store.
 pub fn node_on(store: RedisStore, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) -> TokenService {
     let builder = TokenService::builder().secret(SECRET).issuer(ISSUER).audience(AUDIENCE).store(store);
+    configure(builder).build().expect("a service")
+}
+
+/// Returns a service on this store that has no tokens of its own. It accepts those of
+/// [`ISSUER`], and can revoke them.
+pub fn denylist_on(
+    store: RedisStore,
+    configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder,
+) -> TokenService {
+    let builder = TokenService::builder().accept(fixture::issuer(IssuerPolicy::Denylist)).store(store);
     configure(builder).build().expect("a service")
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::*;
+use super::{super::verify::Origin, *};
 use crate::{
     clock::Timestamp,
     jwt::{
@@ -35,7 +35,13 @@ fn text(number: usize, len: usize) -> String {
 fn keep(cache: &TokenCache<NoClaims>, text: &str, claims: &Claims) {
     cache.insert(
         cache.lookup_key(text.as_bytes()).unwrap().to_token_key(),
-        VerifiedToken { claims: claims.clone(), route: None, alive: Alive::default(), is_foreign: false },
+        VerifiedToken {
+            claims: claims.clone(),
+            origin: Origin::Own,
+            route: None,
+            alive: Alive::default(),
+            is_foreign: false,
+        },
     );
 }
 
@@ -134,7 +140,13 @@ fn a_text_is_found_by_all_of_it() {
     assert!(cache.get(&LookupKey { hash, version, bytes: other.as_bytes() }).is_none());
     cache.insert(
         LookupKey { hash, version, bytes: other.as_bytes() }.to_token_key(),
-        VerifiedToken { claims: claims.clone(), route: None, alive: Alive::default(), is_foreign: false },
+        VerifiedToken {
+            claims: claims.clone(),
+            origin: Origin::Own,
+            route: None,
+            alive: Alive::default(),
+            is_foreign: false,
+        },
     );
     assert!(cache.get(&LookupKey { hash, version, bytes: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
@@ -146,7 +158,13 @@ fn what_was_verified_under_other_keys_is_not_found_also_if_it_is_kept_too_late()
     let claims = claims();
     let cache = cache_of(1000, 1_000_000);
     let token = text(1, 300);
-    let verified = || VerifiedToken { claims: claims.clone(), route: None, alive: Alive::default(), is_foreign: false };
+    let verified = || VerifiedToken {
+        claims: claims.clone(),
+        origin: Origin::Own,
+        route: None,
+        alive: Alive::default(),
+        is_foreign: false,
+    };
     keep(&cache, &token, &claims);
     let before = cache.lookup_key(token.as_bytes()).unwrap();
     cache.reset(1);
@@ -187,7 +205,13 @@ fn keep_one_if_any(entries: usize, bytes: usize) {
     if let Some(key) = cache.lookup_key(token.as_bytes()) {
         cache.insert(
             key.to_token_key(),
-            VerifiedToken { claims: claims(), route: None, alive: Alive::default(), is_foreign: false },
+            VerifiedToken {
+                claims: claims(),
+                origin: Origin::Own,
+                route: None,
+                alive: Alive::default(),
+                is_foreign: false,
+            },
         );
     }
     assert_eq!(cache.entries(), entries.min(1));

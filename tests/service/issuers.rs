@@ -1,12 +1,12 @@
-//! Tokens of other issuers: [`TokenPolicy::Denylist`] and [`TokenPolicy::Stateless`].
+//! Tokens of other issuers, under [`IssuerPolicy::Denylist`] and [`IssuerPolicy::Stateless`].
 
 use std::time::Duration;
 
 use tower_bearer::{
-    Error, NoClaims, TokenPolicy, TokenService, TokenType,
+    Error, TokenService,
     clock::{ManualClock, Timestamp},
     error::{StoreErrorKind, TokenError},
-    jwt::{Algorithm, JwtClaims, KeySet, SigningKey, encode_jwt},
+    issuers::IssuerPolicy,
     store::MemoryStore,
 };
 
@@ -14,32 +14,13 @@ use crate::{
     access, assert_revoked, pair,
     support::{
         Behaviour, FaultyStore, Fixture,
-        fixture::{AUDIENCE, ISSUER, SECRET, START, builder},
+        fixture::{AUDIENCE, ISSUER, IssuedElsewhere, START, accepting, builder, foreign, issuer, sign},
     },
     token_error,
 };
 
-/// Returns a token of another issuer: RFC 9068, without `type` and `gen`.
-fn foreign(jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
-    let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-    let mut claims = JwtClaims::new(
-        subject,
-        tower_bearer::TokenId::new(jti),
-        TokenType::Access,
-        issued_at,
-        Duration::from_secs(3600),
-        NoClaims {},
-    )
-    .with_issuer(ISSUER)
-    .with_audience([AUDIENCE]);
-    if let Some(sid) = sid {
-        claims = claims.with_session(tower_bearer::SessionId::new(sid), 0);
-    }
-    encode_jwt(&KeySet::signing(key), &claims).unwrap()
-}
-
 fn stateless(clock: &ManualClock) -> TokenService {
-    builder(clock).policy(TokenPolicy::Stateless).build().unwrap()
+    accepting(clock, IssuerPolicy::Stateless).build().unwrap()
 }
 
 /// A service for another issuer's tokens at `START`. Its store was created a minute before.
@@ -53,7 +34,7 @@ fn denylist() -> Denylist {
     let clock = ManualClock::at(START.saturating_sub(Duration::from_secs(60)));
     let store = FaultyStore::new(clock.clone());
     clock.set(START);
-    let tokens = builder(&clock).policy(TokenPolicy::Denylist).store(store.clone()).build().unwrap();
+    let tokens = accepting(&clock, IssuerPolicy::Denylist).store(store.clone()).build().unwrap();
     Denylist { clock, store, tokens }
 }
 
@@ -68,9 +49,15 @@ async fn stateless_takes_signature_and_claims_and_cannot_revoke() {
     fixture.tokens.revoke_session("42", own.session_id()).await.unwrap();
     access(&tokens, own.access().as_str()).await.unwrap();
 
-    for revoke in
-        [tokens.revoke_token(&token), tokens.revoke_session("42", &"s".into()), tokens.revoke_all_for_subject("42")]
-    {
+    let external = tokens.external(ISSUER);
+    for revoke in [
+        tokens.revoke_token(&token),
+        tokens.revoke_session("42", &"s".into()),
+        tokens.revoke_all_for_subject("42"),
+        external.revoke_token_id(&"t1".into()),
+        external.revoke_session(&"s".into()),
+        external.revoke_subject("42"),
+    ] {
         assert!(matches!(revoke.await, Err(Error::Issue(_))), "a revocation that nobody will enforce is no success");
     }
     assert!(matches!(tokens.create_token_pair(tower_bearer::NewSession::new("42")).await, Err(Error::Issue(_))));
@@ -85,9 +72,9 @@ async fn stateless_takes_signature_and_claims_and_cannot_revoke() {
 }
 
 #[tokio::test]
-async fn another_issuers_token_needs_the_header_typ_of_an_access_token() {
+async fn the_header_typ_of_another_issuers_token_matters_only_if_its_settings_say_so() {
     let fixture = Fixture::new();
-    let token = crate::support::fixture::sign(
+    let token = sign(
         r#"{"alg":"HS256","typ":"JWT"}"#,
         &format!(
             r#"{{"iss":"{ISSUER}","aud":"{AUDIENCE}","sub":"42","jti":"id","iat":{},"exp":{}}}"#,
@@ -95,10 +82,11 @@ async fn another_issuers_token_needs_the_header_typ_of_an_access_token() {
             START.as_secs() + 60
         ),
     );
-    assert!(matches!(token_error(access(&stateless(&fixture.clock), &token).await), TokenError::Claims(_)));
-    let unmarked = builder(&fixture.clock).policy(TokenPolicy::Stateless);
-    let unmarked = unmarked.access_typ(tower_bearer::jwt::AccessTyp::Unmarked).build().unwrap();
-    access(&unmarked, &token).await.unwrap();
+    access(&stateless(&fixture.clock), &token).await.unwrap();
+    let marked = issuer(IssuerPolicy::Stateless).access_typ(tower_bearer::jwt::AccessTyp::AtJwt);
+    let marked = TokenService::builder().clock(fixture.clock.clone()).accept(marked).build().unwrap();
+    assert!(matches!(token_error(access(&marked, &token).await), TokenError::Claims(_)));
+    access(&marked, &foreign("t1", "42", None, START)).await.unwrap();
 }
 
 #[tokio::test]
@@ -114,20 +102,33 @@ async fn a_denied_token_session_or_subject_is_refused_and_others_pass() {
     tokens.revoke_token(&t1).await.unwrap();
     assert_revoked(access(&tokens, &t1).await);
     access(&tokens, &t2).await.unwrap();
-    tokens.revoke_session("42", &"s1".into()).await.unwrap();
+    tokens.external(ISSUER).revoke_session(&"s1".into()).await.unwrap();
     assert_revoked(access(&tokens, &t2).await);
     access(&tokens, &other_session).await.unwrap();
-    tokens.revoke_all_for_subject("42").await.unwrap();
+    tokens.external(ISSUER).revoke_subject("42").await.unwrap();
     assert_revoked(access(&tokens, &other_session).await);
     access(&tokens, &other_subject).await.unwrap();
-    assert!(matches!(tokens.revoke_all_for_subject_except("42", &"s1".into()).await, Err(Error::Issue(_))));
+    let by_id = foreign("t5", "43", None, START);
+    access(&tokens, &by_id).await.unwrap();
+    tokens.external(ISSUER).revoke_token_id(&"t5".into()).await.unwrap();
+    assert_revoked(access(&tokens, &by_id).await);
+    access(&tokens, &other_subject).await.unwrap();
+    // These are about the sessions of a service's own tokens.
+    for revoke in [
+        tokens.revoke_session("42", &"s1".into()),
+        tokens.revoke_all_for_subject("42"),
+        tokens.revoke_all_for_subject_except("42", &"s1".into()),
+        tokens.external("https://unknown.example").revoke_subject("42"),
+    ] {
+        assert!(matches!(revoke.await, Err(Error::Issue(_))));
+    }
     assert!(matches!(tokens.create_token_pair(tower_bearer::NewSession::new("42")).await, Err(Error::Issue(_))));
 }
 
 #[tokio::test]
 async fn a_subject_that_was_denied_can_come_back_with_a_later_token() {
     let Denylist { clock, tokens, .. } = denylist();
-    tokens.revoke_all_for_subject("42").await.unwrap();
+    tokens.external(ISSUER).revoke_subject("42").await.unwrap();
     // The other issuer's clock may be ahead by the leeway (5 s).
     let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
     clock.advance(Duration::from_secs(5));
@@ -140,26 +141,21 @@ async fn a_subject_that_was_denied_can_come_back_with_a_later_token() {
 async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
     let Denylist { clock, tokens, .. } = denylist();
     // The longest allowed lifetime, issued as far in the future as the leeway allows.
-    let (day, leeway) = (Duration::from_secs(86_400), Duration::from_secs(5));
+    let (lifetime, leeway) = (Duration::from_secs(25 * 3600), Duration::from_secs(5));
     let lasting = |jti: &str, subject: &str, sid: &str| {
-        let key = SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap();
-        let issued_at = START.saturating_add(leeway);
-        let claims =
-            JwtClaims::new(subject, tower_bearer::TokenId::new(jti), TokenType::Access, issued_at, day, NoClaims {})
-                .with_issuer(ISSUER)
-                .with_audience([AUDIENCE])
-                .with_session(tower_bearer::SessionId::new(sid), 0);
-        encode_jwt(&KeySet::signing(key), &claims).unwrap()
+        let token = IssuedElsewhere { lifetime, ..IssuedElsewhere::default() };
+        token.signed(jti, subject, Some(sid), START.saturating_add(leeway))
     };
     let denied = [lasting("t1", "1", "s1"), lasting("t2", "2", "s2"), lasting("t3", "3", "s3")];
     let free = lasting("t4", "4", "s4");
     tokens.revoke_token(&denied[0]).await.unwrap();
-    tokens.revoke_session("2", &"s2".into()).await.unwrap();
-    tokens.revoke_all_for_subject("3").await.unwrap();
-    clock.set(START.saturating_add(day + leeway + leeway).saturating_sub(Duration::from_millis(1)));
+    let external = tokens.external(ISSUER);
+    external.revoke_session(&"s2".into()).await.unwrap();
+    external.revoke_subject("3").await.unwrap();
+    clock.set(START.saturating_add(lifetime + leeway + leeway).saturating_sub(Duration::from_millis(1)));
     // Each write prunes expired denials, and must not prune these.
     for n in 0..100 {
-        tokens.revoke_all_for_subject(format!("other-{n}")).await.unwrap();
+        external.revoke_subject(format!("other-{n}")).await.unwrap();
     }
     access(&tokens, &free).await.unwrap();
     for token in &denied {
@@ -172,7 +168,7 @@ async fn a_denial_is_remembered_as_long_as_what_it_denies_could_be_accepted() {
 #[tokio::test]
 async fn a_token_from_before_the_stores_memory_is_refused() {
     let fixture = Fixture::new();
-    let tokens = builder(&fixture.clock).policy(TokenPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
+    let tokens = accepting(&fixture.clock, IssuerPolicy::Denylist).store(fixture.store.clone()).build().unwrap();
     let at = |seconds| Timestamp::from_secs(START.as_secs() + seconds);
     fixture.advance(10);
     // The clocks may differ by 5 s, so an `iat` 4 seconds after the revocation may lie before it by
@@ -196,7 +192,7 @@ async fn a_denylist_that_cannot_be_asked_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn the_tracked_policy_refuses_a_signed_token_whose_session_it_does_not_know() {
+async fn a_service_refuses_an_own_token_whose_session_its_store_does_not_know() {
     let fixture = Fixture::new();
     assert_eq!(
         token_error(access(&fixture.tokens, &foreign("t1", "42", Some("s1"), START)).await),
