@@ -62,7 +62,7 @@ pub(crate) enum StreamAuthority {
     Sessions(Arc<dyn SessionStore>),
     /// The denylist of other issuers' tokens.
     Denylist(Arc<dyn Denylist>),
-    /// No store, because the token policy has no revocations.
+    /// No store, because nothing revokes the tokens.
     Nothing,
 }
 

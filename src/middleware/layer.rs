@@ -72,8 +72,9 @@ impl<C> AuthLayer<C> {
     ///
     /// The method tightens [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness)
     /// for some routes, for example those that change a password. It changes nothing if `age` is
-    /// that bound or longer, or under `Consistency::Strong` or `TokenPolicy::Stateless`. An `age`
-    /// of zero is [`strong`](Self::strong). A node reads the log at each
+    /// that bound or longer, under `Consistency::Strong`, or for tokens of issuers with
+    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless). An `age` of zero is
+    /// [`strong`](Self::strong). A node reads the log at each
     /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter
     /// `age` most requests ask the store.
     ///

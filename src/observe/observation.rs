@@ -187,8 +187,8 @@ labels! {
         Replica = "replica",
         /// The store.
         Store = "store",
-        /// None: the token was refused before, or the policy is
-        /// [`Stateless`](crate::TokenPolicy::Stateless).
+        /// None: the token was refused before, or its issuer has the policy
+        /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
         None = "none",
     }
 }

@@ -21,10 +21,10 @@
 //! | [`SessionStore`] | every store |
 //! | [`RevocationLog`] | [`BoundedStaleness`], and repair after a loss of data |
 //! | [`LogFeed`] | a log that a node reads over separate connections, not over those of requests |
-//! | [`Denylist`] | [`TokenPolicy::Denylist`]: tokens of other issuers |
+//! | [`Denylist`] | [`IssuerPolicy::Denylist`]: tokens of other issuers |
 //!
 //! [`BoundedStaleness`]: crate::Consistency::BoundedStaleness
-//! [`TokenPolicy::Denylist`]: crate::TokenPolicy::Denylist
+//! [`IssuerPolicy::Denylist`]: crate::issuers::IssuerPolicy::Denylist
 //!
 //! Implement [`SessionStore`], and the other traits as needed. The contract is in the docs of the
 //! traits and of their [arguments and answers](OpenSession). The suite of the `conformance` module
@@ -299,8 +299,8 @@ pub trait SessionStore: Send + Sync + 'static {
     }
 
     /// Returns this store's list of revocations of other issuers' tokens, which
-    /// [`TokenPolicy::Denylist`](crate::TokenPolicy::Denylist) needs. The answer is `Some` in each
-    /// call or `None` in each call.
+    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist) needs. A store returns
+    /// `Some` on every call, or `None` on every call.
     ///
     /// Default: none.
     fn denylist(self: Arc<Self>) -> Option<Arc<dyn Denylist>> {

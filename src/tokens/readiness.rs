@@ -35,7 +35,7 @@ const NOBODY: &str = "-";
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Readiness {
-    /// True if the store answered a strict read and confirmed a write, or if the policy needs no
+    /// True if the store answered a strict read and confirmed a write, or if the service has no
     /// store.
     pub is_ready: bool,
     /// The present conditions. A node with conditions may still be ready: see

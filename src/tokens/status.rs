@@ -42,7 +42,7 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// `ok` if the store answers, or if the policy needs no store.
+    /// `ok` if the store answers, or if the service has no store.
     pub status: ServiceHealth,
     /// The name of the store: `memory`, `redis`, ...; `None` without a store.
     pub store: Option<&'static str>,
@@ -94,7 +94,7 @@ pub struct Status {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ServiceHealth {
-    /// The store answers, or the policy needs no store.
+    /// The store answers, or the service has none.
     Ok,
     /// The store does not answer. The endpoint [`health`](crate::endpoints::Endpoints::health) also
     /// returns this if the store refuses a read or a write.
@@ -126,7 +126,7 @@ pub struct KeyStatus {
 }
 
 impl Status {
-    /// Returns true if the store answers, or if the policy needs no store.
+    /// Returns true if the store answers, or if the service has no store.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.store_error_kind.is_none()
