@@ -10,6 +10,7 @@ use tower::Layer;
 use tower_bearer::{
     AuthLayer, Claims, Error, KeySet, NewSession, NoClaims, TokenService, TokenType,
     clock::{ManualClock, Timestamp},
+    issuers::IssuerPolicy,
     jwt::{AccessTyp, Algorithm, JwtClaims, Scope, SigningKey, encode_jwt},
 };
 
@@ -17,7 +18,7 @@ use crate::{
     subject::{Outcome, Subject, bearer},
     support::{
         FaultyStore, Fixture,
-        fixture::{ISSUER, SECRET, START, builder, sign_with},
+        fixture::{ISSUER, SECRET, START, builder, issuer_named, secret_of, sign_with},
         test_keys,
         token_parts::{HEADER, with, without},
     },
@@ -171,6 +172,38 @@ async fn clm_06_a_key_speaks_for_its_own_issuer_only() {
                     verifier.refuses_token(&what, &token).await;
                 }
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn clm_06_a_key_speaks_for_its_own_issuer_only_if_one_service_accepts_several() {
+    const ISSUERS: [&str; 3] = [ISSUER, "https://a.example", "https://b.example"];
+    for policy in [IssuerPolicy::Denylist, IssuerPolicy::Stateless] {
+        let subject = Subject::with(|builder| {
+            ISSUERS[1..].iter().fold(builder, |all, name| all.accept(issuer_named(name, policy)))
+        });
+        subject.fixture.advance(60);
+        let claims = subject.claims().await;
+        for (issuer, key) in ISSUERS.iter().flat_map(|issuer| ISSUERS.map(|key| (*issuer, key))) {
+            let claims = with(&claims, "iss", &format!("\"{issuer}\""));
+            let signer = jsonwebtoken::EncodingKey::from_secret(secret_of(key).as_bytes());
+            let algorithm = jsonwebtoken::Algorithm::HS256;
+            let token = sign_with(algorithm, &signer, HEADER.as_bytes(), claims.as_bytes());
+            let what = format!("issuer {issuer}, signed by {key}");
+            if issuer == key {
+                subject.expect_token(&what, &token, Outcome::Ok).await;
+                assert_eq!(seen(&subject).issuer_subject().unwrap().issuer, issuer);
+            } else {
+                subject.refuses_token(&what, &token).await;
+            }
+        }
+        // No key makes an issuer known.
+        for key in ISSUERS {
+            let claims = with(&claims, "iss", r#""https://c.example""#);
+            let signer = jsonwebtoken::EncodingKey::from_secret(secret_of(key).as_bytes());
+            let token = sign_with(jsonwebtoken::Algorithm::HS256, &signer, HEADER.as_bytes(), claims.as_bytes());
+            subject.refuses_token(&format!("an unknown issuer, signed by {key}"), &token).await;
         }
     }
 }

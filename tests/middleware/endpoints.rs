@@ -22,13 +22,20 @@ use tower_bearer::{
     endpoints::{Endpoint, Endpoints, Login, TokenCookie},
     error::{PasswordError, StoreErrorKind},
     issuers::IssuerPolicy,
-    middleware::{Rejection, RejectionKind},
+    jwt::IssuerSubject,
+    middleware::{CurrentUserLayer, Rejection, RejectionKind},
     store::Page,
     tokens::{SecurityEvent, TokenServiceBuilder},
-    users::{Credentials, Grant, UserAuthentication},
+    users::{Credentials, CurrentUser, Grant, UserAuthentication},
 };
 
-use crate::support::{self, Behaviour, Events, Fixture, fixture::START};
+use crate::support::{
+    self, Behaviour, Events, Fixture,
+    fixture::{IssuedElsewhere, START, issuer_named},
+};
+
+/// Another issuer.
+const OTHER: &str = "https://other.example";
 
 /// One user, 42, whose password is "right".
 #[derive(Default)]
@@ -41,6 +48,8 @@ struct Users {
     meanwhile: Mutex<Vec<Meanwhile>>,
     /// True once the password is "new".
     changed: AtomicBool,
+    /// The issuer and the subject that the application has linked to its user.
+    linked: Mutex<Option<(&'static str, &'static str)>>,
 }
 
 /// A revocation of all sessions during a password check, followed by a millisecond.
@@ -82,6 +91,11 @@ impl UserAuthentication for Users {
 
     async fn user_by_id(&self, _: &Subject) -> Result<Option<String>, BoxError> {
         self.look_up()
+    }
+
+    async fn user_by_issuer(&self, id: IssuerSubject<'_>) -> Result<Option<String>, BoxError> {
+        let linked = self.linked.lock().unwrap().is_some_and(|linked| linked == (id.issuer, id.subject.as_str()));
+        if linked { self.look_up() } else { Ok(None) }
     }
 
     fn user_id(&self, user: &String) -> Subject {
@@ -361,6 +375,102 @@ async fn under_a_denylist_nobody_ends_anothers_session_or_reads_our_users_listin
     let own = bearer(Method::DELETE, &format!("/sessions/{}", caller.session_id()), token);
     assert_eq!(send(endpoints.revoke_session(), own).await.status, StatusCode::NO_CONTENT);
     assert!(!accepted(&denylist, token).await);
+}
+
+#[tokio::test]
+async fn another_issuers_token_reaches_no_session_of_ours_even_with_its_ids() {
+    let app = app_with(|builder| builder.accept(issuer_named(OTHER, IssuerPolicy::Denylist)));
+    let Fixture { tokens, clock, .. } = &app.fixture;
+    app.fixture.advance(60);
+    let ours = tokens.create_token_pair(NewSession::new("42")).await.unwrap();
+    let sid = ours.session_id().as_str();
+    let jti = support::fixture::read_part(ours.access().as_str(), 1)["jti"].as_str().unwrap().to_owned();
+    let theirs = |sid: Option<&str>| {
+        IssuedElsewhere { issuer: OTHER, ..IssuedElsewhere::default() }.signed(&jti, "42", sid, clock.now())
+    };
+    let lives = async || {
+        tokens.validate_token(ours.access().as_str(), TokenType::Access).await.unwrap();
+        tokens.validate_token(ours.refresh().as_str(), TokenType::Refresh).await.unwrap();
+        assert_eq!(tokens.sessions("42", Page::default()).await.unwrap().sessions.len(), 1);
+    };
+    let refused = async |token: &str| {
+        assert!(tokens.validate_token(token, TokenType::Access).await.is_err());
+        app.fixture.advance(60);
+    };
+    let endpoints = &app.endpoints;
+
+    let token = theirs(Some("s1"));
+    for query in ["", "?cursor=x"] {
+        let listing = send(endpoints.sessions(), bearer(Method::GET, &format!("/sessions{query}"), &token)).await;
+        assert_eq!((listing.status, &listing.body["error"]), (StatusCode::FORBIDDEN, &"insufficient_scope".into()));
+    }
+    let ends = bearer(Method::DELETE, &format!("/sessions/{sid}"), &token);
+    assert_eq!(send(endpoints.revoke_session(), ends).await.status, StatusCode::NOT_FOUND);
+    let spares = bearer(Method::POST, "/?keep_current=true", &token);
+    assert_eq!(send(endpoints.logout_all(), spares).await.status, StatusCode::BAD_REQUEST);
+    tokens.validate_token(&token, TokenType::Access).await.unwrap();
+    lives().await;
+
+    // The other issuer's session has the id of ours. Each request ends only the other one.
+    let token = theirs(Some(sid));
+    let ends = bearer(Method::DELETE, &format!("/sessions/{sid}"), &token);
+    assert_eq!(send(endpoints.revoke_session(), ends).await.status, StatusCode::NO_CONTENT);
+    lives().await;
+    refused(&token).await;
+    let token = theirs(Some(sid));
+    assert_eq!(send(endpoints.logout(), bearer(Method::POST, "/", &token)).await.status, StatusCode::OK);
+    lives().await;
+    refused(&token).await;
+    let token = theirs(Some(sid));
+    assert_eq!(send(endpoints.logout_all(), bearer(Method::POST, "/", &token)).await.status, StatusCode::OK);
+    lives().await;
+    refused(&token).await;
+    // A token without a session is revoked itself.
+    let token = theirs(None);
+    assert_eq!(send(endpoints.logout(), bearer(Method::POST, "/", &token)).await.status, StatusCode::OK);
+    lives().await;
+    refused(&token).await;
+    // Nor do the endpoints exchange such a token.
+    let answer = send(endpoints.refresh(), form(&format!("refresh_token={}", theirs(Some("s2"))))).await;
+    assert_eq!((answer.status, &answer.body["error"]), (StatusCode::BAD_REQUEST, &"invalid_grant".into()));
+}
+
+#[tokio::test]
+async fn another_issuers_token_has_a_user_only_if_the_application_has_linked_one() {
+    for policy in [IssuerPolicy::Denylist, IssuerPolicy::Stateless] {
+        let third = "https://third.example";
+        let app = app_with(|builder| builder.accept(issuer_named(OTHER, policy)).accept(issuer_named(third, policy)));
+        app.fixture.advance(60);
+        let now = app.fixture.clock.now();
+        let auth = AuthLayer::new(app.fixture.tokens.clone());
+        let users = CurrentUserLayer::new(&auth, Arc::clone(&app.users));
+        let inner = tower::service_fn(async |request: Request<Full<Bytes>>| {
+            let user = request.extensions().get::<CurrentUser<String>>().unwrap().to_string();
+            Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::from(format!("{user:?}"))))
+        });
+        let service = tower::Layer::layer(&auth, tower::Layer::layer(&users, inner));
+        let ask = async |token: &str| {
+            let answer = send(service.clone(), bearer(Method::GET, "/", token)).await;
+            (answer.status, answer.body)
+        };
+        let of = |issuer, subject| {
+            IssuedElsewhere { issuer, ..IssuedElsewhere::default() }.signed("t1", subject, Some("s1"), now)
+        };
+        let ours = app.fixture.tokens.create_token_pair(NewSession::new("42")).await.unwrap();
+        let (found, not_found) =
+            ((StatusCode::OK, Value::from("42")), (StatusCode::UNAUTHORIZED, json!({ "error": "invalid_token" })));
+        assert_eq!(ask(ours.access().as_str()).await, found);
+        assert_eq!(ask(&of(OTHER, "42")).await, not_found);
+        *app.users.linked.lock().unwrap() = Some((OTHER, "u7"));
+        assert_eq!(ask(&of(OTHER, "u7")).await, found);
+        for other in [of(OTHER, "42"), of(third, "u7"), of(third, "42")] {
+            assert_eq!(ask(&other).await, not_found);
+        }
+        assert_eq!(ask(ours.access().as_str()).await, found);
+        // A deleted user has no link any more.
+        app.users.deleted.store(true, Ordering::SeqCst);
+        assert_eq!(ask(&of(OTHER, "u7")).await, not_found);
+    }
 }
 
 /// The kinds of the rejections that a hook got, in order.

@@ -6,8 +6,8 @@ use tower_bearer::{
     BoxError, KeySet, MemoryStore, NoClaims, Renewal, TokenService,
     compat::Settings,
     error::{ConfigError, ConfigErrorKind},
-    issuers::IssuerPolicy,
-    jwt::{Algorithm, SigningKey},
+    issuers::{Issuer, IssuerPolicy},
+    jwt::{AccessTyp, Algorithm, SigningKey},
     tokens::{Refreshing, TokenServiceBuilder},
 };
 
@@ -19,6 +19,12 @@ fn good() -> TokenServiceBuilder {
 
 fn key() -> SigningKey {
     SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
+}
+
+/// Returns an issuer of which [`ISSUER`] is a tenant.
+fn tenants() -> Issuer {
+    let identifier = ISSUER.replace("issuer", "{tenantid}");
+    Issuer::new(identifier).tenants(["issuer", "t2"]).audience("api").keys(KeySet::signing(key()))
 }
 
 fn renew(_: Refreshing) -> std::future::Ready<Result<Renewal<NoClaims>, BoxError>> {
@@ -83,7 +89,28 @@ fn what_cannot_work_is_refused_by_name() {
         ),
         ("on_refresh", "before claims", good().on_refresh(renew).claims::<NoClaims>()),
     ];
-    for (setting, what, builder) in refused {
+    let issuer = || issuer(IssuerPolicy::Stateless);
+    let mine = || good().issuer("https://own.example");
+    let bare = || Issuer::new(ISSUER);
+    let keys = || KeySet::signing(key());
+    let of_issuers: Vec<(&str, &str, TokenServiceBuilder)> = vec![
+        ("issuer", "missing beside another issuer", good().accept(issuer())),
+        ("accept", "twice", mine().accept(issuer()).accept(issuer())),
+        ("accept", "the service's own", good().issuer(ISSUER).accept(issuer())),
+        ("accept", "a tenant twice", mine().accept(tenants()).accept(issuer())),
+        ("issuer", "an empty identifier", none().accept(Issuer::new("").audience("api").keys(keys()))),
+        ("audience", "missing for an issuer", none().accept(bare().keys(keys()))),
+        ("audience", "empty for an issuer", none().accept(bare().audience("").keys(keys()))),
+        ("any_audience", "beside an audience", none().accept(issuer().any_audience())),
+        ("keys", "missing for an issuer", none().accept(bare().audience("api"))),
+        ("algorithms", "beside fixed keys", none().accept(issuer().algorithms([Algorithm::RS256]))),
+        ("access_typ", "that of own tokens", none().accept(issuer().access_typ(AccessTyp::Compatible))),
+        ("tenants", "none", none().accept(Issuer::new("https://id.example/{tenantid}").audience("api").keys(keys()))),
+        ("tenants", "without a place", none().accept(issuer().tenants(["t"]))),
+        ("max_access_lifetime", "a century for an issuer", none().accept(issuer().max_access_lifetime(century))),
+        ("max_sessions", "no own tokens", none().accept(issuer()).max_sessions(1)),
+    ];
+    for (setting, what, builder) in refused.into_iter().chain(of_issuers) {
         let error = builder.build().expect_err(what);
         assert_eq!(error.setting(), setting, "{what}: {error}");
         let text = error.to_string();

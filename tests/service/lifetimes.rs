@@ -18,7 +18,7 @@ use crate::{
     access, pair,
     support::{
         AlteredStore, FaultyStore, Fixture,
-        fixture::{AUDIENCE, ISSUER, IssuedElsewhere, SECRET, START, accepting, builder, issuer, key},
+        fixture::{AUDIENCE, ISSUER, IssuedElsewhere, SECRET, START, accepting, builder, issuer, key_of},
     },
 };
 
@@ -122,7 +122,7 @@ async fn a_refresh_token_of_an_older_version_gives_access_tokens_of_the_configur
         .with_issuer(ISSUER)
         .with_audience([AUDIENCE])
         .with_session(first.session_id().clone(), claims.generation().unwrap());
-    let older = encode_jwt(&KeySet::signing(key()), &older).unwrap();
+    let older = encode_jwt(&KeySet::signing(key_of(ISSUER)), &older).unwrap();
     let second = fixture.tokens.refresh(&older).await.unwrap();
     assert_eq!(second.access().expires_at(), START.saturating_add(MINUTE * 30));
     let refresh = fixture.tokens.decode_token(second.refresh().as_str()).unwrap();

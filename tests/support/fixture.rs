@@ -89,34 +89,43 @@ pub fn accepting(clock: &ManualClock, policy: IssuerPolicy) -> TokenServiceBuild
     TokenService::builder().clock(clock.clone()).accept(issuer(policy))
 }
 
-/// Returns [`ISSUER`] as another issuer, whose tokens [`SECRET`] signs.
+/// Returns [`ISSUER`] as another issuer.
 pub fn issuer(policy: IssuerPolicy) -> Issuer {
-    Issuer::new(ISSUER).audience(AUDIENCE).keys(KeySet::signing(key())).policy(policy)
+    issuer_named(ISSUER, policy)
 }
 
-/// Returns the key of [`SECRET`] for HS256.
-pub fn key() -> SigningKey {
-    SigningKey::from_secret(Algorithm::HS256, SECRET).unwrap()
+/// Returns the issuer with this identifier and the key [`key_of`].
+pub fn issuer_named(identifier: &str, policy: IssuerPolicy) -> Issuer {
+    Issuer::new(identifier).audience(AUDIENCE).keys(KeySet::signing(key_of(identifier))).policy(policy)
+}
+
+/// Returns the key of an issuer: that of [`SECRET`] for [`ISSUER`], otherwise one of its own.
+pub fn key_of(issuer: &str) -> SigningKey {
+    SigningKey::from_secret(Algorithm::HS256, secret_of(issuer)).unwrap()
+}
+
+/// Returns the secret of [`key_of`].
+pub fn secret_of(issuer: &str) -> String {
+    if issuer == ISSUER { SECRET.to_owned() } else { SECRET.replace("TEST", &format!("TEST {issuer}")) }
 }
 
 /// A token of another issuer, which [`IssuedElsewhere::signed`] makes. By default, the issuer is
-/// [`ISSUER`], the key [`key`], and the lifetime an hour.
+/// [`ISSUER`], and the lifetime an hour.
 pub struct IssuedElsewhere {
     pub issuer: &'static str,
-    pub key: SigningKey,
     pub lifetime: Duration,
 }
 
 impl Default for IssuedElsewhere {
     fn default() -> Self {
-        Self { issuer: ISSUER, key: key(), lifetime: Duration::from_secs(3600) }
+        Self { issuer: ISSUER, lifetime: Duration::from_secs(3600) }
     }
 }
 
 impl IssuedElsewhere {
     /// Returns the text of a token with these ids.
     pub fn signed(self, jti: &str, subject: &str, sid: Option<&str>, issued_at: Timestamp) -> String {
-        let Self { issuer, key, lifetime } = self;
+        let Self { issuer, lifetime } = self;
         let mut claims =
             JwtClaims::new(subject, TokenId::new(jti), TokenType::Access, issued_at, lifetime, NoClaims {})
                 .with_issuer(issuer)
@@ -124,7 +133,7 @@ impl IssuedElsewhere {
         if let Some(sid) = sid {
             claims = claims.with_session(SessionId::new(sid), 0);
         }
-        encode_jwt(&KeySet::signing(key), &claims).unwrap()
+        encode_jwt(&KeySet::signing(key_of(issuer)), &claims).unwrap()
     }
 }
 
@@ -171,7 +180,7 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
     let claims_json = String::from_utf8(claims_json).unwrap();
     let header = r#"{"alg":"HS256","typ":"at+jwt"}"#;
     // The same constructions without a fault give good tokens.
-    for faultless in [signed_by(key(), &claims(ISSUER, AUDIENCE)), sign(header, &claims_json)] {
+    for faultless in [signed_by(key_of(ISSUER), &claims(ISSUER, AUDIENCE)), sign(header, &claims_json)] {
         tokens.validate_token(&faultless, TokenType::Access).await.unwrap();
     }
     vec![
@@ -183,12 +192,15 @@ pub async fn bad_tokens(fixture: &Fixture) -> Vec<(&'static str, String)> {
         ("unknown kid", signed_by(kid, &claims(ISSUER, AUDIENCE))),
         ("alg none", unsigned(&claims_json)),
         ("crit", sign(r#"{"alg":"HS256","crit":["exp"]}"#, &claims_json)),
-        ("another issuer", signed_by(key(), &claims("https://other.example", AUDIENCE))),
-        ("another audience", signed_by(key(), &claims(ISSUER, "web"))),
-        ("unknown session", signed_by(key(), &claims_of("AAAAAAAAAAAAAAAAAAAAAA", ISSUER, AUDIENCE))),
+        ("another issuer", signed_by(key_of(ISSUER), &claims("https://other.example", AUDIENCE))),
+        ("another audience", signed_by(key_of(ISSUER), &claims(ISSUER, "web"))),
+        ("unknown session", signed_by(key_of(ISSUER), &claims_of("AAAAAAAAAAAAAAAAAAAAAA", ISSUER, AUDIENCE))),
         (
             "not yet valid",
-            signed_by(key(), &claims(ISSUER, AUDIENCE).with_not_before(Timestamp::from_secs(now.as_secs() + 30))),
+            signed_by(
+                key_of(ISSUER),
+                &claims(ISSUER, AUDIENCE).with_not_before(Timestamp::from_secs(now.as_secs() + 30)),
+            ),
         ),
         ("expired", expired.access().as_str().to_owned()),
         ("revoked", revoked.access().as_str().to_owned()),
