@@ -412,26 +412,28 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the longest accepted lifetime of an access token, from `iat` to `exp`. Default: 24
-    /// hours, or the [`access_lifetime`](Self::access_lifetime) if that is longer.
+    /// Sets the longest accepted lifetime of this service's own access tokens, from `iat` to `exp`.
+    /// Default: 24 hours, or the [`access_lifetime`](Self::access_lifetime) if that is longer. See
+    /// [`Issuer::max_access_lifetime`] for other issuers.
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.config.max_access_lifetime = Some(max);
         self
     }
 
-    /// Sets the longest accepted time since `iat` of an access token, regardless of its `exp`. See
-    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If the service issues
-    /// tokens, this must be at least the [`access_lifetime`](Self::access_lifetime). Default: the
-    /// token's lifetime.
+    /// Sets the longest accepted time since `iat` of this service's own access tokens, regardless of
+    /// their `exp`. See [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If the
+    /// service issues tokens, this must be at least the [`access_lifetime`](Self::access_lifetime).
+    /// Default: the token's lifetime. See [`Issuer::max_token_age`] for other issuers.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.config.max_token_age = Some(max);
         self
     }
 
-    /// Requires further claims in access and refresh tokens: registered claims (`client_id`,
-    /// `scope`, ...) or the application's own. The service opens no session whose tokens would lack
-    /// a required claim. You can still revoke such a token, and [`on_refresh`](Self::on_refresh)
-    /// can renew it.
+    /// Requires further claims in this service's own access and refresh tokens: registered claims
+    /// (`client_id`, `scope`, ...) or the application's own. The service opens no session whose
+    /// tokens would lack a required claim. You can still revoke such a token, and
+    /// [`on_refresh`](Self::on_refresh) can renew it. See [`Issuer::require_claim`] for other
+    /// issuers.
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.required_claims.extend(names.into_iter().map(Into::into));
         self

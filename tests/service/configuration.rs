@@ -108,6 +108,11 @@ fn what_cannot_work_is_refused_by_name() {
         ("tenants", "none", none().accept(Issuer::new("https://id.example/{tenantid}").audience("api").keys(keys()))),
         ("tenants", "without a place", none().accept(issuer().tenants(["t"]))),
         ("max_access_lifetime", "a century for an issuer", none().accept(issuer().max_access_lifetime(century))),
+        ("algorithm", "no own tokens", none().accept(issuer()).algorithm(Algorithm::HS256)),
+        ("access_typ", "no own tokens", none().accept(issuer()).access_typ(AccessTyp::AtJwt)),
+        ("max_access_lifetime", "no own tokens", none().accept(issuer()).max_access_lifetime(day)),
+        ("max_token_age", "no own tokens", none().accept(issuer()).max_token_age(day)),
+        ("require_claims", "no own tokens", none().accept(issuer()).require_claims(["client_id"])),
         ("max_sessions", "no own tokens", none().accept(issuer()).max_sessions(1)),
     ];
     for (setting, what, builder) in refused.into_iter().chain(of_issuers) {

@@ -94,6 +94,7 @@ impl<C> TokenServiceBuilder<C> {
             return Err(error);
         }
         hooks.check(config.issues())?;
+        config.check_rules_of_own_tokens()?;
         let converters = hooks.take_converters(config.issuers.len());
         check_claims_type::<C>()?;
         config.verified_cache.check::<C>()?;
@@ -262,6 +263,29 @@ impl Config {
             || self.issuer.is_some()
             || self.audience.is_some()
             || self.client_id.is_some()
+    }
+
+    /// Rejects rules for own tokens if the service has none. *Otherwise an operator would believe
+    /// that they hold for the tokens of other issuers.*
+    fn check_rules_of_own_tokens(&self) -> Result<(), ConfigError> {
+        if self.has_own_tokens() {
+            return Ok(());
+        }
+        let rules = [
+            ("algorithm", self.algorithm.is_some(), "algorithms"),
+            ("access_typ", self.access_typ.is_some(), "access_typ"),
+            ("max_access_lifetime", self.max_access_lifetime.is_some(), "max_access_lifetime"),
+            ("max_token_age", self.max_token_age.is_some(), "max_token_age"),
+            ("require_claims", !self.required_claims.is_empty(), "require_claim"),
+        ];
+        match rules.into_iter().find(|(_, is_given, _)| *is_given) {
+            None => Ok(()),
+            Some((setting, _, of_issuer)) => Err(ConfigError::conflict(
+                setting,
+                "is a rule for this service's own tokens, but the service has none",
+                format!("remove it, and call `Issuer::{of_issuer}` for the tokens of an issuer"),
+            )),
+        }
     }
 
     fn accepted_issuers(&mut self, has_own: bool) -> Result<AcceptedIssuers, ConfigError> {
