@@ -108,3 +108,10 @@ where
 pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claims<C>, Rejection> {
     parts.extensions.get::<Claims<C>>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }
+
+/// Refuses the request if nothing here can revoke the token of these claims. The client has done
+/// nothing wrong, and neither has this service, so the response is neither 400 nor 500.
+pub(super) fn refuse_irrevocable<C>(claims: &Claims<C>) -> Result<(), Rejection> {
+    let is_irrevocable = claims.external().is_some_and(|external| !external.is_revocable);
+    if is_irrevocable { Err(Rejection::forbidden()) } else { Ok(()) }
+}

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::{
     answer::{json, of_operation},
     cookie::{TokenCookie, clear_cookies},
-    endpoint::{Handle, claims_of},
+    endpoint::{Handle, claims_of, refuse_irrevocable},
     fields::Fields,
 };
 use crate::{
@@ -29,6 +29,7 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
+        refuse_irrevocable(&claims)?;
         self.tokens.log_out(&claims).await.map_err(of_operation)?;
         let mut response = json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }));
         clear_cookies(&mut response, &self.cookies);
@@ -48,6 +49,7 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
+        refuse_irrevocable(&claims)?;
         let spared = if keep_current(&parts)? { claims.session_id() } else { None };
         let revoked = match spared {
             // The store has no record of which sessions belong to another issuer's subject.

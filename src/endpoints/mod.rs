@@ -209,6 +209,11 @@ where
     }
 
     /// Returns the endpoint that ends the session of the bearer token.
+    ///
+    /// This endpoint, [`logout_all`](Self::logout_all) and [`revoke_session`](Self::revoke_session)
+    /// end sessions of another issuer's user only in this store: the issuer may give the user new
+    /// tokens. They answer 403 if the issuer has the policy
+    /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
         self.protected(Logout { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
@@ -220,7 +225,8 @@ where
         self.protected(LogoutAll { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
     }
 
-    /// Returns the endpoint that lists the sessions of the bearer token's user.
+    /// Returns the endpoint that lists the sessions of the bearer token's user. It answers 403 for
+    /// another issuer's token, because only that issuer knows its sessions.
     #[must_use]
     pub fn sessions(&self) -> AuthService<Endpoint<Sessions<A::Claims>>, A::Claims> {
         self.protected(Sessions { tokens: self.auth.tokens().clone() })

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     answer::{empty, json, of_operation},
-    endpoint::{Handle, claims_of},
+    endpoint::{Handle, claims_of, refuse_irrevocable},
     fields::Fields,
 };
 use crate::{
@@ -105,6 +105,7 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
             if claims.session_id() != Some(sid) {
                 return Err(not_found());
             }
+            refuse_irrevocable(&claims)?;
             self.tokens.log_out(&claims).await.map_err(of_operation)?;
             return Ok(empty(StatusCode::NO_CONTENT));
         }

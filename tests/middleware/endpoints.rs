@@ -436,6 +436,30 @@ async fn another_issuers_token_reaches_no_session_of_ours_even_with_its_ids() {
 }
 
 #[tokio::test]
+async fn a_token_that_nothing_revokes_cannot_be_logged_out_which_is_nobodys_fault() {
+    let app = app_with(|builder| builder.accept(issuer_named(OTHER, IssuerPolicy::Stateless)));
+    let (endpoints, now) = (&app.endpoints, app.fixture.clock.now());
+    for sid in [Some("s1"), None] {
+        let token = IssuedElsewhere { issuer: OTHER, ..IssuedElsewhere::default() }.signed("t1", "42", sid, now);
+        let post = || bearer(Method::POST, "/", &token);
+        let mut answers = vec![
+            send(endpoints.logout(), post()).await,
+            send(endpoints.logout_all(), post()).await,
+            send(endpoints.sessions(), bearer(Method::GET, "/sessions", &token)).await,
+        ];
+        if sid.is_some() {
+            answers.push(send(endpoints.revoke_session(), bearer(Method::DELETE, "/sessions/s1", &token)).await);
+        }
+        for answer in answers {
+            assert_eq!((answer.status, &answer.body["error"]), (StatusCode::FORBIDDEN, &"insufficient_scope".into()));
+        }
+        let unknown = bearer(Method::DELETE, "/sessions/s2", &token);
+        assert_eq!(send(endpoints.revoke_session(), unknown).await.status, StatusCode::NOT_FOUND);
+        app.fixture.tokens.validate_token(&token, TokenType::Access).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn another_issuers_token_has_a_user_only_if_the_application_has_linked_one() {
     for policy in [IssuerPolicy::Denylist, IssuerPolicy::Stateless] {
         let third = "https://third.example";
