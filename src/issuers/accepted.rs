@@ -4,7 +4,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
     claim_names::ClaimNames,
-    issuer::Issuer,
     issuer_keys::{FetchTask, IssuerKeys},
 };
 use crate::{
@@ -67,17 +66,11 @@ fn check_revocable(claims: &JwtClaims<RawClaims>) -> Result<(), TokenError> {
 }
 
 impl AcceptedIssuers {
-    /// Checks the settings of issuers. `own` is the issuer of the service's own tokens.
-    pub(crate) fn new(
-        issuers: Vec<Issuer>,
-        own: Option<&str>,
-        leeway: Duration,
-        max_token_len: usize,
-    ) -> Result<Self, ConfigError> {
+    /// Rejects issuers with an identifier in common. `own` is the issuer of the service's own tokens.
+    pub(crate) fn new(issuers: Vec<AcceptedIssuer>, own: Option<&str>) -> Result<Self, ConfigError> {
         let mut accepted = Self::default();
         for issuer in issuers {
-            let name = issuer.identifier().to_owned();
-            let issuer = issuer.accepted(leeway, max_token_len)?;
+            let name = issuer.keys.identifier();
             for identifier in &issuer.identifiers {
                 let is_own = own == Some(identifier.as_str());
                 let index = accepted.issuers.len();

@@ -100,7 +100,7 @@ enum Source {
 
 impl Issuer {
     /// The algorithms with public keys. A key that names no algorithm serves the first one that
-    /// fits its type: RS256 for RSA, as OpenID Connect prescribes.
+    /// fits its type: RS256 for RSA, as `OpenID` Connect prescribes.
     pub(super) const ASYMMETRIC: &'static [Algorithm] = &[
         Algorithm::RS256,
         Algorithm::ES256,
@@ -313,15 +313,11 @@ impl Issuer {
         self
     }
 
-    pub(crate) fn identifier(&self) -> &str {
-        &self.identifier
-    }
-
     pub(crate) fn is_revocable(&self) -> bool {
         self.policy == IssuerPolicy::Denylist
     }
 
-    /// Checks the settings. `own` has the rules that all tokens of the service share.
+    /// Checks the settings. The leeway and the length of tokens are those of the service.
     pub(crate) fn accepted(self, leeway: Duration, max_token_len: usize) -> Result<AcceptedIssuer, ConfigError> {
         let identifiers = self.identifiers()?;
         self.times.check()?;
@@ -367,7 +363,8 @@ impl Issuer {
                 "remove them",
             ));
         }
-        let algorithms = self.algorithms.unwrap_or_else(|| self.preset.algorithms().to_vec());
+        let by_preset = || self.preset.algorithms().unwrap_or(Self::ASYMMETRIC).to_vec();
+        let algorithms = self.algorithms.unwrap_or_else(by_preset);
         let keys = match self.source {
             Some(Source::Fixed(keys)) => IssuerKeys::fixed(self.identifier.clone(), keys),
             Some(Source::Fetched(source)) => {

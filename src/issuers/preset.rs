@@ -2,17 +2,14 @@
 
 use std::str::FromStr;
 
-use super::{
-    claim_names::{ClaimNames, RequiredClaim},
-    issuer::Issuer,
-};
+use super::claim_names::{ClaimNames, RequiredClaim};
 use crate::{error::ConfigError, jwt::Algorithm};
 
-/// The settings for a well-known issuer: see [`Issuer::preset`].
+/// The settings for a well-known issuer: see [`Issuer::preset`](super::Issuer::preset).
 ///
 /// A preset says where an issuer writes scopes, roles, session and token id. It also says how an
-/// access token differs from an ID token of the same issuer. Every setting of [`Issuer`] can be
-/// changed after the preset.
+/// access token differs from an ID token of the same issuer. Every setting of an
+/// [`Issuer`](super::Issuer) can be changed after the preset.
 ///
 /// | preset | scopes | roles | session | token id | required |
 /// |--|--|--|--|--|--|
@@ -47,7 +44,7 @@ pub enum Preset {
     /// A realm of Keycloak.
     Keycloak,
     /// A user pool of Amazon Cognito. Its access tokens have no `aud`: use
-    /// [`Issuer::any_audience`] and require your `client_id`.
+    /// [`any_audience`](super::Issuer::any_audience) and require your `client_id`.
     Cognito,
     /// Google's ID tokens. The audience is your client id.
     Google,
@@ -57,13 +54,13 @@ pub enum Preset {
     Apple,
     /// Supabase Auth. The audience is `authenticated`.
     Supabase,
-    /// Session tokens of Clerk, which have no `aud`: use [`Issuer::any_audience`] and require your
-    /// `azp`.
+    /// Session tokens of Clerk, which have no `aud`: use
+    /// [`any_audience`](super::Issuer::any_audience) and require your `azp`.
     Clerk,
-    /// The OpenID Connect tokens of GitHub Actions.
+    /// The `OpenID` Connect tokens of GitHub Actions.
     GithubActions,
     /// Service account tokens of Kubernetes. They may live for a year: see
-    /// [`Issuer::max_access_lifetime`].
+    /// [`max_access_lifetime`](super::Issuer::max_access_lifetime).
     Kubernetes,
 }
 
@@ -177,12 +174,9 @@ impl Preset {
         }
     }
 
-    /// Returns the accepted algorithms.
-    pub(super) fn algorithms(self) -> &'static [Algorithm] {
-        match self.habits().algorithms {
-            [] => Issuer::ASYMMETRIC,
-            some => some,
-        }
+    /// Returns the accepted algorithms, or `None` for all with public keys.
+    pub(super) fn algorithms(self) -> Option<&'static [Algorithm]> {
+        Some(self.habits().algorithms).filter(|algorithms| !algorithms.is_empty())
     }
 }
 

@@ -10,10 +10,10 @@ use super::{
     cache::CacheBounds,
     consistency::Consistency,
     events::{Events, SecurityEvent},
+    origin::Convert,
     refresh::OnRefresh,
     service::TokenService,
     validator::{Validator, Validity},
-    verify::Convert,
 };
 use crate::{
     clock::{Clock, SystemClock},

@@ -38,7 +38,7 @@ use quick_cache::{
 };
 use zeroize::Zeroizing;
 
-use super::verify::Origin;
+use super::origin::Origin;
 use crate::{
     error::ConfigError,
     jwt::Claims,

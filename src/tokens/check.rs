@@ -28,10 +28,10 @@ use super::{
     conditions::Conditions,
     judge::{Confirmation, NO_SESSION, bearer, external_bearer, judge_denial, judge_session, refusal_by, revoked},
     keyring::CurrentKeyring,
+    origin::{Convert, Origin, Unverified},
     policy::{Authority, TokenAuthority},
     streams::TokenStreams,
     validator::{self, Validator},
-    verify::{Convert, Origin, Unverified},
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -381,7 +381,7 @@ impl<C> Checker<C> {
         })
     }
 
-    fn bearer<'a>(&self, token: &'a VerifiedToken<C>) -> Result<Bearer<'a>, TokenError> {
+    fn bearer(token: &VerifiedToken<C>) -> Result<Bearer<'_>, TokenError> {
         match token.origin {
             Origin::External { .. } => Ok(external_bearer(&token.claims)),
             Origin::Own => bearer(&token.claims),
@@ -416,7 +416,7 @@ impl<C> Checker<C> {
         if self.still_accepts(token, freshness) {
             return Ok(LocalVerdict::Accepted);
         }
-        let bearer = self.bearer(token)?;
+        let bearer = Self::bearer(token)?;
         let no_memo = AtomicU64::new(0);
         let memo = if *is_foreign { &no_memo } else { claims.memo() };
         let look = || replica.verdict(route, &bearer, *alive, memo);
@@ -445,7 +445,7 @@ impl<C> Checker<C> {
         is_before_horizon: bool,
     ) -> Result<(), Error> {
         let Some(replica) = &self.replica else { return Ok(()) };
-        if token.origin == Origin::Own && options.is_access() && replica.is_unknown(&self.bearer(token)?) {
+        if token.origin == Origin::Own && options.is_access() && replica.is_unknown(&Self::bearer(token)?) {
             return Err(TokenError::UnknownSession.into());
         }
         if is_before_horizon && !replica.admits_check() {
@@ -508,7 +508,7 @@ impl<C> Checker<C> {
     fn confirm(&self, token: &VerifiedToken<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &token.route) {
             (Some(replica), Some(route)) if replica.decides() => {
-                Ok(replica.confirm(route, &self.bearer(token)?, at, server))
+                Ok(replica.confirm(route, &Self::bearer(token)?, at, server))
             }
             _ => Ok(Alive::default()),
         }

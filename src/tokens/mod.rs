@@ -130,6 +130,7 @@ mod judge;
 mod keyring;
 mod lifetimes;
 mod mint;
+mod origin;
 mod policy;
 mod readiness;
 mod refresh;

@@ -89,18 +89,12 @@ impl Revoker {
         }
         let subject = claims.subject().clone();
         let until = claims.expires_at().saturating_add(self.after_end);
-        match (claims.token_type(), claims.session_id()) {
-            (Some(TokenType::Refresh), Some(sid)) => self.revoke_session(subject, sid.clone(), SessionEnd::Revoked),
-            _ => {
-                let jti = claims.token_id().clone();
-                let announced = Announced::Subject(subject.clone());
-                self.revoke(
-                    announced,
-                    None,
-                    move |store| async move { store.revoke_token(&subject, &jti, until).await },
-                )
-            }
+        if let (Some(TokenType::Refresh), Some(sid)) = (claims.token_type(), claims.session_id()) {
+            return self.revoke_session(subject, sid.clone(), SessionEnd::Revoked);
         }
+        let jti = claims.token_id().clone();
+        let announced = Announced::Subject(subject.clone());
+        self.revoke(announced, None, move |store| async move { store.revoke_token(&subject, &jti, until).await })
     }
 
     /// Revokes another issuer's token: the token alone if it has an id, otherwise its session, or
@@ -109,13 +103,10 @@ impl Revoker {
         let issuer = claims.issuer().unwrap_or_default();
         let Some(store) = self.authority.store() else { return Revoke::failed(not_revocable()) };
         if claims.token_id().as_str().is_empty() {
-            return match claims.session_id() {
-                Some(sid) => self.deny(issuer, ExternalId::Session(sid.clone()), Some(SessionEnd::Revoked)),
-                None => {
-                    let subject = ExternalId::Subject(claims.subject().clone());
-                    self.deny(issuer, subject, Some(SessionEnd::RevokedAll))
-                }
-            };
+            let subject = || (ExternalId::Subject(claims.subject().clone()), SessionEnd::RevokedAll);
+            let session = claims.session_id().map(|sid| (ExternalId::Session(sid.clone()), SessionEnd::Revoked));
+            let (id, cause) = session.unwrap_or_else(subject);
+            return self.deny(issuer, id, Some(cause));
         }
         // The store keeps the denial for as long as a node could accept the token. The leeway
         // covers the difference between the issuer's clock and the store's.

@@ -10,13 +10,13 @@ use super::{
     events::{Events, SecurityEvent},
     external::ExternalTokens,
     issue::TokenIssuer,
+    origin::Unverified,
     readiness::{LastProbe, Readiness},
     refresh::{Exchange, OnRefresh, Refresher},
     revoke::{Revoke, Revoker},
     sampler::Sampler,
     session::{IssuedToken, NewSession, TokenPair},
     status::{Status, Subjects},
-    verify::Unverified,
 };
 use crate::{
     cutoff::Cutoff,

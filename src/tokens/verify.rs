@@ -1,42 +1,20 @@
 //! The verification of a token's text, with the keys and rules of its issuer.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{check::Checker, judge::refusal_by, keyring::Keyring, policy::TokenAuthority};
+use super::{
+    check::Checker,
+    judge::refusal_by,
+    keyring::Keyring,
+    origin::{Convert, Origin, Unverified},
+    policy::TokenAuthority,
+};
 use crate::{
     clock::Clock,
     error::{Error, TokenError},
     issuers::AcceptedIssuer,
-    jwt::{Claims, JwtClaims, RawClaims, TokenType, UnverifiedToken, Validation},
+    jwt::{Claims, JwtClaims, TokenType, UnverifiedToken, Validation},
 };
-
-/// The party that has issued a verified token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Origin {
-    /// This service, or one with the same keys.
-    Own,
-    /// Another issuer, by its index, with the version of the keys that verified the token.
-    External { index: usize, version: u64 },
-}
-
-/// The reason why a token is not verified.
-pub(super) enum Unverified {
-    Refused(Error),
-    /// The issuer with this index may have published the token's key since the last fetch.
-    UnknownKey(usize),
-}
-
-impl From<TokenError> for Unverified {
-    fn from(error: TokenError) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-/// Converts the custom claims of another issuer's token to the application's type.
-pub(super) type Convert<C> = Arc<dyn Fn(JwtClaims<RawClaims>) -> Result<JwtClaims<C>, TokenError> + Send + Sync>;
 
 impl<C> Checker<C> {
     /// Verifies text, signature and claims of a token. Does not check its revocation.

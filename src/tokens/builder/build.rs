@@ -17,6 +17,7 @@ use super::{
         keyring::{CurrentKeyring, KeyRules},
         lifetimes::{Lifetimes, MARGIN, check_lifetime, max_external_lifetime},
         mint::MintRules,
+        origin::Convert,
         policy::Authority,
         readiness::LastProbe,
         refresh::Refresher,
@@ -25,7 +26,6 @@ use super::{
         service::{Parts, TokenService},
         store_clock::{ClockHolds, StoreClock},
         streams::TokenStreams,
-        verify::Convert,
     },
     Config, Hooks, TokenServiceBuilder,
 };
@@ -111,16 +111,7 @@ impl<C> TokenServiceBuilder<C> {
         let authority = config.authority(has_own, &issuers)?;
         let node_clock = Arc::clone(&config.clock);
         let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
-        if let (Some(store), false) = (authority.sessions(), config.has_own_clock) {
-            let (store, leeway) = (Arc::clone(store), validation.leeway_in_force());
-            let holds = ClockHolds {
-                leeway,
-                longest: lifetimes.access.min(validation.max_token_age_in_force()),
-                longest_life: validation.max_access_lifetime_in_force(),
-            };
-            config.clock = Arc::new(StoreClock::new(config.clock, store, Arc::clone(&conditions), holds));
-        }
-
+        config.judge_by_store(&authority, &validation, &lifetimes, &conditions);
         let leeway = validation.leeway_in_force();
         let keep_denials = max_external_lifetime(issuers.longest_lifetime(), lifetimes.after_end, leeway);
         let keep = Keep { log: keep_denials.max(lifetimes.access + lifetimes.after_end), denials: keep_denials };
@@ -297,7 +288,9 @@ impl Config {
                 "give the URL of your service",
             ));
         }
-        AcceptedIssuers::new(std::mem::take(&mut self.issuers), own, self.leeway, self.max_token_len)
+        let issuers = std::mem::take(&mut self.issuers).into_iter();
+        let issuers = issuers.map(|issuer| issuer.accepted(self.leeway, self.max_token_len)).collect::<Result<_, _>>();
+        AcceptedIssuers::new(issuers?, own)
     }
 
     fn max_sessions(&self) -> Result<Option<NonZeroU32>, ConfigError> {
@@ -326,6 +319,24 @@ impl Config {
         {
             self.store = Some(Arc::new(Observed::new(self.observer.clone(), store)));
         }
+    }
+
+    /// Replaces the clock by the store's, unless the application has set one.
+    fn judge_by_store(
+        &mut self,
+        authority: &Authority,
+        validation: &Validation,
+        lifetimes: &Lifetimes,
+        conditions: &Arc<Conditions>,
+    ) {
+        let Some(store) = authority.sessions().filter(|_| !self.has_own_clock) else { return };
+        let holds = ClockHolds {
+            leeway: validation.leeway_in_force(),
+            longest: lifetimes.access.min(validation.max_token_age_in_force()),
+            longest_life: validation.max_access_lifetime_in_force(),
+        };
+        let clock = Arc::clone(&self.clock);
+        self.clock = Arc::new(StoreClock::new(clock, Arc::clone(store), Arc::clone(conditions), holds));
     }
 
     /// Returns the stores that decide about revocations.

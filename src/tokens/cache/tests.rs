@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{super::verify::Origin, *};
+use super::{super::origin::Origin, *};
 use crate::{
     clock::Timestamp,
     jwt::{

@@ -1,0 +1,33 @@
+//! The issuer of a token, and the outcome of the token's verification.
+
+use std::sync::Arc;
+
+use crate::{
+    error::{Error, TokenError},
+    jwt::{JwtClaims, RawClaims},
+};
+
+/// The party that has issued a verified token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// This service, or one with the same keys.
+    Own,
+    /// Another issuer, by its index, with the version of the keys that verified the token.
+    External { index: usize, version: u64 },
+}
+
+/// The reason why a token is not verified.
+pub(super) enum Unverified {
+    Refused(Error),
+    /// The issuer with this index may have published the token's key since the last fetch.
+    UnknownKey(usize),
+}
+
+impl From<TokenError> for Unverified {
+    fn from(error: TokenError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// Converts the custom claims of another issuer's token to the application's type.
+pub(super) type Convert<C> = Arc<dyn Fn(JwtClaims<RawClaims>) -> Result<JwtClaims<C>, TokenError> + Send + Sync>;
