@@ -27,6 +27,7 @@ use tower_bearer::{
     issuers::{HttpKeys, IssuerPolicy, KeySourceError, KeySourceErrorKind, Preset, PublishedKeys},
     jwt::RawClaims,
     middleware::ResourceMetadata,
+    tokens::TokenServiceBuilder,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -52,8 +53,11 @@ async fn main() -> Result<(), BoxError> {
         .route("/scopes", get(scopes))
         .route("/read", get("you may read\n").layer(auth.require_scope("read")?))
         .route_layer(auth);
-    let app = app.merge(protected).route("/deny", post(deny)).route("/health", get(health));
     let listener = TcpListener::bind(variable("BIND").as_deref().unwrap_or("127.0.0.1:3001")).await?;
+    let mut app = app.merge(protected).route("/health", get(health));
+    if listener.local_addr()?.ip().is_loopback() {
+        app = app.route("/deny", post(deny));
+    }
     println!("resource server on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, app.with_state((tokens, name))).await?)
 }
@@ -68,9 +72,7 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
     if let Some(names) = variable("SCOPE_CLAIMS") {
         issuer = issuer.scopes_from(names.split(','));
     }
-    if let Some(claim) = variable("SESSION_CLAIM") {
-        issuer = issuer.session_from(claim);
-    }
+    issuer = variable("SESSION_CLAIM").into_iter().fold(issuer, Issuer::session_from);
     if let Some(max) = parsed("MAX_ACCESS_SECONDS")? {
         issuer = issuer.max_access_lifetime(Duration::from_secs(max));
     }
@@ -93,9 +95,7 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
         }
     };
     let mut builder = TokenService::builder().claims();
-    if let Some(bytes) = parsed("MAX_TOKEN_BYTES")? {
-        builder = builder.max_token_len(bytes);
-    }
+    builder = parsed("MAX_TOKEN_BYTES")?.into_iter().fold(builder, TokenServiceBuilder::max_token_len);
     if let Some(leeway) = parsed("LEEWAY_SECONDS")? {
         builder = builder.leeway(Duration::from_secs(leeway));
     }
@@ -122,7 +122,7 @@ async fn health(State((tokens, _)): State<(Tokens, String)>) -> Json<Value> {
     Json(json!(tokens.status().await))
 }
 
-/// Revokes by `jti`, `sid` or `sub`, without authentication: only for the loopback interface.
+/// Revokes by `jti`, `sid` or `sub`, without authentication: only on the loopback interface.
 async fn deny(
     State((tokens, issuer)): State<(Tokens, String)>,
     Form(ids): Form<Vec<(String, String)>>,

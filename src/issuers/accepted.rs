@@ -9,13 +9,15 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{ConfigError, TokenError},
-    jwt::{JwtClaims, KeySet, RawClaims, UnverifiedToken, Validation},
+    jwt::{Header, JwtClaims, KeySet, Payload, RawClaims, UnverifiedToken, Validation, VerifyingKey},
 };
 
 /// An issuer whose settings were checked.
 pub(crate) struct AcceptedIssuer {
     /// The accepted values of `iss`.
     pub(super) identifiers: Vec<String>,
+    /// True if the identifiers are those of several tenants, whose keys have one source.
+    pub(super) has_tenants: bool,
     pub(crate) validation: Validation,
     pub(super) names: ClaimNames,
     pub(crate) is_revocable: bool,
@@ -34,18 +36,20 @@ pub(crate) struct AcceptedIssuers {
 
 impl AcceptedIssuer {
     /// Verifies a token with these keys, apart from its revocation and, without a `now`, its times.
-    /// The token's `iss` has chosen this issuer.
+    /// `issuer` is the token's `iss`, which has chosen this issuer before any key was tried.
     pub(crate) fn verify(
         &self,
         token: &UnverifiedToken<'_>,
+        issuer: &str,
         keys: &KeySet,
         now: Option<Timestamp>,
     ) -> Result<JwtClaims<RawClaims>, TokenError> {
-        let map = |claims: &RawClaims| self.names.read(claims, self.is_revocable);
-        let claims = self.validation.verify_external(token, keys, map, now)?;
+        let map = |payload: &Payload, header: &Header| self.names.read(payload, header, self.is_revocable);
+        let allows = |key: &VerifyingKey| !self.has_tenants || key.may_verify_for(issuer);
+        let claims = self.validation.verify_external(token, keys, allows, map, now)?;
         // A payload with two `iss` is refused already. This comparison makes the verified claim
         // count, and not the one that was read without a signature (RFC 8725 section 3.8).
-        if !claims.issuer().is_some_and(|issuer| self.identifiers.iter().any(|own| own == issuer)) {
+        if claims.issuer() != Some(issuer) {
             return Err(TokenError::UnknownIssuer);
         }
         if self.is_revocable {

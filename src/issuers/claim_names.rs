@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     error::TokenError,
-    ids::{SessionId, TokenId, is_id},
-    jwt::{External, Mapped, RawClaims, Scope},
+    ids::{SessionId, Subject, TokenId, is_id},
+    jwt::{External, Header, Mapped, Payload, RawClaims, Scope},
 };
 
 /// The claims that have a meaning for this crate under names of the issuer's choice.
@@ -32,23 +32,29 @@ pub(super) struct RequiredClaim {
 
 impl ClaimNames {
     /// Reads the claims of a token whose signature was verified.
-    pub(super) fn read(&self, claims: &RawClaims, is_revocable: bool) -> Result<Mapped, TokenError> {
-        if !self.required.iter().all(|required| required.is_met_by(claims)) {
+    pub(super) fn read(&self, payload: &Payload, header: &Header, is_revocable: bool) -> Result<Mapped, TokenError> {
+        if !self.required.iter().all(|required| required.is_met_by(payload)) {
             return Err(TokenError::Claims(
                 "a claim that the issuer's settings require is missing or has another value",
             ));
         }
+        let claims = &payload.custom;
         // A refresh token of this crate or of its predecessor, which another service has issued.
         if claims.get("type").and_then(Value::as_str) == Some("refresh") {
             return Err(TokenError::WrongType);
         }
-        let id = |name: &Option<String>| name.as_deref().and_then(|name| id(find(claims, name)?));
+        let id = |name: &Option<String>| name.as_deref().and_then(|name| id(payload, name));
         let roles = distinct(self.roles.iter().flat_map(|name| texts(find(claims, name))));
         Ok(Mapped {
             scope: self.scope(claims),
             session_id: id(&self.session).map(SessionId::new),
             token_id: id(&self.token_id).map(TokenId::new),
-            external: External { is_revocable, roles: roles.map(str::to_owned).collect() },
+            external: External {
+                is_revocable,
+                roles: roles.map(str::to_owned).collect(),
+                has_issued_at: payload.iat.is_some(),
+                key: (header.kid.as_deref().map(Into::into), header.alg),
+            },
         })
     }
 
@@ -66,14 +72,34 @@ impl ClaimNames {
 }
 
 impl RequiredClaim {
-    fn is_met_by(&self, claims: &RawClaims) -> bool {
-        self.names.iter().filter_map(|name| find(claims, name)).any(|value| match value {
-            Value::Null => false,
-            _ if self.values.is_empty() => true,
-            Value::String(text) => self.values.contains(text),
-            _ => false,
+    fn is_met_by(&self, payload: &Payload) -> bool {
+        self.names.iter().any(|name| match registered(payload, name) {
+            Some(texts) => texts.iter().any(|&text| self.accepts(text)),
+            None => match find(&payload.custom, name) {
+                None | Some(Value::Null) => false,
+                Some(_) if self.values.is_empty() => true,
+                Some(Value::String(text)) => self.accepts(text),
+                Some(_) => false,
+            },
         })
     }
+
+    fn accepts(&self, text: &str) -> bool {
+        self.values.is_empty() || self.values.iter().any(|value| value == text)
+    }
+}
+
+/// Returns the texts of a registered claim, which is not among the custom claims. `None` if the
+/// name is not that of a registered claim with texts.
+fn registered<'p>(payload: &'p Payload, name: &str) -> Option<Vec<&'p str>> {
+    let text = match name {
+        "iss" => payload.iss.as_deref(),
+        "sub" => payload.sub.as_ref().map(Subject::as_str),
+        "jti" => payload.jti.as_ref().map(TokenId::as_str),
+        "aud" => return Some(payload.aud.iter().flatten().map(String::as_str).collect()),
+        _ => return None,
+    };
+    Some(text.into_iter().collect())
 }
 
 /// Returns the claim with this name. If there is none, the name can be a path with dots, such as
@@ -96,8 +122,11 @@ fn texts(claim: Option<&Value>) -> Vec<&str> {
 }
 
 /// Returns the id in a claim: a text, or a whole number.
-fn id(claim: &Value) -> Option<String> {
-    match claim {
+fn id(payload: &Payload, name: &str) -> Option<String> {
+    if let Some(texts) = registered(payload, name) {
+        return texts.first().map(|&text| text.to_owned());
+    }
+    match find(&payload.custom, name)? {
         Value::String(text) if is_id(text) => Some(text.clone()),
         Value::Number(number) if number.is_u64() => Some(number.to_string()),
         _ => None,
@@ -116,9 +145,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::jwt::Algorithm;
 
-    fn claims(json: &Value) -> RawClaims {
-        json.as_object().cloned().unwrap()
+    fn read(names: &ClaimNames, json: &Value) -> Result<Mapped, TokenError> {
+        let payload = Payload::parse_external(json.to_string().as_bytes()).unwrap();
+        names.read(&payload, &Header { alg: Algorithm::RS256, kid: None, typ: None }, false)
     }
 
     fn names(scopes: &[&str]) -> ClaimNames {
@@ -127,7 +158,7 @@ mod tests {
 
     #[test]
     fn scopes_are_read_from_text_and_arrays_of_several_claims() {
-        let scope = |names: &ClaimNames, json: &Value| names.read(&claims(json), false).unwrap().scope.to_string();
+        let scope = |names: &ClaimNames, json: &Value| read(names, json).unwrap().scope.to_string();
         let both = names(&["scope", "scp", "realm_access.roles"]);
         for (json, expected) in [
             (json!({ "scope": "a b" }), "a b"),
@@ -154,12 +185,11 @@ mod tests {
             token_id: Some("uti".to_owned()),
             ..ClaimNames::default()
         };
-        let mapped =
-            names.read(&claims(&json!({ "groups": ["two words"], "sid": 7, "uti": "u", "gen": "z" })), true).unwrap();
+        let mapped = read(&names, &json!({ "groups": ["two words"], "sid": 7, "uti": "u", "gen": "z" })).unwrap();
         assert_eq!(mapped.external.roles, ["two words"]);
         assert_eq!(mapped.session_id.unwrap(), "7");
         assert_eq!(mapped.token_id.unwrap(), "u");
-        let unfit = names.read(&claims(&json!({ "sid": ["s"], "uti": "" })), true).unwrap();
+        let unfit = read(&names, &json!({ "sid": ["s"], "uti": "" })).unwrap();
         assert!(unfit.session_id.is_none() && unfit.token_id.is_none());
     }
 
@@ -172,7 +202,7 @@ mod tests {
             }],
             ..ClaimNames::default()
         };
-        let accepts = |names: &ClaimNames, json: &Value| names.read(&claims(json), false).is_ok();
+        let accepts = |names: &ClaimNames, json: &Value| read(names, json).is_ok();
         let (any, of_app) = (required(&[]), required(&["app"]));
         assert!(accepts(&any, &json!({ "appid": "x" })) && accepts(&any, &json!({ "azp": 1 })));
         assert!(!accepts(&any, &json!({ "azp": null })) && !accepts(&any, &json!({})));
@@ -182,8 +212,24 @@ mod tests {
 
     #[test]
     fn a_refresh_token_is_no_access_token() {
-        let refused = names(&[]).read(&claims(&json!({ "type": "refresh" })), false).unwrap_err();
+        let refused = read(&names(&[]), &json!({ "type": "refresh" })).unwrap_err();
         assert_eq!(refused, TokenError::WrongType);
-        names(&[]).read(&claims(&json!({ "type": "user" })), false).unwrap();
+        read(&names(&[]), &json!({ "type": "user" })).unwrap();
+    }
+
+    #[test]
+    fn a_registered_claim_can_be_required_and_can_name_the_session() {
+        let required = |name: &str| ClaimNames {
+            required: vec![RequiredClaim { names: vec![name.to_owned()], values: vec!["right".to_owned()] }],
+            session: Some("sub".to_owned()),
+            ..ClaimNames::default()
+        };
+        for name in ["sub", "jti", "iss", "aud"] {
+            let right =
+                read(&required(name), &json!({ "sub": "right", "jti": "right", "iss": "right", "aud": ["right"] }));
+            assert_eq!(right.unwrap().session_id.unwrap(), "right");
+            let wrong = json!({ "sub": "wrong", "jti": "wrong", "iss": "wrong", "aud": "wrong" });
+            assert!(read(&required(name), &wrong).is_err() && read(&required(name), &json!({})).is_err(), "{name}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     preset::Preset,
 };
 use crate::{
+    clock::Clock,
     error::ConfigError,
     jwt::{AccessTyp, Algorithm, KeySet, Validation},
 };
@@ -96,6 +97,9 @@ enum Source {
     Fetched(Arc<dyn KeySource>),
     #[cfg(feature = "jwks")]
     Http(Box<HttpKeysBuilder>),
+    /// The identifier is the address of the metadata document.
+    #[cfg(feature = "jwks")]
+    Discovery,
 }
 
 impl Issuer {
@@ -288,7 +292,7 @@ impl Issuer {
     /// ```
     #[cfg(feature = "jwks")]
     pub fn discover(mut self) -> Self {
-        self.source = Some(Source::Http(Box::new(HttpKeys::discovery(self.identifier.clone()))));
+        self.source = Some(Source::Discovery);
         self
     }
 
@@ -317,8 +321,14 @@ impl Issuer {
         self.policy == IssuerPolicy::Denylist
     }
 
-    /// Checks the settings. The leeway and the length of tokens are those of the service.
-    pub(crate) fn accepted(self, leeway: Duration, max_token_len: usize) -> Result<AcceptedIssuer, ConfigError> {
+    /// Checks the settings. The leeway and the length of tokens are those of the service, and the
+    /// clock is the node's.
+    pub(crate) fn accepted(
+        self,
+        leeway: Duration,
+        max_token_len: usize,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<AcceptedIssuer, ConfigError> {
         let identifiers = self.identifiers()?;
         self.times.check()?;
         let is_revocable = self.is_revocable();
@@ -365,15 +375,31 @@ impl Issuer {
         }
         let by_preset = || self.preset.algorithms().unwrap_or(Self::ASYMMETRIC).to_vec();
         let algorithms = self.algorithms.unwrap_or_else(by_preset);
+        KeySet::check_published_algorithms(&algorithms)?;
+        let has_tenants = self.tenants.is_some();
+        let clock = Arc::clone(clock);
         let keys = match self.source {
             Some(Source::Fixed(keys)) => IssuerKeys::fixed(self.identifier.clone(), keys),
             Some(Source::Fetched(source)) => {
-                IssuerKeys::fetched(self.identifier.clone(), source, algorithms, self.times)
+                IssuerKeys::fetched(self.identifier.clone(), clock, source, algorithms, self.times)
+            }
+            #[cfg(feature = "jwks")]
+            Some(Source::Discovery) if has_tenants => {
+                return Err(ConfigError::conflict(
+                    "discover",
+                    format!("is called for the issuer `{}`, which stands for many tenants", self.identifier),
+                    "give `HttpKeys::discovery(..).metadata_url(..)` with the address that serves all of them",
+                ));
+            }
+            #[cfg(feature = "jwks")]
+            Some(Source::Discovery) => {
+                let source = Arc::new(HttpKeys::discovery(&self.identifier).build()?);
+                IssuerKeys::fetched(self.identifier.clone(), clock, source, algorithms, self.times)
             }
             #[cfg(feature = "jwks")]
             Some(Source::Http(source)) => {
                 let source = Arc::new(source.build()?);
-                IssuerKeys::fetched(self.identifier.clone(), source, algorithms, self.times)
+                IssuerKeys::fetched(self.identifier.clone(), clock, source, algorithms, self.times)
             }
             None => {
                 return Err(ConfigError::missing(
@@ -383,7 +409,8 @@ impl Issuer {
                 ));
             }
         };
-        Ok(AcceptedIssuer { identifiers, validation, names: self.names, is_revocable, keys: Arc::new(keys) })
+        let (names, keys) = (self.names, Arc::new(keys));
+        Ok(AcceptedIssuer { identifiers, has_tenants, validation, names, is_revocable, keys })
     }
 
     /// Returns the accepted values of `iss`.

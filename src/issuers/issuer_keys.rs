@@ -5,11 +5,15 @@
 //! | the start, and the end of the time that the issuer lets caches use its keys | a fetch |
 //! | a token with an unknown `kid` | a fetch, at most one in a cool-down; the request waits for it |
 //! | a fetch with other keys | they replace the old keys, also for tokens that were verified before |
+//! | a set without a usable key, or with a secret | no key is left: the issuer has withdrawn them |
 //! | a failed fetch | the old keys stay, and the task tries again |
 //! | no successful fetch for `max_stale` | no key is left: requests get 503 |
 //!
 //! A request never fetches itself, and waits only if its key is unknown. So the key server cannot
 //! delay requests whose keys are known, nor the tokens of other issuers.
+//!
+//! The times are those of [`Clock::elapsed`], which counts the time of a suspended machine, unlike
+//! Tokio's timers. So the task looks at the clock once in [`STEP`].
 
 use std::{
     fmt,
@@ -28,14 +32,14 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
     task::AbortHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{sleep, timeout},
 };
 
 use super::key_source::{FETCH_DEADLINE, KeySource, PublishedKeys};
 use crate::{
-    clock::jittered,
+    clock::{Clock, jittered},
     error::{ConfigError, Error, KeySourceError, KeySourceErrorKind, TokenError, chain},
-    jwt::{Algorithm, KeySet},
+    jwt::{Algorithm, KeySet, NoKeys},
     store::BoxFuture,
 };
 
@@ -46,6 +50,8 @@ const INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// the time, and one with a cache time of a year never again.*
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// The longest time after which the task looks at the clock.
+const STEP: Duration = Duration::from_secs(60);
 /// The longest wait of a request for a fetch.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The largest number of requests that wait. Further ones are decided at once.
@@ -106,6 +112,7 @@ pub(crate) struct VersionedKeys {
 }
 
 struct Fetching {
+    clock: Arc<dyn Clock>,
     source: Arc<dyn KeySource>,
     algorithms: Vec<Algorithm>,
     times: FetchTimes,
@@ -123,19 +130,21 @@ struct FetchState {
     jwks: Option<String>,
     /// True from the demand for a fetch to its end.
     is_under_way: bool,
+    /// True if the task has ended, so that no fetch will follow.
+    has_ended: bool,
     /// The time before which no fetch begins.
-    allowed_at: Option<Instant>,
-    /// The time of the last successful fetch.
-    fetched_at: Option<Instant>,
+    allowed_at: Option<Duration>,
+    /// The time of the last fetch that ended with a JWK Set.
+    fetched_at: Option<Duration>,
     /// The end of the time that the issuer lets caches use the present keys.
-    fresh_until: Option<Instant>,
+    fresh_until: Option<Duration>,
     /// The failures since the last successful fetch.
     failures: u32,
     /// The kind and the text of the last failure.
     failure: Option<(KeySourceErrorKind, String)>,
     /// The time of the last log message about failures.
     #[cfg(feature = "tracing")]
-    logged_at: Option<Instant>,
+    logged_at: Option<Duration>,
 }
 
 /// The state of an issuer's keys, in [`Status::issuers`](crate::tokens::Status::issuers).
@@ -165,11 +174,13 @@ impl IssuerKeys {
 
     pub(super) fn fetched(
         identifier: String,
+        clock: Arc<dyn Clock>,
         source: Arc<dyn KeySource>,
         algorithms: Vec<Algorithm>,
         times: FetchTimes,
     ) -> Self {
         let fetching = Fetching {
+            clock,
             source,
             algorithms,
             times,
@@ -193,13 +204,18 @@ impl IssuerKeys {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Demands a fetch for a token whose key is unknown. Returns the wait for the fetch, or `None`
-    /// if a fetch would come too soon after the last one.
+    /// Demands a fetch for a token whose key is unknown. Returns the wait for the fetch. `None` if a
+    /// fetch would come too soon after the last one, or if too many requests wait.
     pub(crate) fn demand(self: &Arc<Self>) -> Option<BoxFuture<()>> {
         let fetching = self.fetching.as_ref()?;
+        // The timer of the wait needs a runtime.
+        Handle::try_current().ok()?;
         let mut state = fetching.lock();
+        if state.has_ended {
+            return None;
+        }
         if !state.is_under_way {
-            if state.allowed_at.is_some_and(|allowed_at| Instant::now() < allowed_at) {
+            if state.allowed_at.is_some_and(|allowed_at| fetching.clock.elapsed() < allowed_at) {
                 return None;
             }
             state.is_under_way = true;
@@ -217,16 +233,19 @@ impl IssuerKeys {
 
     /// Returns the error for a token whose key is unknown, when no further fetch is awaited.
     ///
-    /// The token may be good if its key could not be fetched. But while the present keys are fresh,
-    /// the issuer promises that they are all of its keys, so the token is refused.
+    /// The token may be good if its key could not be fetched. But while the present keys are fresh
+    /// and no fetch is under way, the issuer promises that they are all of its keys, so the token
+    /// is refused.
     pub(crate) fn unknown_key(&self) -> Error {
         let Some(fetching) = &self.fetching else { return TokenError::UnknownKey.into() };
         let state = fetching.lock();
-        let is_fresh = state.fresh_until.is_some_and(|until| Instant::now() < until);
+        if state.is_fresh(&*fetching.clock) && !state.is_under_way {
+            return TokenError::UnknownKey.into();
+        }
         match &state.failure {
-            Some((kind, text)) if !is_fresh => KeySourceError::new(*kind).with_source(text.clone()).into(),
-            None if state.fetched_at.is_none() => KeySourceError::new(KeySourceErrorKind::Timeout).into(),
-            _ => TokenError::UnknownKey.into(),
+            Some((kind, text)) => KeySourceError::new(*kind).with_source(text.clone()).into(),
+            None if state.fetched_at.is_some() && !state.is_under_way => TokenError::UnknownKey.into(),
+            None => KeySourceError::new(KeySourceErrorKind::Timeout).into(),
         }
     }
 
@@ -258,10 +277,9 @@ impl IssuerKeys {
         };
         if let Some(fetching) = &self.fetching {
             let state = fetching.lock();
-            let now = Instant::now();
             status.fetches = *fetching.finished.borrow();
-            status.age_seconds = state.fetched_at.map(|at| now.saturating_duration_since(at).as_secs());
-            status.is_fresh = state.fresh_until.is_some_and(|until| now < until);
+            status.age_seconds = state.fetched_at.map(|at| fetching.clock.elapsed().saturating_sub(at).as_secs());
+            status.is_fresh = state.is_fresh(&*fetching.clock);
             status.last_error = state.failure.as_ref().map(|(_, text)| text.clone());
         }
         status
@@ -269,44 +287,52 @@ impl IssuerKeys {
 
     /// Fetches the keys once. Returns the time of the next fetch, unless a token with an unknown
     /// key demands an earlier one.
-    async fn fetch(&self, fetching: &Fetching) -> Instant {
-        let began = Instant::now();
-        {
+    async fn fetch(&self, fetching: &Fetching) -> Duration {
+        let began = fetching.clock.elapsed();
+        let present = {
             let mut state = fetching.lock();
             state.is_under_way = true;
-            state.allowed_at = Some(began + fetching.times.cool_down);
-        }
-        let fetched = fetching.ask_source().await;
+            state.allowed_at = Some(began.saturating_add(fetching.times.cool_down));
+            state.jwks.clone()
+        };
+        // Reads the set before it takes the lock, because a large set takes some milliseconds.
+        let outcome = fetching.ask_source().await.and_then(|published| fetching.read(published, present.as_deref()));
         let mut state = fetching.lock();
         state.is_under_way = false;
-        let outcome = fetched.and_then(|published| {
-            let interval = published.max_age.unwrap_or(INTERVAL).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
-            if state.jwks.as_ref() != Some(&published.jwks) {
-                let keys = KeySet::from_published_jwks_with(fetching.algorithms.iter().copied(), &published.jwks)
-                    .map_err(|error| KeySourceError::new(KeySourceErrorKind::Unreadable).with_source(error))?;
-                self.replace(Some(keys));
-                state.jwks = Some(published.jwks);
-            }
-            Ok(interval)
-        });
-        let now = Instant::now();
-        let next = match outcome {
-            Ok(interval) => {
-                self.log_recovery(&state);
+        let now = fetching.clock.elapsed();
+        let failure = match outcome {
+            Err(error) => Some(error),
+            Ok(Fetched { interval, change }) => {
                 state.fetched_at = Some(now);
-                state.fresh_until = Some(now + interval);
-                (state.failures, state.failure) = (0, None);
-                // Before the keys are out of date, and not on all nodes at once.
-                now + interval.mul_f64(0.8) + jittered(interval.mul_f64(0.1))
+                state.fresh_until = Some(now.saturating_add(interval));
+                match change {
+                    Change::None => None,
+                    Change::Keys(keys, jwks) => {
+                        self.replace(Some(keys));
+                        state.jwks = Some(jwks);
+                        None
+                    }
+                    Change::Withdrawn(error) => {
+                        self.replace(Some(KeySet::none()));
+                        state.jwks = None;
+                        Some(error)
+                    }
+                }
             }
-            Err(error) => {
-                state.failures = state.failures.saturating_add(1);
-                self.log_failure(&mut state, &error, now);
-                state.failure = Some((error.kind(), chain(&error)));
-                let longest = SHORTEST_INTERVAL.max(fetching.times.cool_down);
-                let doubled = fetching.times.cool_down.saturating_mul(1 << (state.failures - 1).min(8));
-                began + doubled.min(longest)
-            }
+        };
+        let next = if let Some(error) = failure {
+            state.failures = state.failures.saturating_add(1);
+            self.log_failure(&mut state, &error, now);
+            state.failure = Some((error.kind(), chain(&error)));
+            let longest = SHORTEST_INTERVAL.max(fetching.times.cool_down);
+            let doubled = fetching.times.cool_down.saturating_mul(1 << (state.failures - 1).min(8));
+            began.saturating_add(doubled.min(longest))
+        } else {
+            self.log_recovery(&mut state);
+            (state.failures, state.failure) = (0, None);
+            // Before the keys are out of date or too old, and not on all nodes at once.
+            let lifetime = state.fresh_until.unwrap_or(now).saturating_sub(now).min(fetching.times.max_stale);
+            now.saturating_add(lifetime.mul_f64(0.8)).saturating_add(jittered(lifetime.mul_f64(0.1)))
         };
         drop(state);
         fetching.finished.send_modify(|count| *count += 1);
@@ -324,7 +350,7 @@ impl IssuerKeys {
     /// Drops the keys, whose issuer has not confirmed them for too long.
     fn drop_stale(&self, fetching: &Fetching) {
         let mut state = fetching.lock();
-        state.jwks = None;
+        (state.jwks, state.fresh_until) = (None, None);
         self.replace(None);
         drop(state);
         #[cfg(feature = "tracing")]
@@ -335,8 +361,8 @@ impl IssuerKeys {
     }
 
     #[cfg(feature = "tracing")]
-    fn log_failure(&self, state: &mut FetchState, error: &KeySourceError, now: Instant) {
-        if state.logged_at.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL) {
+    fn log_failure(&self, state: &mut FetchState, error: &KeySourceError, now: Duration) {
+        if state.logged_at.is_none_or(|at| now.saturating_sub(at) >= LOG_INTERVAL) {
             state.logged_at = Some(now);
             let (issuer, failures, error) = (&self.identifier, state.failures, chain(error));
             tracing::warn!(issuer, failures, "the keys of an issuer cannot be fetched: {error}");
@@ -345,18 +371,20 @@ impl IssuerKeys {
 
     #[cfg(not(feature = "tracing"))]
     #[allow(clippy::unused_self, reason = "as with the feature `tracing`")]
-    fn log_failure(&self, _: &mut FetchState, _: &KeySourceError, _: Instant) {}
+    fn log_failure(&self, _: &mut FetchState, _: &KeySourceError, _: Duration) {}
 
     #[cfg(feature = "tracing")]
-    fn log_recovery(&self, state: &FetchState) {
+    fn log_recovery(&self, state: &mut FetchState) {
         if state.failures > 0 {
+            // The next outage is another one, with a message of its own.
+            state.logged_at = None;
             tracing::info!(issuer = self.identifier, failures = state.failures, "the keys of an issuer were fetched");
         }
     }
 
     #[cfg(not(feature = "tracing"))]
     #[allow(clippy::unused_self, reason = "as with the feature `tracing`")]
-    fn log_recovery(&self, _: &FetchState) {}
+    fn log_recovery(&self, _: &mut FetchState) {}
 }
 
 impl fmt::Debug for IssuerKeys {
@@ -365,7 +393,44 @@ impl fmt::Debug for IssuerKeys {
     }
 }
 
+impl FetchState {
+    /// Returns true if the issuer lets caches still use the present keys.
+    fn is_fresh(&self, clock: &dyn Clock) -> bool {
+        self.fresh_until.is_some_and(|until| clock.elapsed() < until)
+    }
+}
+
+/// A JWK Set that was fetched.
+struct Fetched {
+    /// The time for which caches may use it.
+    interval: Duration,
+    change: Change,
+}
+
+/// The effect of a fetched set on the present keys.
+enum Change {
+    None,
+    Keys(KeySet, String),
+    /// The set has no usable key, or has a secret. *If the present keys stayed, a key that leaked and
+    /// was the issuer's only one would verify tokens for a day more.*
+    Withdrawn(KeySourceError),
+}
+
 impl Fetching {
+    fn read(&self, published: PublishedKeys, present: Option<&str>) -> Result<Fetched, KeySourceError> {
+        let interval = published.max_age.unwrap_or(INTERVAL).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
+        let unreadable = |error| KeySourceError::new(KeySourceErrorKind::Unreadable).with_source(error);
+        if present == Some(published.jwks.as_str()) {
+            return Ok(Fetched { interval, change: Change::None });
+        }
+        let change = match KeySet::read_published(&self.algorithms, &published.jwks) {
+            Ok(keys) => Change::Keys(keys, published.jwks),
+            Err(NoKeys::Withdrawn(error)) => Change::Withdrawn(unreadable(error)),
+            Err(NoKeys::Unreadable(error)) => return Err(unreadable(error)),
+        };
+        Ok(Fetched { interval, change })
+    }
+
     fn lock(&self) -> MutexGuard<'_, FetchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -382,25 +447,28 @@ impl Fetching {
     }
 
     /// Returns the time at which the present keys become too old.
-    fn stale_at(&self) -> Option<Instant> {
+    fn stale_at(&self) -> Option<Duration> {
         let state = self.lock();
         state.jwks.as_ref()?;
-        Some(state.fetched_at? + self.times.max_stale)
+        Some(state.fetched_at?.saturating_add(self.times.max_stale))
     }
 
     /// Waits until `next`, or until a token with an unknown key demands an earlier fetch.
-    async fn wait(&self, keys: &IssuerKeys, next: Instant) {
+    async fn wait(&self, keys: &IssuerKeys, next: Duration) {
         loop {
             let stale_at = self.stale_at();
             let until = stale_at.map_or(next, |stale_at| stale_at.min(next));
+            let left = until.saturating_sub(self.clock.elapsed()).min(STEP);
             tokio::select! {
-                () = self.wanted.notified() => return,
-                () = sleep_until(until) => {}
+                // The demand that a fetch has met may have left a permit, so this looks again.
+                () = self.wanted.notified() => if self.lock().is_under_way { return },
+                () = sleep(left) => {}
             }
-            if stale_at.is_some_and(|stale_at| stale_at <= Instant::now()) {
+            let now = self.clock.elapsed();
+            if stale_at.is_some_and(|stale_at| stale_at <= now) {
                 keys.drop_stale(self);
             }
-            if next <= Instant::now() {
+            if next <= now {
                 return;
             }
         }
@@ -439,13 +507,13 @@ impl FetchTask {
     ///
     /// There is no Tokio runtime.
     pub(super) fn start(keys: &Arc<IssuerKeys>) -> Result<Option<Self>, ConfigError> {
-        if keys.fetching.is_none() {
-            return Ok(None);
-        }
+        let Some(fetching) = &keys.fetching else { return Ok(None) };
         let runtime = Handle::try_current().map_err(|error| {
             let problem = "needs a task that fetches the issuer's keys, but there is no Tokio runtime";
             ConfigError::new("accept", problem, "call `build` or `connect` in a Tokio runtime").with_source(error)
         })?;
+        // The first fetch is under way from now on, so a request demands no other.
+        fetching.lock().is_under_way = true;
         let guard = EndGuard(Arc::clone(keys));
         let task = runtime.spawn(async move {
             let keys = &guard.0;
@@ -476,7 +544,7 @@ impl Drop for EndGuard {
             let text = "the task that fetches the keys has ended with its runtime; build the service in a runtime \
                         that lives as long";
             state.failure = Some((KeySourceErrorKind::Unreachable, text.to_owned()));
-            (state.jwks, state.fresh_until, state.is_under_way) = (None, None, false);
+            (state.jwks, state.fresh_until, state.is_under_way, state.has_ended) = (None, None, false, true);
             self.0.replace(None);
             drop(state);
             fetching.finished.send_modify(|count| *count += 1);

@@ -19,6 +19,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
+    keys::Algorithm,
     reserved::{REGISTERED, RESERVED},
     token::payload::{self, Payload, RawClaims, Scope, TokenType},
 };
@@ -66,6 +67,10 @@ pub(crate) struct External {
     pub(crate) is_revocable: bool,
     /// The roles from the claims that the issuer's settings name.
     pub(crate) roles: Vec<String>,
+    /// True if the token has `iat`.
+    pub(crate) has_issued_at: bool,
+    /// The name and the algorithm of the key that verified the token.
+    pub(crate) key: (Option<Box<str>>, Algorithm),
 }
 
 /// An issuer and its id of a user. Two users have the same value only if they are the same user.
@@ -335,7 +340,7 @@ impl<C> JwtClaims<C> {
 
     /// Returns true if the token has `iat`. All tokens of this crate have it.
     pub(crate) fn has_issued_at(&self) -> bool {
-        self.external.is_none() || self.issued_at != Timestamp::default()
+        self.external.as_ref().is_none_or(|external| external.has_issued_at)
     }
 
     pub(crate) fn names(&self) -> TokenNames<'_> {

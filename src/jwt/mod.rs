@@ -58,8 +58,12 @@ mod vectors;
 pub(crate) use self::{
     claims::{Admitted, External, Mapped, RequestNotes, TokenNames, Verifier},
     encode::Encoder,
+    keys::NoKeys,
     reserved::reserved_member_of,
-    token::compact::{DEFAULT_MAX_TOKEN_LEN, UnverifiedToken, longest_header},
+    token::{
+        compact::{DEFAULT_MAX_TOKEN_LEN, Header, UnverifiedToken, longest_header},
+        payload::Payload,
+    },
 };
 pub use self::{
     claims::{Claims, IssuerSubject, JwtClaims, NoClaims},

@@ -6,9 +6,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     claims::{Claims, JwtClaims, Mapped},
-    keys::KeySet,
+    keys::{KeySet, VerifyingKey},
     token::{
-        compact::{DEFAULT_MAX_TOKEN_LEN, UnverifiedToken, VerifiedJws, typ_is, verify_token},
+        compact::{DEFAULT_MAX_TOKEN_LEN, Header, UnverifiedToken, VerifiedJws, typ_is, verify_token},
         payload::{Payload, RawClaims, TokenType},
     },
 };
@@ -353,21 +353,22 @@ impl Validation {
     }
 
     /// Verifies a token of another issuer without its revocation: signature, claims, type and, if
-    /// there is a `now`, times. `map` reads the claims that stand under names of the issuer's choice. The caller has chosen
+    /// there is a `now`, times. `allows` tells which keys may verify. `map` reads the claims that stand under names of the issuer's choice. The caller has chosen
     /// the keys by the token's issuer, and compares the issuer of the result with its choice.
     pub(crate) fn verify_external(
         &self,
         token: &UnverifiedToken<'_>,
         keys: &KeySet,
-        map: impl FnOnce(&RawClaims) -> Result<Mapped, TokenError>,
+        allows: impl Fn(&VerifyingKey) -> bool,
+        map: impl FnOnce(&Payload, &Header) -> Result<Mapped, TokenError>,
         now: Option<Timestamp>,
     ) -> Result<JwtClaims<RawClaims>, TokenError> {
-        let (header, payload) = token.verify(keys)?;
+        let (header, payload) = token.verify(keys, allows)?;
         let payload = Payload::parse_external(payload)?;
         if !self.required.iter().all(|name| payload.contains(name)) {
             return Err(TokenError::Claims("a required claim is missing"));
         }
-        let mapped = map(&payload.custom)?;
+        let mapped = map(&payload, &header)?;
         let claims = JwtClaims::of_external(payload, mapped)?;
         if let Some(now) = now {
             self.check_between(&claims, now, now)?;

@@ -315,6 +315,10 @@ fn check_resource(text: &str, http: bool) -> Result<usize, ConfigError> {
     if path.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(ConfigError::new("resource", "has a path with `.` or `..`", "give the path that they lead to"));
     }
+    if path.split('/').any(|segment| segment.starts_with([':', '*'])) {
+        let problem = "has a path segment that begins with `:` or `*`, which routers take for a parameter";
+        return Err(ConfigError::new("resource", problem, "encode the character as `%3A` or `%2A`"));
+    }
     Ok(origin_len)
 }
 

@@ -24,8 +24,11 @@ use super::{
 const CONFIRMED: usize = 1 << 17;
 /// Maximum count of unknown sessions in the map.
 const UNKNOWN: usize = 1 << 14;
-/// The time for which the node refuses a session after the store did not know it. It is short,
-/// because a store that is being restored may soon know the session again.
+/// Maximum count of other issuers' tokens in the map of refused ones.
+const REFUSED: usize = 1 << 14;
+/// The time for which the node refuses a session after the store did not know it, or another
+/// issuer's token after the store refused it. It is short, because a store that is being restored
+/// may soon know the session again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
@@ -41,6 +44,9 @@ pub(super) struct HorizonChecks {
     unknown: Cache<u128, u64>,
     /// The latest of these times. After it, no request searches `unknown`.
     last_unknown: AtomicU64,
+    /// For each of other issuers' tokens that the store has refused, the time until which the node
+    /// refuses it, and true if the token is revoked.
+    refused: Cache<u128, (u64, bool)>,
 }
 
 impl HorizonChecks {
@@ -52,6 +58,7 @@ impl HorizonChecks {
             confirmed: Cache::new(CONFIRMED),
             unknown: Cache::new(UNKNOWN),
             last_unknown: AtomicU64::new(0),
+            refused: Cache::new(REFUSED),
         }
     }
 
@@ -89,6 +96,19 @@ impl HorizonChecks {
         let until = nanos(now.saturating_add(UNKNOWN_FOR));
         self.unknown.insert(self.session(bearer), until);
         self.last_unknown.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Notes that the store has refused another issuer's token.
+    pub(super) fn note_refused(&self, bearer: &Bearer<'_>, is_revoked: bool, now: Duration) {
+        let until = nanos(now.saturating_add(UNKNOWN_FOR));
+        self.refused.insert(self.token(bearer), (until, is_revoked));
+    }
+
+    /// Returns `Some` if [`note_refused`](Self::note_refused) noted the token in the last
+    /// [`UNKNOWN_FOR`]: true if it is revoked.
+    pub(super) fn was_refused(&self, bearer: &Bearer<'_>, now: Duration) -> Option<bool> {
+        let (until, is_revoked) = self.refused.get(&self.token(bearer))?;
+        (nanos(now) < until).then_some(is_revoked)
     }
 
     /// Returns the key of a token. Another issuer's token may have no `jti`, so the times are a part

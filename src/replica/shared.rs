@@ -432,6 +432,18 @@ impl Replica {
         self.checks.is_unknown(bearer, self.clock.elapsed())
     }
 
+    /// Notes for two seconds that the store has refused another issuer's token. *Otherwise a client
+    /// that repeats the token would use up the questions of all other clients.*
+    pub(crate) fn note_refused(&self, bearer: &Bearer<'_>, is_revoked: bool) {
+        self.checks.note_refused(bearer, is_revoked, self.clock.elapsed());
+    }
+
+    /// Returns `Some` if [`note_refused`](Self::note_refused) was called for this token in the last
+    /// two seconds: true if the token is revoked.
+    pub(crate) fn was_refused(&self, bearer: &Bearer<'_>) -> Option<bool> {
+        self.checks.was_refused(bearer, self.clock.elapsed())
+    }
+
     /// Adds a revocation that this node has made and the store has confirmed. The revocation holds
     /// for every later request on this node.
     ///

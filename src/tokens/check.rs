@@ -226,7 +226,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let options = CheckOptions { token_type, freshness };
         match self.begin_text_check(miss, token, options) {
             Err(Unverified::Refused(error)) => self.done(Err(error), options, Decider::None),
-            Err(Unverified::UnknownKey(index)) => self.await_key(token, index, options),
+            Err(Unverified::UnknownKey { index, version }) => self.await_key(token, index, version, options),
             Ok(check) => check,
         }
     }
@@ -252,11 +252,16 @@ impl<C: Send + Sync + 'static> Checker<C> {
     /// Waits until the keys of an issuer were fetched, if a fetch is due. Otherwise refuses the
     /// token, whose key is unknown.
     #[cold]
-    fn await_key(self: &Arc<Self>, token: &str, index: usize, options: CheckOptions) -> AccessCheck<C> {
+    fn await_key(self: &Arc<Self>, token: &str, index: usize, version: u64, options: CheckOptions) -> AccessCheck<C> {
         let Some(issuer) = self.issuers.get(index) else {
             return self.done(Err(TokenError::UnknownIssuer.into()), options, Decider::None);
         };
-        let Some(wait) = issuer.keys.demand() else {
+        let wait = issuer.keys.demand();
+        // A fetch may have ended since the check loaded the keys.
+        if issuer.keys.version() != version {
+            return self.check_after_wait(token, index, options);
+        }
+        let Some(wait) = wait else {
             return self.done(Err(issuer.keys.unknown_key()), options, Decider::None);
         };
         let step = Step::Key { wait, text: Zeroizing::new(token.to_owned()), index };
@@ -269,7 +274,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         match self.begin_text_check(miss, text, options) {
             Ok(check) => check,
             Err(Unverified::Refused(error)) => self.done(Err(error), options, Decider::None),
-            Err(Unverified::UnknownKey(_)) => self.done(Err(self.unknown_key(index)), options, Decider::None),
+            Err(Unverified::UnknownKey { .. }) => self.done(Err(self.unknown_key(index)), options, Decider::None),
         }
     }
 
@@ -437,7 +442,8 @@ impl<C> Checker<C> {
 
     /// Returns an error if this node may not ask the store about the token now. Two limits protect
     /// the store. One is a rate limit for tokens from before the horizon. The other is a pause of
-    /// two seconds for each session that the store did not find.
+    /// two seconds for each session that the store did not find, and for each of other issuers'
+    /// tokens that it refused.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,
@@ -445,8 +451,17 @@ impl<C> Checker<C> {
         is_before_horizon: bool,
     ) -> Result<(), Error> {
         let Some(replica) = &self.replica else { return Ok(()) };
-        if token.origin == Origin::Own && options.is_access() && replica.is_unknown(&Self::bearer(token)?) {
-            return Err(TokenError::UnknownSession.into());
+        let bearer = Self::bearer(token)?;
+        match token.origin {
+            Origin::Own if options.is_access() && replica.is_unknown(&bearer) => {
+                return Err(TokenError::UnknownSession.into());
+            }
+            Origin::External { .. } => match replica.was_refused(&bearer) {
+                None => {}
+                Some(true) => return Err(revoked(&token.claims, None).into()),
+                Some(false) => return Err(TokenError::Claims("the store refused the token a moment ago").into()),
+            },
+            Origin::Own => {}
         }
         if is_before_horizon && !replica.admits_check() {
             return Err(StoreError::new(StoreErrorKind::Overloaded).into());
@@ -500,7 +515,26 @@ impl<C> Checker<C> {
 
     /// Judges another issuer's token by the store's answer about its denials.
     fn judge_denial(&self, token: &VerifiedToken<C>, denial: &Denial) -> Result<Alive, Error> {
-        Ok(self.confirm(token, judge_denial(&token.claims, denial, self.denial_rules)?)?)
+        match judge_denial(&token.claims, denial, self.denial_rules) {
+            Ok(confirmation) => Ok(self.confirm(token, confirmation)?),
+            Err(error) => {
+                self.record_denial(token, matches!(error, Error::Token(TokenError::Revoked { .. })));
+                Err(error)
+            }
+        }
+    }
+
+    /// Records that the store has refused another issuer's token. If the token is revoked, the node
+    /// asks the store about the open streams with the token's ids.
+    fn record_denial(&self, token: &VerifiedToken<C>, is_revoked: bool) {
+        if let (Some(replica), Ok(bearer)) = (&self.replica, Self::bearer(token)) {
+            replica.note_refused(&bearer, is_revoked);
+        }
+        if let (true, Some(streams)) = (is_revoked, self.streams.revocable()) {
+            for id in deny_query(&token.claims).into_ids() {
+                streams.revoked_external(token.claims.issuer().unwrap_or_default(), &id);
+            }
+        }
     }
 
     /// Records in the replica that the store has not refused a token. Does nothing if the replica

@@ -19,8 +19,12 @@ pub(super) enum Origin {
 /// The reason why a token is not verified.
 pub(super) enum Unverified {
     Refused(Error),
-    /// The issuer with this index may have published the token's key since the last fetch.
-    UnknownKey(usize),
+    /// The issuer with this index may have published the token's key since this version of its
+    /// keys.
+    UnknownKey {
+        index: usize,
+        version: u64,
+    },
 }
 
 impl From<TokenError> for Unverified {

@@ -62,10 +62,11 @@ impl Revoker {
     /// Revokes the token with this text if its issuer is another one.
     fn revoke_external_token(&self, token: &str) -> Option<Revoke> {
         let token = UnverifiedToken::parse(token, self.validation.longest_token()).ok()?;
-        let issuer = self.issuers.get(self.issuers.index_of(&token.issuer()?)?)?;
+        let name = token.issuer()?;
+        let issuer = self.issuers.get(self.issuers.index_of(&name)?)?;
         let current = issuer.keys.load();
         let Some(current) = &*current else { return Some(Revoke::failed(issuer.keys.unknown_key())) };
-        Some(match issuer.verify(&token, &current.keys, None) {
+        Some(match issuer.verify(&token, &name, &current.keys, None) {
             Ok(claims) => self.revoke_claims(&claims),
             Err(TokenError::UnknownKey) => Revoke::failed(issuer.keys.unknown_key()),
             Err(error) => Revoke::failed(error.into()),
@@ -112,7 +113,9 @@ impl Revoker {
         // covers the difference between the issuer's clock and the store's.
         let until = claims.expires_at().saturating_add(self.after_end);
         let until = until.saturating_add(self.validation.leeway_in_force());
-        let keep = until.saturating_since(store.now()).min(self.keep_denials);
+        // A node judges the token by its own clock, which may lag behind the store's.
+        let now = store.now().min(self.conditions.clock().now());
+        let keep = until.saturating_since(now).min(self.keep_denials);
         let id = ExternalId::Token(claims.token_id().clone());
         self.deny_for(DenyRequest { issuer: issuer.to_owned(), id, keep }, None)
     }

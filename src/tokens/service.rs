@@ -208,7 +208,7 @@ impl<C> TokenService<C> {
         match self.checker.verify(&self.checker.keyring.load(), token, expected) {
             Ok((claims, _)) => Ok(claims),
             Err(Unverified::Refused(error)) => Err(error),
-            Err(Unverified::UnknownKey(index)) => Err(self.checker.unknown_key(index)),
+            Err(Unverified::UnknownKey { index, .. }) => Err(self.checker.unknown_key(index)),
         }
     }
 

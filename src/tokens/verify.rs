@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     error::{Error, TokenError},
     issuers::AcceptedIssuer,
-    jwt::{Claims, JwtClaims, TokenType, UnverifiedToken, Validation},
+    jwt::{Claims, TokenType, UnverifiedToken, Validation},
 };
 
 impl<C> Checker<C> {
@@ -33,8 +33,9 @@ impl<C> Checker<C> {
         if issuer.as_deref() == self.validation.accepted_issuer() && self.authority.sessions().is_some() {
             return self.verify_own(keyring, token, token_type);
         }
-        let index = issuer.and_then(|issuer| self.issuers.index_of(&issuer));
-        self.verify_external(&unverified, index.ok_or(TokenError::UnknownIssuer)?)
+        let issuer = issuer.ok_or(TokenError::UnknownIssuer)?;
+        let index = self.issuers.index_of(&issuer).ok_or(TokenError::UnknownIssuer)?;
+        self.verify_external(&unverified, &issuer, index)
     }
 
     fn verify_own(
@@ -51,13 +52,20 @@ impl<C> Checker<C> {
         Ok((claims, Origin::Own))
     }
 
-    fn verify_external(&self, token: &UnverifiedToken<'_>, index: usize) -> Result<(Claims<C>, Origin), Unverified> {
+    fn verify_external(
+        &self,
+        token: &UnverifiedToken<'_>,
+        name: &str,
+        index: usize,
+    ) -> Result<(Claims<C>, Origin), Unverified> {
         let (issuer, convert) = self.issuer(index).ok_or(TokenError::UnknownIssuer)?;
+        // Read before the keys, so that a later version is seen to be one.
+        let version = issuer.keys.version();
         let current = issuer.keys.load();
-        let Some(current) = &*current else { return Err(Unverified::UnknownKey(index)) };
-        let claims = match issuer.verify(token, &current.keys, Some(self.node_clock.now())) {
+        let Some(current) = &*current else { return Err(Unverified::UnknownKey { index, version }) };
+        let claims = match issuer.verify(token, name, &current.keys, Some(self.node_clock.now())) {
             Ok(claims) => claims,
-            Err(TokenError::UnknownKey) => return Err(Unverified::UnknownKey(index)),
+            Err(TokenError::UnknownKey) => return Err(Unverified::UnknownKey { index, version }),
             Err(error) => return Err(error.into()),
         };
         let claims = catch_unwind(AssertUnwindSafe(|| convert(claims))).map_err(|_| {
@@ -73,14 +81,21 @@ impl<C> Checker<C> {
         Some((self.issuers.get(index)?, self.converters.get(index)?))
     }
 
-    /// Returns the origin of claims that were verified before, perhaps by another service.
-    pub(super) fn origin_of(&self, claims: &JwtClaims<C>) -> Result<Origin, TokenError> {
-        if !claims.is_external() {
-            return Ok(Origin::Own);
-        }
+    /// Returns the origin of claims that were verified before. Another service may have verified own
+    /// tokens. But it may have other settings for an issuer, so its claims of other issuers' tokens
+    /// are refused. So are those whose key the issuer has withdrawn.
+    pub(super) fn origin_of(&self, claims: &Claims<C>) -> Result<Origin, TokenError> {
+        let Some(external) = claims.external() else { return Ok(Origin::Own) };
         let index = claims.issuer().and_then(|issuer| self.issuers.index_of(issuer));
-        let index = index.ok_or(TokenError::UnknownIssuer)?;
-        Ok(Origin::External { index, version: 0 })
+        let is_ours = claims.is_verified_by(&self.streams.of(Some(external)).verifier());
+        let index = index.filter(|_| is_ours).ok_or(TokenError::UnknownIssuer)?;
+        let current = self.issuers.get(index).map(|issuer| issuer.keys.load());
+        let Some(current) = current.as_deref().and_then(Option::as_ref) else { return Err(TokenError::UnknownKey) };
+        let (kid, algorithm) = &external.key;
+        if current.keys.candidates(kid.as_deref(), *algorithm).next().is_none() {
+            return Err(TokenError::UnknownKey);
+        }
+        Ok(Origin::External { index, version: current.version })
     }
 
     /// Returns the rules and the clock for the times of a token.

@@ -1,5 +1,5 @@
-//! The keys of an issuer over time: fetches, rotation, withdrawal and outages. The time of fetches
-//! is that of a paused runtime, and the time of tokens is real.
+//! The keys of an issuer over time: fetches, rotation, withdrawal and outages, by the time of a paused
+//! runtime.
 
 use std::{
     future::pending,
@@ -14,13 +14,17 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tower_bearer::{
     Error, TokenService, TokenType,
-    clock::{Clock, SystemClock},
     error::{ConfigErrorKind, TokenError},
     issuers::{Issuer, IssuerPolicy, KeySourceError, KeySourceErrorKind, PublishedKeys},
     jwt::{Algorithm, KeySet, VerifyingKey},
+    tokens::TokenServiceBuilder,
 };
 
-use crate::support::{fixture::sign_with, test_keys};
+use crate::support::{
+    TokioClock,
+    fixture::{START, sign_with},
+    test_keys,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -32,6 +36,10 @@ enum Behaviour {
     Hangs,
     Panics,
     SendsNonsense,
+    /// Publishes a secret beside its keys.
+    SendsSecret,
+    /// Answers after two seconds.
+    IsSlow,
 }
 
 /// An issuer's key server, whose keys all have the same numbers and different names.
@@ -67,14 +75,15 @@ impl Provider {
         self.fetches.fetch_add(1, Ordering::Relaxed);
         let (behaviour, kids, max_age) = self.state.lock().unwrap().clone();
         match behaviour {
-            Behaviour::Serves => {}
+            Behaviour::Serves | Behaviour::SendsSecret => {}
+            Behaviour::IsSlow => sleep(Duration::from_secs(2)).await,
             Behaviour::Fails => return Err(KeySourceError::new(KeySourceErrorKind::Status).with_source("status 500")),
             Behaviour::Hangs => pending().await,
             Behaviour::Panics => panic!("as a test wants"),
             Behaviour::SendsNonsense => return Ok(PublishedKeys::new("<html>")),
         }
         let pem = test_keys::text("TEST-ec-p256-public.pem");
-        let jwks: Vec<_> = kids
+        let mut jwks: Vec<_> = kids
             .iter()
             .map(|kid| {
                 let key = VerifyingKey::from_pem(Algorithm::ES256, &pem).unwrap().with_kid(*kid).unwrap();
@@ -82,6 +91,9 @@ impl Provider {
                 set["keys"][0].clone()
             })
             .collect();
+        if behaviour == Behaviour::SendsSecret {
+            jwks.push(json!({ "kty": "oct", "k": "AAAA" }));
+        }
         let published = PublishedKeys::new(json!({ "keys": jwks }).to_string());
         Ok(max_age.into_iter().fold(published, PublishedKeys::with_max_age))
     }
@@ -89,16 +101,18 @@ impl Provider {
     fn issuer(&self, name: &str) -> Issuer {
         let provider = self.clone();
         let issuer = Issuer::new(name).audience("api").policy(IssuerPolicy::Stateless);
+        let issuer = issuer.max_access_lifetime(48 * HOUR);
         issuer.key_source(move || provider.clone().answer())
     }
 }
 
 const ISSUER: &str = "https://id.example";
 
+/// Returns a token that lives for two days from the start of the clock.
 fn token_of(issuer: &str, kid: &str) -> String {
-    let now = SystemClock.now().as_secs();
+    let now = START.as_secs();
     let header = json!({ "alg": "ES256", "kid": kid }).to_string();
-    let claims = json!({ "iss": issuer, "aud": "api", "sub": "42", "jti": kid, "iat": now, "exp": now + 3600 });
+    let claims = json!({ "iss": issuer, "aud": "api", "sub": "42", "jti": kid, "iat": now, "exp": now + 2 * 86_400 });
     let key = test_keys::encoding(Algorithm::ES256);
     sign_with(jsonwebtoken::Algorithm::ES256, &key, header.as_bytes(), claims.to_string().as_bytes())
 }
@@ -117,8 +131,13 @@ async fn status(tokens: &TokenService, token: &str) -> u16 {
     }
 }
 
+/// Returns a builder whose clock goes with the timers.
+fn builder() -> TokenServiceBuilder {
+    TokenService::builder().clock(TokioClock::new())
+}
+
 async fn connected(issuer: Issuer) -> TokenService {
-    TokenService::builder().accept(issuer).connect().await.unwrap()
+    builder().accept(issuer).connect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +206,9 @@ async fn jwk_17_a_key_server_that_fails_leaves_the_keys_in_use_for_a_bounded_tim
         provider.behave(behaviour);
         sleep(2 * MINUTE).await;
         let asked = Instant::now();
-        assert_eq!(status(&tokens, &unknown).await, 401, "{behaviour:?}: the keys are fresh");
+        // A fetch that hangs may still bring the key.
+        let refused = if behaviour == Behaviour::Hangs { 503 } else { 401 };
+        assert_eq!(status(&tokens, &unknown).await, refused, "{behaviour:?}: the keys are fresh");
         assert!(asked.elapsed() <= Duration::from_secs(1), "{behaviour:?}: {:?}", asked.elapsed());
         let asked = Instant::now();
         assert_eq!((status(&tokens, &known).await, asked.elapsed()), (200, Duration::ZERO), "{behaviour:?}: no wait");
@@ -218,7 +239,7 @@ async fn jwk_17_a_key_server_that_fails_leaves_the_keys_in_use_for_a_bounded_tim
 async fn an_outage_of_one_issuer_leaves_the_others_alone() {
     let (up, down) = (Provider::new(&["k"]), Provider::new(&["k"]));
     down.behave(Behaviour::Hangs);
-    let builder = TokenService::builder().accept(up.issuer(ISSUER)).accept(down.issuer("https://down.example"));
+    let builder = builder().accept(up.issuer(ISSUER)).accept(down.issuer("https://down.example"));
     let tokens = builder.build().unwrap();
     sleep(Duration::from_millis(1)).await;
     let asked = Instant::now();
@@ -235,7 +256,7 @@ async fn an_outage_of_one_issuer_leaves_the_others_alone() {
 async fn a_service_that_starts_before_its_key_server_serves_once_the_keys_are_there() {
     let provider = Provider::new(&["k"]);
     provider.behave(Behaviour::Fails);
-    let tokens = TokenService::builder().accept(provider.issuer(ISSUER)).build().unwrap();
+    let tokens = builder().accept(provider.issuer(ISSUER)).build().unwrap();
     assert_eq!(status(&tokens, &token("k")).await, 503);
     provider.behave(Behaviour::Serves);
     assert_eq!(status(&tokens, &token("k")).await, 503, "within the cool-down");
@@ -253,8 +274,7 @@ async fn connect_names_the_issuer_whose_keys_cannot_be_fetched() {
     ] {
         let (good, provider) = (Provider::new(&["k"]), Provider::new(&["k"]));
         provider.behave(behaviour);
-        let builder =
-            TokenService::builder().accept(good.issuer(ISSUER)).accept(provider.issuer("https://bad.example"));
+        let builder = builder().accept(good.issuer(ISSUER)).accept(provider.issuer("https://bad.example"));
         let error = builder.connect().await.unwrap_err();
         assert_eq!((error.kind(), error.setting()), (ConfigErrorKind::Unreachable, "accept"));
         assert!(format!("{error:?}").contains("https://bad.example"), "{error:?}");
@@ -306,7 +326,7 @@ async fn a_key_that_names_no_algorithm_serves_the_one_that_the_issuer_uses() {
         if algorithms.is_empty() { issuer } else { issuer.algorithms(algorithms.iter().copied()) }
     };
     let signed = |algorithm: Algorithm, of: jsonwebtoken::Algorithm| {
-        let now = SystemClock.now().as_secs();
+        let now = START.as_secs();
         let header = json!({ "alg": algorithm.as_str(), "kid": "k" }).to_string();
         let claims = json!({ "iss": ISSUER, "aud": "api", "iat": now, "exp": now + 60 }).to_string();
         sign_with(of, &test_keys::encoding(algorithm), header.as_bytes(), claims.as_bytes())
@@ -317,4 +337,129 @@ async fn a_key_that_names_no_algorithm_serves_the_one_that_the_issuer_uses() {
     assert_eq!((status(&by_default, &rs256).await, status(&by_default, &rs512).await), (200, 401));
     let chosen = connected(issuer(&[Algorithm::RS512])).await;
     assert_eq!((status(&chosen, &rs256).await, status(&chosen, &rs512).await), (401, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_without_usable_keys_or_with_a_secret_withdraws_all_keys() {
+    for behaviour in [Behaviour::Serves, Behaviour::SendsSecret] {
+        let provider = Provider::new(&["k"]);
+        let tokens = connected(provider.issuer(ISSUER)).await;
+        assert_eq!(status(&tokens, &token("k")).await, 200);
+        if behaviour == Behaviour::Serves {
+            provider.publish(&[]);
+        }
+        provider.behave(behaviour);
+        sleep(15 * MINUTE).await;
+        assert!(provider.fetches() >= 2);
+        assert_eq!(status(&tokens, &token("k")).await, 401, "{behaviour:?}");
+        let of_issuer = tokens.status().await.issuers.remove(0);
+        assert!(of_issuer.keys == 0 && of_issuer.last_error.is_some(), "{of_issuer:?}");
+        provider.publish(&["k"]);
+        provider.behave(Behaviour::Serves);
+        sleep(2 * MINUTE).await;
+        assert_eq!(status(&tokens, &token("k")).await, 200, "{behaviour:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_before_the_first_fetch_causes_no_second_one() {
+    let provider = Provider::new(&["k"]);
+    let tokens = builder().accept(provider.issuer(ISSUER)).build().unwrap();
+    assert_eq!(status(&tokens, &token("k")).await, 200);
+    sleep(MINUTE / 2).await;
+    assert_eq!(provider.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_again_before_they_are_too_old_and_dropped_ones_are_not_fresh() {
+    let provider = Provider::new(&["k"]);
+    let tokens = connected(provider.issuer(ISSUER).max_stale(2 * MINUTE)).await;
+    sleep(10 * MINUTE).await;
+    assert_eq!(status(&tokens, &token("k")).await, 200);
+    provider.behave(Behaviour::Fails);
+    sleep(3 * MINUTE).await;
+    assert_eq!(status(&tokens, &token("k")).await, 503);
+    assert!(!tokens.status().await.issuers[0].is_fresh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_takes_longer_than_a_request_waits_is_no_reason_to_refuse_the_token() {
+    let provider = Provider::new(&["old"]);
+    let tokens = connected(provider.issuer(ISSUER)).await;
+    provider.publish(&["old", "new"]);
+    provider.behave(Behaviour::IsSlow);
+    sleep(MINUTE).await;
+    assert_eq!(status(&tokens, &token("new")).await, 503);
+    sleep(2 * Duration::from_secs(1)).await;
+    assert_eq!((status(&tokens, &token("new")).await, provider.fetches()), (200, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn verified_claims_are_refused_once_their_key_is_withdrawn() {
+    let provider = Provider::new(&["leaves", "stays"]);
+    let tokens = connected(provider.issuer(ISSUER)).await;
+    let claims = async |kid: &str| tokens.validate_token(&token(kid), TokenType::Access).await.unwrap();
+    let (leaves, stays) = (claims("leaves").await, claims("stays").await);
+    provider.publish(&["stays", "new"]);
+    sleep(15 * MINUTE).await;
+    assert!(matches!(tokens.check(&leaves).await, Err(Error::Token(TokenError::UnknownKey))));
+    tokens.check(&stays).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_of_another_service_are_not_taken_for_those_of_this_one() {
+    let provider = Provider::new(&["k"]);
+    let (one, other) = (connected(provider.issuer(ISSUER)).await, connected(provider.issuer(ISSUER)).await);
+    let claims = one.validate_token(&token("k"), TokenType::Access).await.unwrap();
+    one.check(&claims).await.unwrap();
+    assert!(matches!(other.check(&claims).await, Err(Error::Token(TokenError::UnknownIssuer))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_nothing_after_the_task_has_ended() {
+    let provider = Provider::new(&["k"]);
+    let issuer = provider.issuer(ISSUER);
+    let tokens = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { TokenService::builder().accept(issuer).connect().await.unwrap() })
+    })
+    .join()
+    .unwrap();
+    let asked = Instant::now();
+    let refused = tokens.validate_token(&token("k"), TokenType::Access).await;
+    assert!(matches!(refused, Err(Error::IssuerKeys(_))), "{refused:?}");
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_without_kid_causes_a_fetch_if_the_only_key_may_have_been_replaced() {
+    let published = Arc::new(Mutex::new(text_of("TEST-ec-p384-public.pem", Algorithm::ES384)));
+    let (source, fetches) = (Arc::clone(&published), Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&fetches);
+    let issuer = Issuer::new(ISSUER).audience("api").policy(IssuerPolicy::Stateless).key_source(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let published = PublishedKeys::new(source.lock().unwrap().clone());
+        async move { Ok(published) }
+    });
+    let tokens = connected(issuer.max_access_lifetime(48 * HOUR)).await;
+    sleep(MINUTE).await;
+    *published.lock().unwrap() = text_of("TEST-ec-p256-public.pem", Algorithm::ES256);
+    let (header, now) = (json!({ "alg": "ES256" }).to_string(), START.as_secs());
+    let claims = json!({ "iss": ISSUER, "aud": "api", "iat": now, "exp": now + 3600 }).to_string();
+    let key = test_keys::encoding(Algorithm::ES256);
+    let good = sign_with(jsonwebtoken::Algorithm::ES256, &key, header.as_bytes(), claims.as_bytes());
+    assert_eq!(status(&tokens, &good).await, 200);
+    assert_eq!(fetches.load(Ordering::Relaxed), 2);
+    // The key is there and does not verify, so only another key could.
+    let (start, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{start}.{}", "A".repeat(86));
+    sleep(MINUTE).await;
+    assert_eq!((status(&tokens, &forged).await, fetches.load(Ordering::Relaxed)), (401, 3));
+    assert_eq!((status(&tokens, &forged).await, fetches.load(Ordering::Relaxed)), (401, 3), "within the cool-down");
+}
+
+/// Returns the set of one key without a name.
+fn text_of(file: &str, algorithm: Algorithm) -> String {
+    let key = VerifyingKey::from_pem(algorithm, test_keys::text(file)).unwrap().without_kid();
+    KeySet::verifying(key).to_jwks()
 }

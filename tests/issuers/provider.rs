@@ -99,7 +99,6 @@ async fn jwk_16_a_provider_in_trouble_costs_no_request_with_a_known_key_anything
         (JWKS, Conduct::Redirect("https://localhost:9/jwks".to_owned())),
         (JWKS, Conduct::Close),
         (JWKS, Conduct::Body("text/html", Bytes::from_static(b"<html>"))),
-        (JWKS, Conduct::Body("application/json", Bytes::from_static(br#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#))),
         (DISCOVERY, Conduct::Status(503)),
     ] {
         provider.set(path, conduct.clone());

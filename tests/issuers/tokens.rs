@@ -6,7 +6,7 @@ use tower_bearer::{
     Claims, Error, MemoryStore, TokenService, TokenType,
     clock::{Clock, SystemClock, Timestamp},
     error::TokenError,
-    issuers::{Issuer, IssuerPolicy, Preset},
+    issuers::{Issuer, IssuerPolicy, Preset, PublishedKeys},
     jwt::{Algorithm, KeySet, RawClaims, VerifyingKey},
 };
 
@@ -310,6 +310,10 @@ async fn one_issuer_of_many_tenants_accepts_the_listed_ones() {
 #[tokio::test]
 async fn settings_that_cannot_work_are_errors_of_build() {
     let good = || Issuer::new("https://x.example.org").audience("api").policy(IssuerPolicy::Stateless).keys(keys("k1"));
+    let fetched = || {
+        let issuer = Issuer::new("https://x.example.org").audience("api").policy(IssuerPolicy::Stateless);
+        issuer.key_source(async || Ok(PublishedKeys::new("{}")))
+    };
     let setting =
         |issuer: Issuer| TokenService::builder().accept(issuer).build().map(drop).map_err(|error| error.setting());
     let day = std::time::Duration::from_secs(86_400);
@@ -324,6 +328,8 @@ async fn settings_that_cannot_work_are_errors_of_build() {
         (Issuer::new("x/{tenantid}").audience("api").keys(keys("k1")), "tenants"),
         (Issuer::new("x/{tenantid}").tenants([""]).audience("api").keys(keys("k1")), "tenants"),
         (good().algorithms([Algorithm::RS256]), "algorithms"),
+        (fetched().algorithms([]), "algorithms"),
+        (fetched().algorithms([Algorithm::HS256]), "algorithms"),
         (good().cool_down(std::time::Duration::ZERO), "cool_down"),
         (good().cool_down(day), "cool_down"),
         (good().max_stale(std::time::Duration::from_secs(1)), "max_stale"),
@@ -376,4 +382,33 @@ async fn a_token_lacks_only_what_its_policy_does_not_need() {
     let long = json!({ "iss": "https://x.example.org", "aud": "api", "sub": "1", "exp": "now+100000" });
     let refused = check(&stateless, &signed(&header, &with_times(&long))).await;
     assert!(matches!(refused, Err(Error::Token(TokenError::Claims(_)))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_key_of_one_tenant_verifies_no_token_of_another() {
+    let pem = test_keys::text("TEST-rsa-2048-public.pem");
+    let key = VerifyingKey::from_pem(Algorithm::RS256, pem).unwrap().with_kid("k1").unwrap();
+    let own: Value = serde_json::from_str(&KeySet::verifying(key).to_jwks()).unwrap();
+    let issuer_of = |tenant: &str| format!("https://login.example/{tenant}/v2.0");
+    for (of_key, accepted) in [
+        (None, [true, true]),
+        (Some("https://login.example/{tenantid}/v2.0"), [true, true]),
+        (Some("https://login.example/one/v2.0"), [true, false]),
+        (Some("https://login.example/three/v2.0"), [false, false]),
+        (Some("https://other.example/{tenantid}/v2.0"), [false, false]),
+    ] {
+        let mut set = own.clone();
+        set["keys"][0]["issuer"] = json!(of_key);
+        let issuer = Issuer::new(issuer_of("{tenantid}"))
+            .tenants(["one", "two"])
+            .audience("api")
+            .policy(IssuerPolicy::Stateless)
+            .keys(KeySet::from_published_jwks(&set.to_string()).unwrap());
+        let tokens = TokenService::builder().accept(issuer).build().unwrap();
+        for (tenant, accepted) in ["one", "two"].into_iter().zip(accepted) {
+            let claims = json!({ "iss": issuer_of(tenant), "aud": "api", "iat": "now+0", "exp": "now+65" });
+            let token = signed(&json!({ "alg": "RS256", "kid": "k1" }), &with_times(&claims));
+            assert_eq!(check(&tokens, &token).await.is_ok(), accepted, "{of_key:?}: {tenant}");
+        }
+    }
 }

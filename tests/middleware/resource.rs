@@ -122,8 +122,14 @@ fn a_wrong_member_is_an_error_of_build() {
         let error = builder().authorization_servers(["https://good.example", url]).build().expect_err(url);
         assert_eq!(error.setting(), "authorization_servers", "{url}: {error}");
     }
-    for url in ["https://API.example", "https://api.example/a/../b", "https://api.example/.", "https://api.example/.."]
-    {
+    for url in [
+        "https://API.example",
+        "https://api.example/a/../b",
+        "https://api.example/.",
+        "https://api.example/..",
+        "https://api.example/:id",
+        "https://api.example/*all",
+    ] {
         assert_eq!(of(url).build().expect_err(url).setting(), "resource", "{url}");
     }
     for (setting, wrong) in [

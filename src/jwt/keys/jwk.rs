@@ -27,6 +27,9 @@ use crate::{
 pub(super) struct Jwk {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
+    /// The member `issuer`, which Microsoft Entra ID writes: the issuer whose tokens the key may
+    /// verify.
+    pub(super) issuer: Option<String>,
     pub(super) material: Material,
 }
 
@@ -41,8 +44,8 @@ pub(super) enum Material {
 }
 
 /// The members that the crate uses and that must be strings.
-const TEXT_MEMBERS: [&str; 16] =
-    ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k"];
+const TEXT_MEMBERS: [&str; 17] =
+    ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k", "issuer"];
 
 /// The members that a key of any type may have.
 const COMMON_MEMBERS: [&str; 5] = ["kty", "use", "key_ops", "alg", "kid"];
@@ -262,7 +265,10 @@ impl KeyReader {
                 "is a private JWK, which a verifier must not hold",
                 "give the public one, without `d`, `p`, `q`, `dp`, `dq` and `qi`",
             )),
-            _ => Ok(Jwk { algorithm, kid: self.text("kid").map(str::to_owned), material }),
+            _ => {
+                let owned = |name| self.text(name).map(str::to_owned);
+                Ok(Jwk { algorithm, kid: owned("kid"), issuer: owned("issuer"), material })
+            }
         }
     }
 

@@ -63,14 +63,36 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
+/// The reason why a text gives no usable key.
+pub(crate) enum NoKeys {
+    /// The text is no JWK Set. It says nothing about the keys that its author uses.
+    Unreadable(ConfigError),
+    /// The text is a JWK Set without a usable key, or with a secret. Its author no longer uses the
+    /// keys of an earlier set.
+    Withdrawn(ConfigError),
+}
+
+impl NoKeys {
+    pub(crate) fn into_error(self) -> ConfigError {
+        match self {
+            Self::Unreadable(error) | Self::Withdrawn(error) => error,
+        }
+    }
+}
+
 /// Reads the usable keys of a set that another party publishes. With `asked`, leaves out keys that
 /// name another algorithm. A key that names none gets the first algorithm of its type.
-pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
+pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<VerifyingKey>, NoKeys> {
     // Without this check, a missing backend would make every key unusable, and the error would not
     // say why.
-    Backend::compiled_in()?;
-    check_asked(asked)?;
-    let keys = parse(json)?;
+    Backend::compiled_in().map_err(NoKeys::Unreadable)?;
+    check_asked(asked).map_err(NoKeys::Unreadable)?;
+    let keys = members_of(json).map_err(NoKeys::Unreadable)?;
+    usable(asked, keys).map_err(NoKeys::Withdrawn)
+}
+
+fn usable(asked: Option<&[Algorithm]>, keys: Vec<Members>) -> Result<Vec<VerifyingKey>, ConfigError> {
+    let keys = not_empty(keys)?;
     for (index, members) in keys.iter().enumerate() {
         // An issuer that publishes a secret has compromised that secret, and its other keys are not
         // trustworthy either.
@@ -115,7 +137,7 @@ pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<V
 
 /// Returns an error if the application allows no algorithm, or one whose keys are secrets (RFC 8725
 /// section 3.1).
-fn check_asked(asked: Option<&[Algorithm]>) -> Result<(), ConfigError> {
+pub(super) fn check_asked(asked: Option<&[Algorithm]>) -> Result<(), ConfigError> {
     const REMEDY: &str = "give the algorithms that the issuer signs with";
     let Some(asked) = asked else { return Ok(()) };
     if asked.is_empty() {
@@ -227,6 +249,18 @@ struct Set {
 
 /// Reads the members of each key, and refuses a text that is too long or without keys.
 fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
+    not_empty(members_of(json)?)
+}
+
+fn not_empty(keys: Vec<Members>) -> Result<Vec<Members>, ConfigError> {
+    if keys.is_empty() {
+        return Err(ConfigError::missing(SETTING, "has no key", "give a set with the keys to verify with"));
+    }
+    Ok(keys)
+}
+
+/// Reads the members of each key, and refuses a text that is too long or no JWK Set.
+fn members_of(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
         let problem = format!("is a text of {} bytes, more than {MAX_LEN}", json.len());
         return Err(ConfigError::new(SETTING, problem, "check the source of the set"));
@@ -242,11 +276,7 @@ fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
         )
     })?;
     // `deserialize` rejects a set without the member `keys`.
-    let keys = set.keys.unwrap_or_default();
-    if keys.is_empty() {
-        return Err(ConfigError::missing(SETTING, "has no key", "give a set with the keys to verify with"));
-    }
-    Ok(keys)
+    Ok(set.keys.unwrap_or_default())
 }
 
 impl<'de> Deserialize<'de> for Set {

@@ -60,6 +60,8 @@ pub struct VerifyingKey {
     backend: Backend,
     algorithm: Algorithm,
     kid: Option<String>,
+    /// The member `issuer` of the JWK.
+    issuer: Option<Box<str>>,
     key: DecodingKey,
 }
 
@@ -203,7 +205,7 @@ impl SigningKey {
     }
 
     pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
-        let Jwk { algorithm, kid, material } = jwk;
+        let Jwk { algorithm, kid, material, .. } = jwk;
         let key = match material {
             Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
             Material::Public(_) => return Err(Half::Private.unreadable(SIGNING, algorithm)),
@@ -239,6 +241,18 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
+    /// Returns true if the key may verify tokens of this tenant's issuer. A key that names an issuer
+    /// verifies only its tokens. A name with `{tenantid}` stands for each tenant.
+    ///
+    /// *A key server for many tenants publishes keys that are for one of them. With such a key,
+    /// somebody could sign tokens of all other tenants.*
+    pub(crate) fn may_verify_for(&self, issuer: &str) -> bool {
+        self.issuer.as_deref().is_none_or(|own| match own.split_once("{tenantid}") {
+            Some((start, end)) => issuer.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+            None => own == issuer,
+        })
+    }
+
     /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes without
     /// decoding them.
     ///
@@ -384,7 +398,7 @@ impl VerifyingKey {
         // hash. The HMAC reveals no more than the signature of any token.
         let mac = backend.sign(algorithm, &EncodingKey::from_secret(secret), LABEL).unwrap_or_default();
         let kid = mac.get(..9).map(|start| URL_SAFE_NO_PAD.encode(start));
-        Self { backend, algorithm, kid, key: DecodingKey::from_secret(secret) }.named(setting)
+        Self { backend, algorithm, kid, issuer: None, key: DecodingKey::from_secret(secret) }.named(setting)
     }
 
     fn of_public(
@@ -394,7 +408,7 @@ impl VerifyingKey {
         public: &PublicKey,
     ) -> Result<Self, ConfigError> {
         let key = public.check(setting, backend, algorithm)?;
-        Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), key }.named(setting)
+        Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), issuer: None, key }.named(setting)
     }
 
     /// Returns the key if its default name could be computed. Without this check a failure would go
@@ -421,13 +435,13 @@ impl VerifyingKey {
     }
 
     pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
-        let Jwk { algorithm, kid, material } = jwk;
+        let Jwk { algorithm, kid, issuer, material } = jwk;
         let key = match material {
             Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
             Material::Public(public) => Self::of_public(VERIFYING, Backend::compiled_in()?, algorithm, &public)?,
             Material::Private { .. } => return Err(Half::Public.unreadable(VERIFYING, algorithm)),
         };
-        kid.into_iter().try_fold(key, Self::with_kid)
+        kid.into_iter().try_fold(Self { issuer: issuer.map(Into::into), ..key }, Self::with_kid)
     }
 }
 

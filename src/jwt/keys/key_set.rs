@@ -2,7 +2,7 @@
 
 use super::{
     algorithm::Algorithm,
-    jwk_set,
+    jwk_set::{self, NoKeys},
     key::{MAX_KEYS, SigningKey, VerifyingKey},
 };
 use crate::error::ConfigError;
@@ -145,7 +145,7 @@ impl KeySet {
     /// # Ok::<(), tower_bearer::error::ConfigError>(())
     /// ```
     pub fn from_published_jwks(json: &str) -> Result<Self, ConfigError> {
-        Ok(Self { signing: None, verifying: jwk_set::published(None, json)? })
+        Ok(Self { signing: None, verifying: jwk_set::published(None, json).map_err(NoKeys::into_error)? })
     }
 
     /// Reads the published JWK Set of an issuer that signs with one of `algorithms`. Keys that name
@@ -182,7 +182,18 @@ impl KeySet {
         json: &str,
     ) -> Result<Self, ConfigError> {
         let algorithms: Vec<_> = algorithms.into_iter().collect();
-        Ok(Self { signing: None, verifying: jwk_set::published(Some(&algorithms), json)? })
+        Self::read_published(&algorithms, json).map_err(NoKeys::into_error)
+    }
+
+    /// Reads a published set as [`from_published_jwks_with`](Self::from_published_jwks_with) does.
+    /// Distinguishes a set without usable keys from a text that is no set.
+    pub(crate) fn read_published(algorithms: &[Algorithm], json: &str) -> Result<Self, NoKeys> {
+        Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithms), json)? })
+    }
+
+    /// Returns an error unless published keys can serve these algorithms.
+    pub(crate) fn check_published_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
+        jwk_set::check_asked(Some(algorithms))
     }
 
     /// Returns the public keys as a JWK Set. Serve it at `/.well-known/jwks.json` to let others

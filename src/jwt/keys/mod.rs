@@ -12,6 +12,7 @@ mod pss;
 mod public_key;
 mod secret;
 
+pub(crate) use self::jwk_set::NoKeys;
 pub use self::{
     algorithm::Algorithm,
     key::{SigningKey, VerifyingKey},

@@ -12,7 +12,7 @@ use crate::{
     ids::is_id,
     jwt::{
         json::{self, FromMembers, Name, Shape, Unread},
-        keys::{Algorithm, KeySet},
+        keys::{Algorithm, KeySet, VerifyingKey},
     },
 };
 
@@ -115,32 +115,53 @@ impl<'t> UnverifiedToken<'t> {
         unverified_issuer(&self.payload)
     }
 
-    /// Verifies header and signature with these keys.
-    pub(crate) fn verify(&self, keys: &KeySet) -> Result<(Header, &[u8]), TokenError> {
-        Ok((verify_signature(keys, &self.segments)?, &self.payload))
+    /// Verifies header and signature with those of the keys that `allows` returns true for.
+    ///
+    /// The issuer of a token without `kid` may have replaced its only key. So if no key verifies
+    /// the token, the error is [`TokenError::UnknownKey`].
+    pub(crate) fn verify(
+        &self,
+        keys: &KeySet,
+        allows: impl Fn(&VerifyingKey) -> bool,
+    ) -> Result<(Header, &[u8]), TokenError> {
+        let (header, outcome) = verify_signature(keys, &self.segments, allows)?;
+        match outcome {
+            Err(TokenError::Signature) if header.kid.is_none() => Err(TokenError::UnknownKey),
+            outcome => outcome.map(|()| (header, &*self.payload)),
+        }
     }
 }
 
 /// Verifies header and signature. Decodes the payload last, so that an unsigned token costs little.
 fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
-    let header = verify_signature(keys, segments)?;
+    let (header, outcome) = verify_signature(keys, segments, |_| true)?;
+    outcome?;
     Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
 }
 
-/// Verifies header and signature, and returns the header.
-fn verify_signature(keys: &KeySet, segments: &Segments<'_>) -> Result<Header, TokenError> {
+/// Reads the header, and verifies the signature with the allowed keys.
+fn verify_signature(
+    keys: &KeySet,
+    segments: &Segments<'_>,
+    allows: impl Fn(&VerifyingKey) -> bool,
+) -> Result<(Header, Result<(), TokenError>), TokenError> {
     let header = Header::parse(&decode_segment(segments.header)?)?;
     let signature = decode_segment(segments.signature)?;
-    check_signature(keys, &header, segments.signing_input, &signature)?;
-    Ok(header)
+    let candidates = keys.candidates(header.kid.as_deref(), header.alg).filter(|key| allows(key));
+    let outcome = check_signature(candidates, segments.signing_input, &signature);
+    Ok((header, outcome))
 }
 
 /// Verifies the signature by the keys that fit the header. Distinguishes a signature that no key
 /// verifies from a token for which there is no key.
 #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
-fn check_signature(keys: &KeySet, header: &Header, message: &[u8], signature: &Vec<u8>) -> Result<(), TokenError> {
+fn check_signature<'k>(
+    candidates: impl Iterator<Item = &'k VerifyingKey>,
+    message: &[u8],
+    signature: &Vec<u8>,
+) -> Result<(), TokenError> {
     let mut refusal = TokenError::UnknownKey;
-    for key in keys.candidates(header.kid.as_deref(), header.alg) {
+    for key in candidates {
         if key.verify(message, signature) {
             return Ok(());
         }

@@ -289,7 +289,9 @@ impl Config {
             ));
         }
         let issuers = std::mem::take(&mut self.issuers).into_iter();
-        let issuers = issuers.map(|issuer| issuer.accepted(self.leeway, self.max_token_len)).collect::<Result<_, _>>();
+        let issuers = issuers
+            .map(|issuer| issuer.accepted(self.leeway, self.max_token_len, &self.clock))
+            .collect::<Result<_, _>>();
         AcceptedIssuers::new(issuers?, own)
     }
 
