@@ -1,4 +1,203 @@
-//! Other issuers, whose tokens a service accepts beside its own, and the sources of their keys.
+//! Other issuers, whose tokens a service accepts, and the sources of their keys.
+//!
+//! An *issuer* is the party that signs a token and names itself in the claim `iss`. Examples are
+//! Entra ID, Auth0, Okta, Keycloak and Cognito. A service [accepts] any number of issuers, beside
+//! its own tokens or alone, behind one [`AuthLayer`](crate::AuthLayer). The `iss` of a token
+//! chooses its issuer.
+//!
+//! ```
+//! use tower_bearer::{
+//!     Error, MemoryStore, TokenService, TokenType, error::TokenError, issuers::Issuer,
+//!     jwt::KeySet,
+//! };
+//!
+//! # use std::time::Duration;
+//! # use tower_bearer::clock::{Clock, SystemClock};
+//! # use tower_bearer::jwt::{JwtClaims, NoClaims, Scope, SigningKey, encode_jwt};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_bearer::BoxError> {
+//! # // The issuer, which has the private key of RFC 8037, appendix A.
+//! # let key = SigningKey::from_jwk(
+//! #     r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+//! #         "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+//! # )?;
+//! # let published = KeySet::verifying(key.verifying_key().clone()).to_jwks();
+//! # let (id, now, hour) = ("t1".into(), SystemClock.now(), Duration::from_secs(3600));
+//! # let claims = JwtClaims::new("42", id, TokenType::Access, now, hour, NoClaims {})
+//! #     .with_issuer("https://id.example.com")
+//! #     .with_audience(["https://api.example.com"])
+//! #     .with_scope(Scope::parse("read").unwrap_or_default());
+//! # let token = encode_jwt(&KeySet::signing(key), &claims)?;
+//! let idp = Issuer::new("https://id.example.com")
+//!     .audience("https://api.example.com")
+//!     .keys(KeySet::from_published_jwks(&published)?);
+//! let tokens = TokenService::builder()
+//!     .accept(idp)
+//!     .store(MemoryStore::default()) // of the revocations
+//!     .accept_older_than_store(true) // also tokens from before this process
+//!     .build()?;
+//!
+//! let claims = tokens.validate_token(&token, TokenType::Access).await?;
+//! assert!(claims.is_external() && claims.scope().contains("read"));
+//! let user = claims.issuer_subject().ok_or("the token has no `sub`")?;
+//! assert_eq!((user.issuer, user.subject.as_str()), ("https://id.example.com", "42"));
+//!
+//! tokens.external("https://id.example.com").revoke_subject("42").await?;
+//! let refused = tokens.validate_token(&token, TokenType::Access).await;
+//! assert!(matches!(refused, Err(Error::Token(TokenError::Revoked { .. }))));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `jwks`, the service fetches the keys itself and follows their rotation. Nothing
+//! revokes tokens under [`IssuerPolicy::Stateless`], so no store is needed:
+//!
+//! ```no_run
+//! # #[cfg(feature = "jwks")]
+//! # async fn example() -> Result<(), tower_bearer::BoxError> {
+//! use tower_bearer::{
+//!     AuthLayer, TokenService,
+//!     issuers::{Issuer, IssuerPolicy, Preset},
+//! };
+//!
+//! let keycloak = Issuer::new("https://id.example.com/realms/main")
+//!     .preset(Preset::Keycloak)
+//!     .audience("api")
+//!     .policy(IssuerPolicy::Stateless)
+//!     .discover(); // asks the issuer for the address of its keys
+//! let tokens = TokenService::builder().accept(keycloak).connect().await?;
+//! let auth: AuthLayer = AuthLayer::new(tokens);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `docs/guide.md` shows issuers beside own sessions, the users of several issuers, and own claims.
+//! The example `resource_server` is a whole service.
+//!
+//! # What happens to a token
+//!
+//! | token or event | answer |
+//! |--|--|
+//! | `iss` is absent or not accepted | 401 before any key is tried ([`UnknownIssuer`]) |
+//! | the node has the token's key | the node verifies the token, and asks no key server |
+//! | the node does not have the key | the request waits for a fetch: see the next table |
+//! | the issuer withdraws a key | 401 after the next fetch, also for tokens in the cache |
+//! | fetches fail | the present keys verify tokens until [`max_stale`], then 503 |
+//!
+//! Requests with an unknown key share one fetch, and wait for it at most one second. If the last
+//! fetch began less than a [`cool_down`] ago, there is no fetch and no wait. Keys are *fresh* for
+//! the time that the issuer lets caches use them. If the key is still unknown then, the answer
+//! depends on the keys:
+//!
+//! | keys of the node | answer |
+//! |--|--|
+//! | fresh, or the last finished fetch succeeded | 401 ([`UnknownKey`]) |
+//! | not fresh, and the last fetch failed | 503: the key may exist |
+//! | never fetched | 503 |
+//!
+//! The key server of one issuer cannot delay the tokens of another, nor tokens whose keys are
+//! known. A service that [`connect`] makes has the keys of all issuers at the start, or the call
+//! fails. [`build`] does not wait for them. The condition `issuer_keys` of
+//! [`Status`](crate::tokens::Status) names each issuer whose last fetch failed.
+//!
+//! [accepts]: crate::tokens::TokenServiceBuilder::accept
+//! [`build`]: crate::tokens::TokenServiceBuilder::build
+//! [`connect`]: crate::tokens::TokenServiceBuilder::connect
+//! [`cool_down`]: Issuer::cool_down
+//! [`max_stale`]: Issuer::max_stale
+//! [`UnknownIssuer`]: crate::error::TokenError::UnknownIssuer
+//! [`UnknownKey`]: crate::error::TokenError::UnknownKey
+//!
+//! # Bounds
+//!
+//! | bound | value |
+//! |--|--|
+//! | fresh time | the issuer's `max-age` within 5 minutes to 24 hours; without it 15 minutes |
+//! | next fetch | after 85 to 90 % of the fresh time |
+//! | fetches because of unknown keys | one in a `cool_down`: 60 s, or one second to an hour |
+//! | pause after failed fetches | the `cool_down`, then twice as long each time, up to 5 minutes |
+//! | age of keys whose fetches fail | `max_stale`: 24 hours, or the `cool_down` to a year |
+//! | one fetch | 5 s ([`FETCH_DEADLINE`]) |
+//! | one HTTP response (`jwks`) | 512 KiB; 3 redirects, to the same scheme, host and port only |
+//! | key set | 256 KiB |
+//! | keys tried for one token | 16 of its `kid` and algorithm |
+//! | requests that wait for a fetch | 1024 for each issuer; further ones get their answer at once |
+//!
+//! So a withdrawn key verifies tokens for at most 90 % of the fresh time while fetches succeed, and
+//! for `max_stale` while they fail. Choose a `max_stale` that is not shorter than the fresh time.
+//!
+//! # Claims
+//!
+//! * Only the registered claims of RFC 7519 have a type: `iss`, `sub`, `aud`, `exp`, `nbf`, `iat`
+//!   and `jti`. All others, also `scope`, `sid` and `type`, are custom claims as the issuer wrote
+//!   them.
+//! * `exp` is required. [`IssuerPolicy::Denylist`] also needs `iat`, and at least one of token id,
+//!   session and `sub`. Times may have fractions.
+//! * Scopes, roles, session and token id are read from the claims that the [`Preset`] or the
+//!   issuer's settings name. A scope claim can be a text or an array. Values of other types count
+//!   as absent.
+//! * The lifetime from `iat` to `exp` may be 25 hours: see [`Issuer::max_access_lifetime`]. Without
+//!   `iat`, the time that is left counts.
+//! * The header's `typ` must be absent, `JWT` or `at+jwt`. [`AccessTyp::AtJwt`] demands the last
+//!   one.
+//! * The service refuses tokens with `cnf`, because it cannot check that the client has the key. It
+//!   refuses tokens with `events` (logout tokens), and those whose claim `type` is `refresh`.
+//!
+//! Of the service's settings, `leeway`, `max_token_len`, `verified_cache` and `validator` apply to
+//! all tokens. `audience`, `access_typ`, `max_access_lifetime`, `max_token_age` and
+//! `require_claims` apply to own tokens only: an [`Issuer`] has its own.
+//!
+//! # Revocation
+//!
+//! Under [`IssuerPolicy::Denylist`], [`TokenService::external`] revokes here what the issuer
+//! signed:
+//!
+//! | call | refused from then on | needs in the token |
+//! |--|--|--|
+//! | [`revoke_token_id`] | the token with this id | `jti`, or the claim of [`token_id_from`] |
+//! | [`revoke_session`] | the session's tokens that were issued up to now | the session claim |
+//! | [`revoke_subject`] | the subject's tokens that were issued up to now | `sub` |
+//!
+//! A revocation does not reach the issuer, which may give the user new tokens. The nodes accept
+//! them. A token that the issuer signs less than the leeway after the revocation (by default about
+//! 6 s, with rounding) is refused too, for as long as it lives. So let the user log in again after
+//! that.
+//!
+//! The service refuses each token that was issued before the store's data set was created, or less
+//! than the leeway after that. With a `MemoryStore` this concerns all tokens from before a restart.
+//! [`accept_older_than_store`] accepts them, at a price.
+//!
+//! [`accept_older_than_store`]: crate::tokens::TokenServiceBuilder::accept_older_than_store
+//! [`revoke_session`]: crate::tokens::ExternalTokens::revoke_session
+//! [`revoke_subject`]: crate::tokens::ExternalTokens::revoke_subject
+//! [`revoke_token_id`]: crate::tokens::ExternalTokens::revoke_token_id
+//! [`token_id_from`]: Issuer::token_id_from
+//! [`TokenService::external`]: crate::TokenService::external
+//!
+//! # Clocks
+//!
+//! The clock of the node judges `exp`, `nbf` and `iat` of other issuers' tokens, and that of the
+//! store judges own tokens. The clock of the store gives a revocation its time. Keep the node's
+//! clock right, by NTP. The `leeway` (5 s) covers the differences between these clocks and that of
+//! the issuer.
+//!
+//! # Security
+//!
+//! * **Name an audience.** Otherwise a token for any other application of the issuer is good here
+//!   too. With [`Issuer::any_audience`], require a claim that names your application.
+//! * **ID tokens are no access tokens.** Presets for Entra ID, Okta, Keycloak and Cognito refuse
+//!   them. With others only the audience separates them, so use one that no client has as its id.
+//! * **Keys are public.** A published set with a secret or private key is refused as a whole. A
+//!   token that is signed by HMAC with the text of a public key is refused.
+//! * **Users have two names.** Two issuers can use the same `sub` for two people. Use
+//!   [`issuer_subject`](crate::jwt::JwtClaims::issuer_subject), and never the subject alone.
+//! * **Tenants are listed.** `{tenantid}` in an identifier stands only for the ids in
+//!   [`Issuer::tenants`]. The member `issuer` of a key, which Entra ID writes, is not checked.
+//! * **Held claims are not verified again.** A withdrawn key ends no open response, and
+//!   [`TokenService::check`](crate::TokenService::check) does not look at keys. Only a revocation,
+//!   or the expiry if the layer says so, ends them.
+//!
+//! [`AccessTyp::AtJwt`]: crate::jwt::AccessTyp::AtJwt
 
 mod accepted;
 mod claim_names;
