@@ -6,6 +6,7 @@
 //!   stack.
 //! * [`MemoryStore`] and `RedisStore` store the sessions. For another database, implement
 //!   [`SessionStore`].
+//! * [`issuers`] accepts the tokens of other issuers, such as Entra ID or Keycloak, by their JWKS.
 //! * [`endpoints`] serves login, refresh, logout, sessions and health.
 //! * [`users`] connects your user database, and `password` hashes its passwords.
 //!
@@ -73,7 +74,7 @@
 //! | `metrics` | | metrics about checks, sessions, the replica and the store: [`observe`] |
 //! | `axum` | | extractors |
 //! | `tonic` | | claims in gRPC handlers |
-//! | `jwks` | | the keys of other issuers over HTTPS: `issuers::HttpKeys` |
+//! | `jwks` | | the keys (JWKS) of other issuers over HTTPS: [`issuers`] |
 //! | `cluster`, `sentinel`, `tls` | | Redis Cluster, Redis Sentinel, `rediss://` |
 //! | `conformance` | | the test suite for your own store |
 //!
@@ -121,7 +122,7 @@ pub use self::{
 };
 
 /// The README. Its examples compile as doctests.
-#[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "redis"))]
+#[cfg(all(doctest, feature = "axum", feature = "tonic", feature = "redis", feature = "jwks"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
@@ -131,6 +132,6 @@ struct Readme;
 struct Security;
 
 /// The guide. Its examples compile as doctests.
-#[cfg(all(doctest, feature = "axum", feature = "bcrypt", feature = "redis"))]
+#[cfg(all(doctest, feature = "axum", feature = "bcrypt", feature = "redis", feature = "jwks"))]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;
