@@ -192,7 +192,8 @@
 //! * **Users have two names.** Two issuers can use the same `sub` for two people. Use
 //!   [`issuer_subject`](crate::jwt::JwtClaims::issuer_subject), and never the subject alone.
 //! * **Tenants are listed.** `{tenantid}` in an identifier stands only for the ids in
-//!   [`Issuer::tenants`]. The member `issuer` of a key, which Entra ID writes, is not checked.
+//!   [`Issuer::tenants`]. The member `issuer` of a key, which Entra ID writes, is not checked. An
+//!   identifier with `{tenantid}` is no address: pass `HttpKeys` with `metadata_url` as the source.
 //! * **Held claims are not verified again.** A withdrawn key ends no open response, and
 //!   [`TokenService::check`](crate::TokenService::check) does not look at keys. Only a revocation,
 //!   or the expiry if the layer says so, ends them.
