@@ -135,7 +135,7 @@ fn a_refusal_of_pem_names_the_way_out() {
         (P256_SEC1.to_owned(), "openssl pkcs8 -topk8"),
         (format!("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{P256_SEC1}"), "topk8"),
         (relabelled("ENCRYPTED PRIVATE KEY"), "openssl pkey"),
-        (relabelled("CERTIFICATE"), "openssl x509"),
+        (relabelled("CERTIFICATE"), "give the private key"),
         (relabelled("OPENSSH PRIVATE KEY"), "PKCS#8"),
         (two, "exactly one key"),
         (String::new(), "from_der"),
@@ -146,6 +146,8 @@ fn a_refusal_of_pem_names_the_way_out() {
             assert!(message.contains(hint), "{message}");
         }
     }
+    let certificate = VerifyingKey::from_pem(Algorithm::RS256, relabelled("CERTIFICATE")).unwrap_err().to_string();
+    assert!(certificate.contains("openssl x509"), "{certificate}");
     let message = SigningKey::from_der(Algorithm::ES256, der_of(P256_SEC1)).unwrap_err().to_string();
     assert!(message.contains("openssl pkcs8 -topk8"), "{message}");
 }
