@@ -279,7 +279,7 @@ impl Issuer {
         self
     }
 
-    /// Finds the keys by OpenID Connect Discovery 1.0 or RFC 8414: the identifier is the address.
+    /// Finds the keys by `OpenID` Connect Discovery 1.0 or RFC 8414: the identifier is the address.
     /// See [`HttpKeys`](super::HttpKeys) for another address, a proxy and further settings.
     ///
     /// ```

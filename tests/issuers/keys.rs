@@ -42,10 +42,13 @@ enum Behaviour {
     IsSlow,
 }
 
+/// The behaviour, the names of the keys, and the time that caches may keep them.
+type State = (Behaviour, Vec<&'static str>, Option<Duration>);
+
 /// An issuer's key server, whose keys all have the same numbers and different names.
 #[derive(Clone)]
 struct Provider {
-    state: Arc<Mutex<(Behaviour, Vec<&'static str>, Option<Duration>)>>,
+    state: Arc<Mutex<State>>,
     fetches: Arc<AtomicU64>,
 }
 

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 use tower_bearer::{
-    Claims, Error, MemoryStore, TokenService, TokenType,
+    Claims, Error, MemoryStore, SessionId, TokenService, TokenType,
     clock::{Clock, SystemClock, Timestamp},
     error::TokenError,
     issuers::{Issuer, IssuerPolicy, Preset, PublishedKeys},
@@ -197,7 +197,7 @@ async fn each_issuers_tokens_have_their_right_verdict_and_meaning() {
         assert_eq!(accepted.scope().as_str(), expected.scopes, "{name}");
         assert_eq!(accepted.subject().as_str(), expected.subject, "{name}");
         assert_eq!(accepted.issuer_subject().is_some(), !expected.subject.is_empty(), "{name}");
-        assert_eq!(accepted.session_id().map(|sid| sid.as_str()), expected.session, "{name}");
+        assert_eq!(accepted.session_id().map(SessionId::as_str), expected.session, "{name}");
         assert_eq!(accepted.token_id().as_str(), expected.token_id, "{name}");
         if !name.contains("32 KiB") {
             assert_eq!(accepted.roles(), expected.roles, "{name}");

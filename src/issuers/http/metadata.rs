@@ -90,6 +90,7 @@ fn with_path(url: &Url, path: &str) -> Url {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
