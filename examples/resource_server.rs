@@ -27,7 +27,6 @@ use tower_bearer::{
     issuers::{HttpKeys, IssuerPolicy, KeySourceError, KeySourceErrorKind, Preset, PublishedKeys},
     jwt::RawClaims,
     middleware::ResourceMetadata,
-    tokens::TokenServiceBuilder,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -70,37 +69,34 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
         None => issuer.any_audience(),
     };
     if let Some(names) = variable("SCOPE_CLAIMS") {
-        issuer = issuer.scopes_from(names.split(','));
+        issuer = issuer.scopes_from(names.split(',').map(str::trim));
     }
     issuer = variable("SESSION_CLAIM").into_iter().fold(issuer, Issuer::session_from);
-    if let Some(max) = parsed("MAX_ACCESS_SECONDS")? {
-        issuer = issuer.max_access_lifetime(Duration::from_secs(max));
-    }
-    if let Some(time) = parsed("JWKS_COOLDOWN_SECONDS")? {
-        issuer = issuer.cool_down(Duration::from_secs(time));
-    }
-    if let Some(time) = parsed("JWKS_MAX_STALE_SECONDS")? {
-        issuer = issuer.max_stale(Duration::from_secs(time));
-    }
-    issuer = match (variable("JWKS_URL"), variable("JWKS_FILE")) {
-        (None, Some(file)) => issuer.key_source(move || {
+    issuer = seconds("MAX_ACCESS_SECONDS")?.into_iter().fold(issuer, Issuer::max_access_lifetime);
+    issuer = seconds("JWKS_COOLDOWN_SECONDS")?.into_iter().fold(issuer, Issuer::cool_down);
+    issuer = seconds("JWKS_MAX_STALE_SECONDS")?.into_iter().fold(issuer, Issuer::max_stale);
+    issuer = match (variable("JWKS_URL"), variable("JWKS_FILE"), variable("DISCOVER")) {
+        (None, Some(file), None) => issuer.key_source(move || {
             let read = read_to_string(file.clone());
             let failed = |error| KeySourceError::new(KeySourceErrorKind::Unreachable).with_source(error);
             async move { read.await.map(PublishedKeys::new).map_err(failed) }
         }),
-        (url, _) => {
+        (url, None, discover) if url.is_some() != discover.is_some() => {
             let keys = url.map_or_else(|| HttpKeys::discovery(name), HttpKeys::jwks_url);
-            let keys = if variable("ALLOW_HTTP").is_some() { keys.allow_http() } else { keys };
+            let keys = if variable("ALLOW_HTTP").as_deref() == Some("1") { keys.allow_http() } else { keys };
             issuer.key_source(keys.build()?)
         }
+        _ => return Err("give the keys by one of JWKS_URL, JWKS_FILE and DISCOVER=1".into()),
     };
     let mut builder = TokenService::builder().claims();
-    builder = parsed("MAX_TOKEN_BYTES")?.into_iter().fold(builder, TokenServiceBuilder::max_token_len);
-    if let Some(leeway) = parsed("LEEWAY_SECONDS")? {
-        builder = builder.leeway(Duration::from_secs(leeway));
-    }
-    if variable("POLICY").as_deref() != Some("denylist") {
-        return Ok(builder.accept(issuer.policy(IssuerPolicy::Stateless)).connect().await?);
+    builder = parsed("MAX_TOKEN_BYTES")?.into_iter().fold(builder, |builder, bytes| builder.max_token_len(bytes));
+    builder = seconds("LEEWAY_SECONDS")?.into_iter().fold(builder, |builder, leeway| builder.leeway(leeway));
+    match variable("POLICY").as_deref() {
+        None | Some("stateless") => {
+            return Ok(builder.accept(issuer.policy(IssuerPolicy::Stateless)).connect().await?);
+        }
+        Some("denylist") => {}
+        Some(_) => return Err("POLICY must be `stateless` or `denylist`".into()),
     }
     if let Some(text) = variable("CONSISTENCY").filter(|text| text != "strong") {
         let millis = text.strip_prefix("bounded:").ok_or("CONSISTENCY must be `strong` or `bounded:<ms>`")?;
@@ -141,6 +137,10 @@ async fn deny(
 /// Returns a variable. An empty value counts as unset.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn seconds(name: &str) -> Result<Option<Duration>, BoxError> {
+    Ok(parsed(name)?.map(Duration::from_secs))
 }
 
 fn parsed<T: FromStr<Err: Into<BoxError>>>(name: &str) -> Result<Option<T>, BoxError> {

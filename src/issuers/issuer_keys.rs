@@ -16,6 +16,7 @@
 //! Tokio's timers. So the task looks at the clock once in [`STEP`].
 
 use std::{
+    error::Error as _,
     fmt,
     panic::AssertUnwindSafe,
     sync::{
@@ -140,11 +141,32 @@ struct FetchState {
     fresh_until: Option<Duration>,
     /// The failures since the last successful fetch.
     failures: u32,
-    /// The kind and the text of the last failure.
-    failure: Option<(KeySourceErrorKind, String)>,
+    /// The last failure, if no successful fetch followed.
+    failure: Option<Failure>,
     /// The time of the last log message about failures.
     #[cfg(feature = "tracing")]
     logged_at: Option<Duration>,
+}
+
+/// The parts of a [`KeySourceError`], of which each refused request gets a copy.
+#[derive(Clone)]
+struct Failure {
+    kind: KeySourceErrorKind,
+    cause: Option<String>,
+}
+
+impl Failure {
+    fn of(error: &KeySourceError) -> Self {
+        Self { kind: error.kind(), cause: error.source().map(chain) }
+    }
+
+    fn error(&self) -> KeySourceError {
+        let error = KeySourceError::new(self.kind);
+        match &self.cause {
+            Some(cause) => error.with_source(cause.clone()),
+            None => error,
+        }
+    }
 }
 
 /// The state of an issuer's keys, in [`Status::issuers`](crate::tokens::Status::issuers).
@@ -243,7 +265,7 @@ impl IssuerKeys {
             return TokenError::UnknownKey.into();
         }
         match &state.failure {
-            Some((kind, text)) => KeySourceError::new(*kind).with_source(text.clone()).into(),
+            Some(failure) => failure.error().into(),
             None if state.fetched_at.is_some() && !state.is_under_way => TokenError::UnknownKey.into(),
             None => KeySourceError::new(KeySourceErrorKind::Timeout).into(),
         }
@@ -256,7 +278,7 @@ impl IssuerKeys {
         // Fails only if the sender is gone, and `self` owns it.
         let _ = finished.wait_for(|count| *count > 0).await;
         match &fetching.lock().failure {
-            Some((kind, text)) => Err(KeySourceError::new(*kind).with_source(text.clone())),
+            Some(failure) => Err(failure.error()),
             None => Ok(()),
         }
     }
@@ -280,7 +302,7 @@ impl IssuerKeys {
             status.fetches = *fetching.finished.borrow();
             status.age_seconds = state.fetched_at.map(|at| fetching.clock.elapsed().saturating_sub(at).as_secs());
             status.is_fresh = state.is_fresh(&*fetching.clock);
-            status.last_error = state.failure.as_ref().map(|(_, text)| text.clone());
+            status.last_error = state.failure.as_ref().map(|failure| chain(&failure.error()));
         }
         status
     }
@@ -323,7 +345,7 @@ impl IssuerKeys {
         let next = if let Some(error) = failure {
             state.failures = state.failures.saturating_add(1);
             self.log_failure(&mut state, &error, now);
-            state.failure = Some((error.kind(), chain(&error)));
+            state.failure = Some(Failure::of(&error));
             let longest = SHORTEST_INTERVAL.max(fetching.times.cool_down);
             let doubled = fetching.times.cool_down.saturating_mul(1 << (state.failures - 1).min(8));
             began.saturating_add(doubled.min(longest))
@@ -543,7 +565,7 @@ impl Drop for EndGuard {
             let mut state = fetching.lock();
             let text = "the task that fetches the keys has ended with its runtime; build the service in a runtime \
                         that lives as long";
-            state.failure = Some((KeySourceErrorKind::Unreachable, text.to_owned()));
+            state.failure = Some(Failure { kind: KeySourceErrorKind::Unreachable, cause: Some(text.to_owned()) });
             (state.jwks, state.fresh_until, state.is_under_way, state.has_ended) = (None, None, false, true);
             self.0.replace(None);
             drop(state);

@@ -256,10 +256,13 @@ impl<C> Subjects<'_, C> {
 
 /// Returns the text of the condition of an issuer whose keys cannot be fetched.
 fn failing_keys(status: &IssuerStatus) -> Option<String> {
-    let IssuerStatus { issuer, keys, last_error, .. } = status;
+    let IssuerStatus { issuer, keys, is_fresh, last_error, .. } = status;
     let error = last_error.as_ref()?;
-    let effect = if *keys == 0 { "its tokens get 503" } else { "the keys of the last fetch verify its tokens" };
-    Some(format!("the keys of the issuer `{issuer}` cannot be fetched, and {effect}: {error}"))
+    Some(match (keys, is_fresh) {
+        (0, true) => format!("the issuer `{issuer}` publishes no usable keys, so its tokens get 401: {error}"),
+        (0, false) => format!("the keys of the issuer `{issuer}` cannot be fetched, so its tokens get 503: {error}"),
+        _ => format!("the keys of the issuer `{issuer}` cannot be fetched, so the present ones stay in use: {error}"),
+    })
 }
 
 /// Returns the longest time for which a node may use a replaced server, or the reason why the time

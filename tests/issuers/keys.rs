@@ -10,10 +10,12 @@ use std::{
     time::Duration,
 };
 
+use http::{Request, Response};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_bearer::{
-    Error, TokenService, TokenType,
+    AuthLayer, Error, TokenService, TokenType,
     error::{ConfigErrorKind, TokenError},
     issuers::{Issuer, IssuerPolicy, KeySourceError, KeySourceErrorKind, PublishedKeys},
     jwt::{Algorithm, KeySet, VerifyingKey},
@@ -21,8 +23,9 @@ use tower_bearer::{
 };
 
 use crate::support::{
-    TokioClock,
+    Log, TokioClock,
     fixture::{START, sign_with},
+    secrets::Secrets,
     test_keys,
 };
 
@@ -465,4 +468,36 @@ async fn a_token_without_kid_causes_a_fetch_if_the_only_key_may_have_been_replac
 fn text_of(file: &str, algorithm: Algorithm) -> String {
     let key = VerifyingKey::from_pem(algorithm, test_keys::text(file)).unwrap().without_kid();
     KeySet::verifying(key).to_jwks()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_another_issuers_token_is_in_logs_or_errors() {
+    let (log, mut secrets) = (Log::capture(), Secrets::default());
+    let provider = Provider::new(&["k"]);
+    let tokens = connected(provider.issuer(ISSUER)).await;
+    let layer = AuthLayer::new(tokens.clone())
+        .layer(service_fn(async |_: Request<()>| Ok::<_, std::convert::Infallible>(Response::new(String::new()))));
+    let good = token("k");
+    let mut all = vec![good.clone(), token("unknown"), token_of("https://another.example", "k")];
+    all.push(good[..good.len() - 2].to_owned());
+    all.push(format!("{}.{}", good.rsplit_once('.').unwrap().0, "A".repeat(86)));
+    let mut errors = String::new();
+    for behaviour in [Behaviour::Serves, Behaviour::Fails, Behaviour::SendsNonsense, Behaviour::Panics] {
+        provider.behave(behaviour);
+        sleep(20 * MINUTE).await;
+        for token in &all {
+            secrets.add("a token", token);
+            let request = Request::get("/").header("authorization", format!("Bearer {token}")).body(()).unwrap();
+            let response = layer.clone().oneshot(request).await.unwrap();
+            errors.push_str(&format!("{response:?}"));
+            if let Err(error) = tokens.validate_token(token, TokenType::Access).await {
+                errors.push_str(&format!("{error} {error:?}"));
+            }
+        }
+        errors.push_str(&format!("{:?} {tokens:?}", tokens.status().await));
+    }
+    let text = log.text();
+    assert!(text.contains("cannot be fetched") && text.contains("rejected"), "{text}");
+    secrets.must_not_be_in("a log", text);
+    secrets.must_not_be_in("an error", errors);
 }

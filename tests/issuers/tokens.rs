@@ -412,3 +412,19 @@ async fn a_key_of_one_tenant_verifies_no_token_of_another() {
         }
     }
 }
+
+#[tokio::test]
+#[ignore = "reads third-party vectors, which are no part of the tree: see CONTRIBUTING.md"]
+async fn without_an_audience_another_claim_can_name_the_application() {
+    let all = cases();
+    for (name, claim, value) in [("cognito access (no aud)", "client_id", "c"), ("clerk session", "azp", "https://a")] {
+        let place = EXPECTED.iter().position(|expected| expected.case == name).unwrap();
+        let case = &all[place];
+        let verdict = async |wanted: &str| {
+            let issuer = issuer_of(case, EXPECTED[place].preset).policy(IssuerPolicy::Stateless);
+            let tokens = TokenService::builder().accept(issuer.require_claim(claim, [wanted])).build().unwrap();
+            check(&tokens, &signed(&case["header"], &with_times(&case["claims"]))).await.is_ok()
+        };
+        assert!(verdict(value).await && !verdict("another").await, "{name}");
+    }
+}

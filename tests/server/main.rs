@@ -19,6 +19,8 @@ mod metrics;
 mod misconfiguration;
 mod outages;
 mod redis_failures;
+#[cfg(feature = "jwks")]
+mod resource_server;
 mod routes;
 mod streams;
 mod times;

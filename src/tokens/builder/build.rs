@@ -109,6 +109,7 @@ impl<C> TokenServiceBuilder<C> {
         config.observe_store();
         let mut issuers = config.accepted_issuers(has_own)?;
         let authority = config.authority(has_own, &issuers)?;
+        config.warn_about_memory(&authority);
         let node_clock = Arc::clone(&config.clock);
         let conditions = Arc::new(Conditions::new(Arc::clone(&config.clock)));
         config.judge_by_store(&authority, &validation, &lifetimes, &conditions);
@@ -339,6 +340,20 @@ impl Config {
         };
         let clock = Arc::clone(&self.clock);
         self.clock = Arc::new(StoreClock::new(clock, Arc::clone(store), Arc::clone(conditions), holds));
+    }
+
+    /// Warns if each restart refuses the tokens of other issuers from before it.
+    fn warn_about_memory(&self, authority: &Authority) {
+        let is_memory = authority.store().is_some_and(|store| store.name() == "memory");
+        #[cfg(feature = "tracing")]
+        if is_memory && authority.denylist().is_some() && !self.accepts_older_than_store {
+            tracing::warn!(
+                "the store is in memory, so this node refuses other issuers' tokens from before its start; use a \
+                 store that lasts, or `accept_older_than_store(true)`"
+            );
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = is_memory;
     }
 
     /// Returns the stores that decide about revocations.
