@@ -1,10 +1,10 @@
-//! The instructions of one request. `cargo bench --bench instructions` takes some seconds, and needs
-//! valgrind. Unlike times, the counts hardly depend on the machine or its load.
+//! The instructions of one request. `cargo bench --bench instructions` takes some seconds, and
+//! needs valgrind. Unlike times, the counts hardly depend on the machine or its load.
 //!
-//! The request is warm, and the memory store decides it: through the bare service, through the layer
-//! without an observer, with an observer that counts, and with the metrics on a Prometheus recorder.
-//! The clock is a manual one, and there is no replica: real clocks read the vDSO, which valgrind
-//! hides.
+//! The request is warm, and the memory store decides it: through the bare service, through the
+//! layer without an observer, with an observer that counts, and with the metrics on a Prometheus
+//! recorder. The clock is a manual one, and there is no replica: real clocks read the vDSO, which
+//! valgrind hides.
 //!
 //! This program runs itself under callgrind in each mode. Only the warm requests count.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]

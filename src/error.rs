@@ -5,7 +5,7 @@
 //! | [`ConfigError`] | the developer's or the operator's: `build()` or `connect()` fails | none |
 //! | [`TokenError`] | the client's: its token is refused | 401, `invalid_token` |
 //! | [`StoreError`] | the store's: it failed, or its answer is not trustworthy | 503 |
-//! | [`KeySourceError`] | that of another issuer's key server | 503 |
+//! | [`KeySourceError`] | another issuer's: its key server gave no usable keys | 503 |
 //! | [`Error`] | any of these, from [`TokenService`](crate::TokenService) | by [`Error::fault`] |
 //!
 //! No message, `Debug` text or source contains a token, a password, a hash or key material. Ids
@@ -115,10 +115,11 @@ impl ConfigError {
         Self::of(ConfigErrorKind::Unsupported, setting, problem.into(), remedy.into())
     }
 
-    /// Creates an error about an issuer whose keys are [`Unreachable`](ConfigErrorKind::Unreachable).
+    /// Creates an error about an issuer whose keys are
+    /// [`Unreachable`](ConfigErrorKind::Unreachable).
     pub(crate) fn unreachable(setting: &'static str, issuer: &str, error: KeySourceError) -> Self {
         let problem = format!("names the issuer `{issuer}`, whose keys were not fetched");
-        let remedy = "correct the cause that follows (only if the key server is away: start with `build`)";
+        let remedy = "correct the cause that follows, or call `build`, which does not wait for keys";
         Self::of(ConfigErrorKind::Unreachable, setting, problem.into(), remedy.into()).with_source(error)
     }
 
@@ -181,17 +182,18 @@ pub enum TokenError {
     /// rule.
     #[error("the token is malformed: {0}; send it as it was issued")]
     Malformed(&'static str),
-    /// The service accepts no tokens of the token's issuer, or the token names none.
+    /// The service accepts no tokens of the issuer that the token names in `iss`, or the token
+    /// names none.
     #[error("the service accepts no tokens of the token's issuer; add the issuer with `accept`, or use another token")]
     UnknownIssuer,
-    /// A key of the service fits the token's `kid` and algorithm, but does not verify the signature.
-    /// The token was changed or forged, or the key was replaced under the same `kid`.
-    #[error("the token's signature is not that of this service's key; send the token unchanged or log in again")]
+    /// A key of the service fits the token's `kid` and algorithm, but does not verify the
+    /// signature. The token was changed or forged, or the key was replaced under the same `kid`.
+    #[error("no key that fits the token verifies its signature; send the token unchanged or log in again")]
     Signature,
     /// No key of the service fits the token's header, so no signature was checked. The issuer's key
-    /// is missing or was removed, or the token comes from another issuer. A token without `kid` gets
-    /// this error too if several keys have its algorithm and all of them are named.
-    #[error("no key of this service has the token's `kid` and algorithm; add the issuer's key or log in again")]
+    /// is missing or was removed, or the token comes from another issuer. A token without `kid`
+    /// gets this error too if several keys have its algorithm and each of them has a `kid`.
+    #[error("the service has no key with the token's `kid` and algorithm; add the issuer's key or log in again")]
     UnknownKey,
     /// A claim is missing, of the wrong type or not acceptable. The field names the claim.
     #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
@@ -367,9 +369,9 @@ impl From<StoreErrorKind> for StoreError {
     }
 }
 
-/// A failure to get an issuer's keys.
+/// A failure to fetch the keys of another issuer.
 ///
-/// No text of this crate contains the credentials of a URL or a proxy.
+/// The texts of this crate contain no credentials of a URL or a proxy.
 pub struct KeySourceError {
     kind: KeySourceErrorKind,
     source: Option<BoxError>,
@@ -379,19 +381,20 @@ pub struct KeySourceError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum KeySourceErrorKind {
-    /// No connection: the name, the address, the port, TLS or the proxy is wrong, or the server is
-    /// away.
+    /// There is no connection. The name, the address, the port, TLS or the proxy is wrong, or the
+    /// server is away.
     Unreachable,
     /// The answer did not arrive within [`FETCH_DEADLINE`](crate::issuers::FETCH_DEADLINE).
     Timeout,
-    /// The server answered with another status than 200, or with a redirect to another host.
+    /// The server answered with another status than 200, or with a redirect that the crate does not
+    /// follow.
     Status,
     /// The answer is longer than allowed.
     TooLarge,
     /// The answer is no JWK Set or no metadata document, or no key of the set is usable.
     Unreadable,
-    /// The metadata document is that of another issuer (`OpenID` Connect Discovery 1.0 section 4.3,
-    /// RFC 8414 section 3.3).
+    /// The metadata document names another issuer (`OpenID` Connect Discovery 1.0 section 4.3, RFC
+    /// 8414 section 3.3).
     WrongIssuer,
 }
 
@@ -454,8 +457,8 @@ pub enum Error {
     /// The store failed. The token may be valid or not.
     #[error("the token store failed")]
     Store(#[from] StoreError),
-    /// The keys of another issuer could not be fetched, and the present keys do not include that of
-    /// the token. The token may be valid or not.
+    /// The node has no key for the token of another issuer, and could not fetch the issuer's keys.
+    /// The token may be valid or not.
     #[error("the keys of the token's issuer are not available")]
     IssuerKeys(#[from] KeySourceError),
     /// The user name or the password is wrong, or the user may not log in. The error does not show
@@ -498,7 +501,7 @@ pub enum Fault {
     Client,
     /// The store's, or an overload of the node. The client may try again later (503).
     Store,
-    /// That of another issuer's key server. The client may try again later (503).
+    /// Another issuer's: its key server gave no usable keys. The client may try again later (503).
     Issuer,
     /// The application's or this crate's (500).
     Internal,

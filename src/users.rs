@@ -165,12 +165,13 @@ pub trait UserAuthentication: Send + Sync + 'static {
     /// Returns the user with this id, or `None` if the user was deleted or disabled.
     fn user_by_id(&self, id: &Subject) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// Returns the user who has this id at another issuer, or `None`. A service without other
-    /// issuers ([`accept`](crate::tokens::TokenServiceBuilder::accept)) never calls this.
+    /// Returns the user with this id at another issuer, or `None`. A service that
+    /// [accepts](crate::tokens::TokenServiceBuilder::accept) no other issuers never calls this.
     ///
-    /// Default: `None`, because an issuer's `sub` says nothing about this application's users. Look
-    /// the pair up where your application has linked it to a user. *If the `sub` of another issuer
-    /// were an id here, that issuer could log in as each of your users.*
+    /// Default: `None`, because another issuer's `sub` does not identify a user of this
+    /// application. Look up the user to which your application has linked the pair of issuer and
+    /// subject. *If the `sub` of another issuer were an id here, that issuer could log in as each
+    /// of your users.*
     fn user_by_issuer(
         &self,
         id: IssuerSubject<'_>,

@@ -35,7 +35,7 @@ pub(crate) enum Refusal {
 pub(crate) struct DenialRules {
     /// The largest difference between the clocks of issuers, nodes and the store.
     pub(crate) leeway: Duration,
-    /// True if tokens from before the store's data set are accepted.
+    /// True if the node accepts tokens from before the store's data set.
     pub(crate) accepts_older: bool,
 }
 

@@ -21,7 +21,7 @@ pub struct StreamStatus {
 }
 
 impl StreamStatus {
-    /// Returns the sums of the counts.
+    /// Returns the sums of these counts and the counts of `other`.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             open: self.open.saturating_add(other.open),

@@ -104,7 +104,7 @@ pub(super) struct Core {
 /// The replica whose log proves streams.
 pub(super) struct Followed {
     pub(super) replica: Arc<Replica>,
-    /// The tasks of the replica. They end when this field is dropped.
+    /// The tasks of the replica. They end when the last holder is dropped.
     _tasks: Arc<ReplicaTasks>,
     /// For each bucket, the time of the proof by its log. The watcher sets this time only after it
     /// has updated the coverage of all streams. So no stream uses a log that does not cover its

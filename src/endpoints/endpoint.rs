@@ -22,8 +22,8 @@ use crate::{
     store::BoxFuture,
 };
 
-/// One endpoint as a Tower service. Made by [`Endpoints`](super::Endpoints) and
-/// [`ResourceMetadata`](crate::middleware::ResourceMetadata).
+/// One endpoint as a Tower service. [`Endpoints`](super::Endpoints) and
+/// [`ResourceMetadata`](crate::middleware::ResourceMetadata) make it.
 pub struct Endpoint<H> {
     handler: Arc<H>,
     responder: Responder,
@@ -109,8 +109,8 @@ pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claim
     parts.extensions.get::<Claims<C>>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }
 
-/// Refuses the request if nothing here can revoke the token of these claims. The client has done
-/// nothing wrong, and neither has this service, so the response is neither 400 nor 500.
+/// Refuses the request with 403 if this service cannot revoke the token of these claims. Neither
+/// the client nor this service is at fault, so 400 and 500 would be wrong.
 pub(super) fn refuse_irrevocable<C>(claims: &Claims<C>) -> Result<(), Rejection> {
     let is_irrevocable = claims.external().is_some_and(|external| !external.is_revocable);
     if is_irrevocable { Err(Rejection::forbidden()) } else { Ok(()) }

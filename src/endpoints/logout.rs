@@ -52,7 +52,8 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
         refuse_irrevocable(&claims)?;
         let spared = if keep_current(&parts)? { claims.session_id() } else { None };
         let revoked = match spared {
-            // The store has no record of which sessions belong to another issuer's subject.
+            // The store does not know the sessions of another issuer's subject, so it cannot spare
+            // one.
             Some(_) if claims.is_external() => return Err(Rejection::new(RejectionKind::InvalidParameter)),
             Some(sid) => self.tokens.revoke_all_for_subject_except(claims.subject(), sid).await,
             None if claims.is_external() => {

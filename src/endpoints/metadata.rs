@@ -27,10 +27,10 @@ impl ResourceMetadata {
     /// Returns the endpoint that serves the document. Put it at [`path`](Self::path), outside of
     /// the [`AuthLayer`](crate::AuthLayer).
     ///
-    /// It answers `GET` and `HEAD` with `application/json`, and other methods with 405. Caches may
-    /// keep the document for five minutes. Scripts of every site may read it, because it contains
-    /// nothing secret. So the endpoint also answers CORS preflights: a header such as
-    /// `MCP-Protocol-Version` causes one.
+    /// The endpoint answers `GET` and `HEAD` with `application/json`, and other methods with 405.
+    /// Caches may keep the document for five minutes. The endpoint lets scripts of every site read
+    /// the document, because it contains nothing secret. So it also answers CORS preflights, which
+    /// a header such as `MCP-Protocol-Version` causes.
     #[must_use]
     pub fn service(&self) -> Endpoint<MetadataDocument> {
         let document = Bytes::copy_from_slice(self.document().as_bytes());

@@ -20,7 +20,7 @@
 //! The services for bearer tokens include the [`AuthLayer`]. The layer rejects a request without a
 //! valid token before the endpoint checks the method.
 //!
-//! Responses are JSON with `Cache-Control: no-store` (except the metadata). Each failure is a
+//! Responses are JSON. All except the metadata have `Cache-Control: no-store`. Each failure is a
 //! [`Rejection`](crate::middleware::Rejection), and the layer's
 //! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook may replace the
 //! response. (The exception is [`health`]: its 503 response contains the same report as its 200
@@ -210,9 +210,9 @@ where
 
     /// Returns the endpoint that ends the session of the bearer token.
     ///
-    /// This endpoint, [`logout_all`](Self::logout_all) and [`revoke_session`](Self::revoke_session)
-    /// end sessions of another issuer's user only in this store: the issuer may give the user new
-    /// tokens. They answer 403 if the issuer has the policy
+    /// For another issuer's token, this endpoint, [`logout_all`](Self::logout_all) and
+    /// [`revoke_session`](Self::revoke_session) write revocations to the store. The issuer may
+    /// still give the user new tokens. They answer 403 if the issuer has the policy
     /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {

@@ -50,7 +50,7 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
-        // The subject of another issuer may be the id of another user here.
+        // The `sub` of another issuer's token may be the id of another user of this service.
         if claims.is_external() {
             return Err(Rejection::forbidden());
         }
@@ -99,8 +99,8 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
         // Session ids are base64url, so the path needs no percent-decoding.
         let sid = parts.uri.path().rsplit('/').next().filter(|sid| is_id(sid)).ok_or_else(not_found)?;
         let sid = &SessionId::new(sid);
-        // The store has no records of another issuer's sessions, so a client may end only the session
-        // of its own token.
+        // The store has no records of another issuer's sessions, so a client may end only the
+        // session of its own token.
         if claims.is_external() {
             if claims.session_id() != Some(sid) {
                 return Err(not_found());

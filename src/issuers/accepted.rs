@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct AcceptedIssuer {
     /// The accepted values of `iss`.
     pub(super) identifiers: Vec<String>,
-    /// True if the identifiers are those of several tenants, whose keys have one source.
+    /// True if each identifier is that of one tenant. All tenants share one source of keys.
     pub(super) has_tenants: bool,
     pub(crate) validation: Validation,
     pub(super) names: ClaimNames,
@@ -24,7 +24,7 @@ pub(crate) struct AcceptedIssuer {
     pub(crate) keys: Arc<IssuerKeys>,
 }
 
-/// The issuers that a service accepts beside its own tokens.
+/// The other issuers whose tokens a service accepts.
 #[derive(Default)]
 pub(crate) struct AcceptedIssuers {
     issuers: Vec<AcceptedIssuer>,
@@ -35,8 +35,8 @@ pub(crate) struct AcceptedIssuers {
 }
 
 impl AcceptedIssuer {
-    /// Verifies a token with these keys, apart from its revocation and, without a `now`, its times.
-    /// `issuer` is the token's `iss`, which has chosen this issuer before any key was tried.
+    /// Verifies a token with these keys. Does not check its revocation, nor its times without
+    /// `now`. `issuer` is the token's `iss`, by which the caller has chosen this issuer.
     pub(crate) fn verify(
         &self,
         token: &UnverifiedToken<'_>,
@@ -47,8 +47,8 @@ impl AcceptedIssuer {
         let map = |payload: &Payload, header: &Header| self.names.read(payload, header, self.is_revocable);
         let allows = |key: &VerifyingKey| !self.has_tenants || key.may_verify_for(issuer);
         let claims = self.validation.verify_external(token, keys, allows, map, now)?;
-        // A payload with two `iss` is refused already. This comparison makes the verified claim
-        // count, and not the one that was read without a signature (RFC 8725 section 3.8).
+        // The caller read `iss` before the signature was verified, and the keys must belong to the
+        // verified `iss` (RFC 8725 section 3.8).
         if claims.issuer() != Some(issuer) {
             return Err(TokenError::UnknownIssuer);
         }
@@ -59,10 +59,10 @@ impl AcceptedIssuer {
     }
 }
 
-/// Refuses a token that no revocation could name.
+/// Refuses a token that no revocation could match.
 fn check_revocable(claims: &JwtClaims<RawClaims>) -> Result<(), TokenError> {
     if !claims.has_issued_at() {
-        return Err(TokenError::Claims("`iat` is missing, which the policy `Denylist` needs"));
+        return Err(TokenError::Claims("`iat` is missing, and the policy `Denylist` needs it"));
     }
     let has_id =
         claims.issuer_subject().is_some() || claims.session_id().is_some() || !claims.token_id().as_str().is_empty();
@@ -70,7 +70,11 @@ fn check_revocable(claims: &JwtClaims<RawClaims>) -> Result<(), TokenError> {
 }
 
 impl AcceptedIssuers {
-    /// Rejects issuers with an identifier in common. `own` is the issuer of the service's own tokens.
+    /// Creates the list. `own` is the issuer of the service's own tokens.
+    ///
+    /// # Errors
+    ///
+    /// Two issuers have an identifier in common.
     pub(crate) fn new(issuers: Vec<AcceptedIssuer>, own: Option<&str>) -> Result<Self, ConfigError> {
         let mut accepted = Self::default();
         for issuer in issuers {
@@ -91,7 +95,7 @@ impl AcceptedIssuers {
         Ok(accepted)
     }
 
-    /// Starts the tasks that fetch keys. They run on this runtime.
+    /// Starts the tasks that fetch keys, on the present Tokio runtime.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The names of the claims in which an issuer writes scopes, roles, sessions and token ids.
+//! The names of the claims in which an issuer writes scopes, roles, session and token id.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use crate::{
     jwt::{External, Header, Mapped, Payload, RawClaims, Scope},
 };
 
-/// The claims that have a meaning for this crate under names of the issuer's choice.
+/// The names of the claims that the crate reads under names of the issuer's choice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClaimNames {
     pub(super) scopes: Vec<String>,
     pub(super) roles: Vec<String>,
     pub(super) session: Option<String>,
-    /// A claim in place of `jti`.
+    /// The claim that the crate reads in place of `jti`.
     pub(super) token_id: Option<String>,
     pub(super) required: Vec<RequiredClaim>,
 }
@@ -39,7 +39,7 @@ impl ClaimNames {
             ));
         }
         let claims = &payload.custom;
-        // A refresh token of this crate or of its predecessor, which another service has issued.
+        // Another service with this crate, or with its predecessor, marks its refresh tokens so.
         if claims.get("type").and_then(Value::as_str) == Some("refresh") {
             return Err(TokenError::WrongType);
         }
@@ -59,7 +59,7 @@ impl ClaimNames {
     }
 
     /// Returns the scope tokens of all scope claims. Leaves out texts that are no scope tokens,
-    /// such as roles with a space in their names, because no route can require them.
+    /// because no route can require them. An example is a role with a space in its name.
     fn scope(&self, claims: &RawClaims) -> Scope {
         let words = self.scopes.iter().flat_map(|name| match find(claims, name) {
             Some(Value::String(text)) => text.split(' ').collect(),
@@ -89,8 +89,8 @@ impl RequiredClaim {
     }
 }
 
-/// Returns the texts of a registered claim, which is not among the custom claims. `None` if the
-/// name is not that of a registered claim with texts.
+/// Returns the texts of a registered claim, which is not among the custom claims. Returns `None` if
+/// no registered claim with texts has this name.
 fn registered<'p>(payload: &'p Payload, name: &str) -> Option<Vec<&'p str>> {
     let text = match name {
         "iss" => payload.iss.as_deref(),
@@ -102,8 +102,8 @@ fn registered<'p>(payload: &'p Payload, name: &str) -> Option<Vec<&'p str>> {
     Some(text.into_iter().collect())
 }
 
-/// Returns the claim with this name. If there is none, the name can be a path with dots, such as
-/// `realm_access.roles`. A name can contain dots itself, such as `kubernetes.io`.
+/// Returns the claim with this name, which may contain dots, such as `kubernetes.io`. If there is
+/// none, reads the name as a path, such as `realm_access.roles`.
 fn find<'c>(claims: &'c RawClaims, name: &str) -> Option<&'c Value> {
     claims.get(name).or_else(|| {
         let mut members = name.split('.');

@@ -17,18 +17,18 @@ use crate::{
     jwt::{AccessTyp, Algorithm, KeySet, Validation},
 };
 
-/// The longest accepted lifetime of another issuer's tokens. Several issuers grant 24 hours, and
-/// set `iat` a few seconds before the time of issue.
+/// The default of [`Issuer::max_access_lifetime`]. Several issuers grant 24 hours, and set `iat` a
+/// few seconds before the time of issue.
 const MAX_LIFETIME: Duration = Duration::from_secs(25 * 3600);
 
 const TENANT: &str = "{tenantid}";
 
-/// How tokens of an issuer can be revoked in this service's store.
+/// The way in which a service revokes the tokens of an issuer.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum IssuerPolicy {
-    /// The service refuses a token if the token, its session or its subject was revoked in the
-    /// store of this service ([`TokenService::external`](crate::TokenService::external)). The
+    /// The service refuses a token if its store has a revocation of the token, the token's session
+    /// or its subject. [`TokenService::external`](crate::TokenService::external) revokes them. The
     /// token needs `iat`, and at least one of `jti`, `sub` and the session claim.
     ///
     /// The service also refuses tokens from before the creation of the store's data set. An
@@ -36,8 +36,8 @@ pub enum IssuerPolicy {
     /// [`accept_older_than_store`](crate::tokens::TokenServiceBuilder::accept_older_than_store).
     #[default]
     Denylist,
-    /// The service checks only signature and claims. Nothing revokes the tokens here, and no store
-    /// is needed.
+    /// The service checks only signature and claims. It cannot revoke the tokens, and needs no
+    /// store for them.
     Stateless,
 }
 
@@ -48,7 +48,7 @@ pub enum IssuerPolicy {
 /// |--|--|
 /// | [`preset`](Self::preset) | [`Preset::Plain`] |
 /// | [`audience`](Self::audience) or [`any_audience`](Self::any_audience) | none: one is required |
-/// | the source of keys: [`keys`](Self::keys) or [`key_source`](Self::key_source) | none: required |
+/// | [`keys`](Self::keys), [`key_source`](Self::key_source) or another source | none: required |
 /// | [`policy`](Self::policy) | [`IssuerPolicy::Denylist`] |
 /// | [`algorithms`](Self::algorithms) | the preset's, mostly all with public keys |
 /// | [`access_typ`](Self::access_typ) | [`AccessTyp::Unmarked`] |
@@ -103,8 +103,8 @@ enum Source {
 }
 
 impl Issuer {
-    /// The algorithms with public keys. A key that names no algorithm serves the first one that
-    /// fits its type: RS256 for RSA, as `OpenID` Connect prescribes.
+    /// The algorithms with public keys. A key that names no algorithm serves the first one in this
+    /// list that fits its type. For RSA that is RS256, as `OpenID` Connect prescribes.
     pub(super) const ASYMMETRIC: &'static [Algorithm] = &[
         Algorithm::RS256,
         Algorithm::ES256,
@@ -120,7 +120,7 @@ impl Issuer {
 
     /// Creates the settings of the issuer with this identifier: exactly the `iss` of its tokens.
     ///
-    /// If one key set serves many tenants, the identifier can contain `{tenantid}`. See
+    /// If one key set serves several tenants, the identifier can contain `{tenantid}`. See
     /// [`tenants`](Self::tenants).
     pub fn new(identifier: impl Into<String>) -> Self {
         Self {
@@ -140,8 +140,9 @@ impl Issuer {
         }
     }
 
-    /// Sets the habits of a well-known issuer. Call it first, because it replaces the settings of
-    /// the methods `..._from` and [`require_claim`](Self::require_claim).
+    /// Sets the claim names, required claims and algorithms of a well-known issuer. Call it first,
+    /// because it replaces the settings of the methods `..._from` and
+    /// [`require_claim`](Self::require_claim).
     pub fn preset(mut self, preset: Preset) -> Self {
         self.preset = preset;
         self.names = preset.claim_names();
@@ -171,47 +172,45 @@ impl Issuer {
 
     /// Accepts tokens for any audience, and without one.
     ///
-    /// Then nothing says that a token is meant for this service. Use it only for issuers that write
-    /// no `aud`, and require another claim that names your application: see
-    /// [`require_claim`](Self::require_claim).
+    /// The service then accepts tokens for other applications too. Use it only for issuers that
+    /// write no `aud`. [Require](Self::require_claim) another claim that names your application.
     pub fn any_audience(mut self) -> Self {
         self.ignores_audience = true;
         self
     }
 
-    /// Sets the signature algorithms that the issuer uses, for keys that are fetched. A key that
-    /// names no algorithm serves the first of them that fits its type.
+    /// Sets the signature algorithms of fetched keys. A key that names no algorithm serves the
+    /// first of them that fits its type. Default: those of the preset.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = Some(algorithms.into_iter().collect());
         self
     }
 
-    /// Sets the mark (the header's `typ`) that an access token must have. [`AccessTyp::AtJwt`] for
-    /// an issuer that follows RFC 9068. Default: [`AccessTyp::Unmarked`].
+    /// Sets the mark (the header's `typ`) that an access token must have. Use [`AccessTyp::AtJwt`]
+    /// for an issuer that follows RFC 9068. Default: [`AccessTyp::Unmarked`].
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.access_typ = typ;
         self
     }
 
-    /// Sets how the tokens can be revoked here. Default: [`IssuerPolicy::Denylist`].
+    /// Sets the way in which this service revokes the tokens. Default: [`IssuerPolicy::Denylist`].
     pub fn policy(mut self, policy: IssuerPolicy) -> Self {
         self.policy = policy;
         self
     }
 
     /// Sets the claims that contain scope tokens: a text with spaces, or an array. The scope of a
-    /// token is the union of them.
+    /// token is the union of these claims.
     ///
-    /// A name can be a path with dots, such as `realm_access.roles`. A claim whose whole name is
-    /// the text comes first.
+    /// A name can be a path with dots, such as `realm_access.roles`. If a claim has the whole text
+    /// as its name, the service reads that claim.
     pub fn scopes_from(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.names.scopes = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Sets the claims that contain roles: a text, or an array of texts. See
-    /// [`JwtClaims::roles`](crate::jwt::JwtClaims::roles), and
-    /// [`scopes_from`](Self::scopes_from) for the names.
+    /// Sets the claims that contain [roles](crate::jwt::JwtClaims::roles): a text, or an array of
+    /// texts. A name can be a path, as in [`scopes_from`](Self::scopes_from).
     pub fn roles_from(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.names.roles = names.into_iter().map(Into::into).collect();
         self
@@ -253,7 +252,7 @@ impl Issuer {
 
     /// Sets the longest accepted lifetime of a token, from `iat` to `exp`. Default: 25 hours.
     ///
-    /// The store keeps revocations for this time, so choose no longer one than the issuer uses.
+    /// The store keeps revocations for this time, so choose no longer time than the issuer uses.
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.max_access_lifetime = max;
         self
@@ -265,7 +264,7 @@ impl Issuer {
         self
     }
 
-    /// Sets fixed keys. A last call of this method or of another source applies.
+    /// Sets fixed keys. The last call of a method that sets the source of keys applies.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.source = Some(Source::Fixed(keys));
         self
@@ -279,8 +278,9 @@ impl Issuer {
         self
     }
 
-    /// Finds the keys by `OpenID` Connect Discovery 1.0 or RFC 8414: the identifier is the address.
-    /// See [`HttpKeys`](super::HttpKeys) for another address, a proxy and further settings.
+    /// Fetches the keys by `OpenID` Connect Discovery 1.0 or RFC 8414, from the identifier as the
+    /// address. See [`HttpKeys`](super::HttpKeys) for another address, a proxy and further
+    /// settings.
     ///
     /// ```
     /// use tower_bearer::issuers::{Issuer, Preset};
@@ -302,16 +302,16 @@ impl Issuer {
         self
     }
 
-    /// Sets the shortest time between two fetches of the keys. A token with an unknown `kid` causes
-    /// a fetch at most once in this time. One second to an hour. Default: 60 s.
+    /// Sets the shortest time between two fetches of the keys: one second to an hour. Tokens with
+    /// an unknown `kid` cause at most one fetch in this time. Default: 60 s.
     pub fn cool_down(mut self, time: Duration) -> Self {
         self.times.cool_down = time;
         self
     }
 
     /// Sets the time for which the keys of the last successful fetch verify tokens while fetches
-    /// fail. Then requests with tokens of this issuer get 503. At least the
-    /// [`cool_down`](Self::cool_down), at most a year. Default: 24 hours.
+    /// fail. After it, requests with tokens of this issuer get 503. The time is at least the
+    /// [`cool_down`](Self::cool_down), and at most a year. Default: 24 hours.
     pub fn max_stale(mut self, time: Duration) -> Self {
         self.times.max_stale = time;
         self
@@ -321,8 +321,8 @@ impl Issuer {
         self.policy == IssuerPolicy::Denylist
     }
 
-    /// Checks the settings. The leeway and the length of tokens are those of the service, and the
-    /// clock is the node's.
+    /// Checks the settings, and returns the issuer. The leeway and the length of tokens are those
+    /// of the service, and the clock is the node's.
     pub(crate) fn accepted(
         self,
         leeway: Duration,
@@ -353,15 +353,15 @@ impl Issuer {
             (false, true) => {
                 return Err(ConfigError::conflict(
                     "any_audience",
-                    format!("is set for the issuer `{}`, which has an audience", self.identifier),
-                    "remove one of the two",
+                    format!("is set for the issuer `{}`, which has an `audience` too", self.identifier),
+                    "remove one of the two calls",
                 ));
             }
         }
         if self.access_typ == AccessTyp::Compatible {
             return Err(ConfigError::new(
                 "access_typ",
-                format!("of the issuer `{}` is `Compatible`, which only this crate's tokens fulfil", self.identifier),
+                format!("of the issuer `{}` is `Compatible`, which only this crate's tokens satisfy", self.identifier),
                 "give `AtJwt` or `Unmarked`",
             ));
         }
@@ -369,8 +369,8 @@ impl Issuer {
         if let (Some(_), Some(Source::Fixed(_))) = (&self.algorithms, &self.source) {
             return Err(ConfigError::conflict(
                 "algorithms",
-                format!("of the issuer `{}` are given together with `keys`, which have their own", self.identifier),
-                "remove them",
+                format!("of the issuer `{}` are given beside `keys`, each of which has its own", self.identifier),
+                "remove the call of `algorithms`",
             ));
         }
         let by_preset = || self.preset.algorithms().unwrap_or(Self::ASYMMETRIC).to_vec();
@@ -387,8 +387,8 @@ impl Issuer {
             Some(Source::Discovery) if has_tenants => {
                 return Err(ConfigError::conflict(
                     "discover",
-                    format!("is called for the issuer `{}`, which stands for many tenants", self.identifier),
-                    "give `HttpKeys::discovery(..).metadata_url(..)` with the address that serves all of them",
+                    format!("is called for the issuer `{}`, whose tenants have no common address", self.identifier),
+                    "give `key_source` an `HttpKeys` with the `metadata_url` that serves all of them",
                 ));
             }
             #[cfg(feature = "jwks")]
@@ -432,7 +432,7 @@ impl Issuer {
             (false, Some(_)) => Err(ConfigError::conflict(
                 "tenants",
                 format!("are given, but the issuer `{}` does not contain `{TENANT}`", self.identifier),
-                "write `{tenantid}` in place of the tenant's id, or remove the tenants",
+                "write `{tenantid}` in place of the tenant's id, or remove the call of `tenants`",
             )),
         }
     }

@@ -2,18 +2,18 @@
 //!
 //! | event | effect |
 //! |--|--|
-//! | the start, and the end of the time that the issuer lets caches use its keys | a fetch |
-//! | a token with an unknown `kid` | a fetch, at most one in a cool-down; the request waits for it |
-//! | a fetch with other keys | they replace the old keys, also for tokens that were verified before |
-//! | a set without a usable key, or with a secret | no key is left: the issuer has withdrawn them |
+//! | the start, and 85 to 90 % of the time for which the keys are fresh | a fetch |
+//! | a token with an unknown key | a fetch, at most one in a cool-down; the request waits for it |
+//! | a fetch with other keys | they replace the old keys, also for tokens in the cache |
+//! | a set without a usable key, or with a secret | the node drops all keys as withdrawn |
 //! | a failed fetch | the old keys stay, and the task tries again |
-//! | no successful fetch for `max_stale` | no key is left: requests get 503 |
+//! | no successful fetch for `max_stale` | the node drops all keys: requests get 503 |
 //!
-//! A request never fetches itself, and waits only if its key is unknown. So the key server cannot
-//! delay requests whose keys are known, nor the tokens of other issuers.
+//! Only the task fetches. A request waits for a fetch only if its key is unknown. So the key server
+//! cannot delay requests whose keys are known, nor the tokens of other issuers.
 //!
-//! The times are those of [`Clock::elapsed`], which counts the time of a suspended machine, unlike
-//! Tokio's timers. So the task looks at the clock once in [`STEP`].
+//! The times are those of [`Clock::elapsed`], which counts the time of a suspended machine. Tokio's
+//! timers do not count it, so the task reads the clock at least once in [`STEP`].
 
 use std::{
     error::Error as _,
@@ -47,21 +47,22 @@ use crate::{
 /// The time between two fetches if the issuer does not say for how long caches may use its keys. A
 /// withdrawn key verifies tokens for at most this time.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// The bounds of that time, whatever the issuer says. *A set without caching would be fetched all
-/// the time, and one with a cache time of a year never again.*
+/// The bounds of the time that an issuer says. *Without them, a task would fetch a set with
+/// `no-cache` all the time, and a set with a cache time of a year never again.*
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// The longest time after which the task looks at the clock.
+/// The longest time after which the task reads the clock.
 const STEP: Duration = Duration::from_secs(60);
 /// The longest wait of a request for a fetch.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The largest number of requests that wait. Further ones are decided at once.
+/// The largest number of requests that wait for one issuer. Others get their answer at once, so
+/// that waiting requests cannot fill the memory.
 const MOST_WAITING: usize = 1024;
 /// The time between two log messages about an issuer whose fetches fail.
 #[cfg(feature = "tracing")]
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The times of fetches.
+/// The settings of the times of fetches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FetchTimes {
     pub(super) cool_down: Duration,
@@ -99,14 +100,14 @@ impl FetchTimes {
 pub(crate) struct IssuerKeys {
     identifier: String,
     current: ArcSwapOption<VersionedKeys>,
-    /// The version of the current keys. A token that was verified with another version must be
-    /// verified again.
+    /// The version of the present keys. The node verifies a cached token again if it was verified
+    /// with another version.
     version: AtomicU64,
     /// `None` if the keys are fixed.
     fetching: Option<Fetching>,
 }
 
-/// Keys, and the number of earlier ones.
+/// Keys and their version, which grows with each replacement.
 pub(crate) struct VersionedKeys {
     pub(crate) keys: KeySet,
     pub(crate) version: u64,
@@ -129,7 +130,7 @@ struct Fetching {
 struct FetchState {
     /// The text of the present keys.
     jwks: Option<String>,
-    /// True from the demand for a fetch to its end.
+    /// True from the demand for a fetch to the end of the fetch.
     is_under_way: bool,
     /// True if the task has ended, so that no fetch will follow.
     has_ended: bool,
@@ -137,7 +138,7 @@ struct FetchState {
     allowed_at: Option<Duration>,
     /// The time of the last fetch that ended with a JWK Set.
     fetched_at: Option<Duration>,
-    /// The end of the time that the issuer lets caches use the present keys.
+    /// The end of the time for which the present keys are fresh.
     fresh_until: Option<Duration>,
     /// The failures since the last successful fetch.
     failures: u32,
@@ -182,7 +183,7 @@ pub struct IssuerStatus {
     /// The time since the last successful fetch, in seconds. `None` for fixed keys, and before the
     /// first successful fetch.
     pub age_seconds: Option<u64>,
-    /// True if the keys are fixed, or no older than the issuer lets caches use them.
+    /// True if the keys are fixed, or if the issuer still lets caches use them.
     pub is_fresh: bool,
     /// The reason why the last fetch failed.
     pub last_error: Option<String>,
@@ -226,8 +227,8 @@ impl IssuerKeys {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Demands a fetch for a token whose key is unknown. Returns the wait for the fetch. `None` if a
-    /// fetch would come too soon after the last one, or if too many requests wait.
+    /// Demands a fetch for a token whose key is unknown. Returns a future that waits for the fetch.
+    /// Returns `None` if the last fetch is too recent, or if too many requests wait.
     pub(crate) fn demand(self: &Arc<Self>) -> Option<BoxFuture<()>> {
         let fetching = self.fetching.as_ref()?;
         // The timer of the wait needs a runtime.
@@ -247,17 +248,17 @@ impl IssuerKeys {
         drop(state);
         let place = WaitingPlace::take(self)?;
         Some(Box::pin(async move {
-            // An error says that the service is gone, or that the wait took too long.
+            // After an error too the caller looks for the key again. The service is then gone, or
+            // the fetch takes longer than a request may wait.
             let _ = timeout(PATIENCE, finished.changed()).await;
             drop(place);
         }))
     }
 
-    /// Returns the error for a token whose key is unknown, when no further fetch is awaited.
+    /// Returns the error for a token whose key is still unknown after the wait.
     ///
-    /// The token may be good if its key could not be fetched. But while the present keys are fresh
-    /// and no fetch is under way, the issuer promises that they are all of its keys, so the token
-    /// is refused.
+    /// If a fetch has failed, the token's key may exist. While the keys are fresh and no fetch is
+    /// under way, the issuer promises that it has no other key. The token is then refused.
     pub(crate) fn unknown_key(&self) -> Error {
         let Some(fetching) = &self.fetching else { return TokenError::UnknownKey.into() };
         let state = fetching.lock();
@@ -317,7 +318,7 @@ impl IssuerKeys {
             state.allowed_at = Some(began.saturating_add(fetching.times.cool_down));
             state.jwks.clone()
         };
-        // Reads the set before it takes the lock, because a large set takes some milliseconds.
+        // The set is read outside of the lock, because a large one takes some milliseconds.
         let outcome = fetching.ask_source().await.and_then(|published| fetching.read(published, present.as_deref()));
         let mut state = fetching.lock();
         state.is_under_way = false;
@@ -352,7 +353,8 @@ impl IssuerKeys {
         } else {
             self.log_recovery(&mut state);
             (state.failures, state.failure) = (0, None);
-            // Before the keys are out of date or too old, and not on all nodes at once.
+            // The fetch must come before the keys are out of date or too old. The jitter keeps the
+            // nodes from fetching all at once.
             let lifetime = state.fresh_until.unwrap_or(now).saturating_sub(now).min(fetching.times.max_stale);
             now.saturating_add(lifetime.mul_f64(0.8)).saturating_add(jittered(lifetime.mul_f64(0.1)))
         };
@@ -361,15 +363,15 @@ impl IssuerKeys {
         next
     }
 
-    /// Replaces the keys. The keys change before the version does: a token that is verified in
-    /// between keeps the version of the keys that verified it.
+    /// Replaces the keys. Stores the keys before the version, so that no token verified with the
+    /// old keys gets the new version.
     fn replace(&self, keys: Option<KeySet>) {
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
         self.current.store(keys.map(|keys| Arc::new(VersionedKeys { keys, version })));
         self.version.store(version, Ordering::Release);
     }
 
-    /// Drops the keys, whose issuer has not confirmed them for too long.
+    /// Drops the keys after `max_stale` without a successful fetch.
     fn drop_stale(&self, fetching: &Fetching) {
         let mut state = fetching.lock();
         (state.jwks, state.fresh_until) = (None, None);
@@ -398,7 +400,7 @@ impl IssuerKeys {
     #[cfg(feature = "tracing")]
     fn log_recovery(&self, state: &mut FetchState) {
         if state.failures > 0 {
-            // The next outage is another one, with a message of its own.
+            // The next outage gets a message of its own, even within `LOG_INTERVAL`.
             state.logged_at = None;
             tracing::info!(issuer = self.identifier, failures = state.failures, "the keys of an issuer were fetched");
         }
@@ -416,13 +418,13 @@ impl fmt::Debug for IssuerKeys {
 }
 
 impl FetchState {
-    /// Returns true if the issuer lets caches still use the present keys.
+    /// Returns true if the issuer still lets caches use the present keys.
     fn is_fresh(&self, clock: &dyn Clock) -> bool {
         self.fresh_until.is_some_and(|until| clock.elapsed() < until)
     }
 }
 
-/// A JWK Set that was fetched.
+/// A fetched JWK Set.
 struct Fetched {
     /// The time for which caches may use it.
     interval: Duration,
@@ -433,8 +435,8 @@ struct Fetched {
 enum Change {
     None,
     Keys(KeySet, String),
-    /// The set has no usable key, or has a secret. *If the present keys stayed, a key that leaked and
-    /// was the issuer's only one would verify tokens for a day more.*
+    /// The set has no usable key, or has a secret. *If the present keys stayed, an issuer could not
+    /// withdraw its only key after a leak: the key would verify tokens for a day more.*
     Withdrawn(KeySourceError),
 }
 
@@ -457,7 +459,7 @@ impl Fetching {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the source, within the deadline. A panic of the source is a failure.
+    /// Asks the source, within the deadline. A panic of the source counts as a failed fetch.
     async fn ask_source(&self) -> Result<PublishedKeys, KeySourceError> {
         let answer = AssertUnwindSafe(async { self.source.fetch().await }).catch_unwind();
         match timeout(FETCH_DEADLINE, answer).await {
@@ -482,7 +484,7 @@ impl Fetching {
             let until = stale_at.map_or(next, |stale_at| stale_at.min(next));
             let left = until.saturating_sub(self.clock.elapsed()).min(STEP);
             tokio::select! {
-                // The demand that a fetch has met may have left a permit, so this looks again.
+                // A demand during the last fetch may have left a permit. It needs no other fetch.
                 () = self.wanted.notified() => if self.lock().is_under_way { return },
                 () = sleep(left) => {}
             }
@@ -497,7 +499,7 @@ impl Fetching {
     }
 }
 
-/// One of the requests that wait for a fetch.
+/// The place of one request among those that wait for a fetch. Its drop frees the place.
 struct WaitingPlace(Arc<IssuerKeys>);
 
 impl WaitingPlace {
@@ -534,7 +536,7 @@ impl FetchTask {
             let problem = "needs a task that fetches the issuer's keys, but there is no Tokio runtime";
             ConfigError::new("accept", problem, "call `build` or `connect` in a Tokio runtime").with_source(error)
         })?;
-        // The first fetch is under way from now on, so a request demands no other.
+        // Without this, a request before the first fetch would demand a second one.
         fetching.lock().is_under_way = true;
         let guard = EndGuard(Arc::clone(keys));
         let task = runtime.spawn(async move {
@@ -555,7 +557,7 @@ impl Drop for FetchTask {
     }
 }
 
-/// A guard that drops the keys if their task ends, with its runtime or by a panic. *Otherwise a
+/// A guard that drops the keys if their task ends by a panic or with its runtime. *Otherwise a
 /// withdrawn key would verify tokens for ever.*
 struct EndGuard(Arc<IssuerKeys>);
 

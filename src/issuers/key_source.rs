@@ -7,9 +7,9 @@ use crate::{error::KeySourceError, store::BoxFuture};
 /// A source of the keys that an issuer publishes, such as the issuer's JWKS URL.
 ///
 /// With the feature `jwks`, `HttpKeys` fetches keys over HTTPS. Implement this trait for another
-/// transport. The crate decides when to fetch: it calls [`fetch`](Self::fetch) from one task for
-/// each issuer, at the start, before the keys are out of date, and for an unknown `kid`. It never
-/// calls it twice at once, and drops the future after [`FETCH_DEADLINE`].
+/// transport. The service has one task for each issuer. The task calls [`fetch`](Self::fetch) at
+/// the start, before the keys are out of date, and for an unknown `kid`. It never makes two calls
+/// at once, and drops the future after [`FETCH_DEADLINE`].
 ///
 /// Any `async` closure without arguments implements it:
 ///
@@ -19,8 +19,8 @@ use crate::{error::KeySourceError, store::BoxFuture};
 /// // Keys in a file that another process keeps up to date.
 /// let issuer = Issuer::new("https://id.example.com").audience("api").key_source(|| async {
 ///     let read = tokio::fs::read_to_string("keys.json").await;
-///     read.map(PublishedKeys::new)
-///         .map_err(|error| KeySourceError::new(KeySourceErrorKind::Unreachable).with_source(error))
+///     let kind = KeySourceErrorKind::Unreachable;
+///     read.map(PublishedKeys::new).map_err(|error| KeySourceError::new(kind).with_source(error))
 /// });
 /// ```
 pub trait KeySource: Send + Sync + 'static {
@@ -28,7 +28,8 @@ pub trait KeySource: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Any failure. The keys of the last successful call then stay in use for a bounded time.
+    /// The source cannot get the set. The keys of the last successful call then stay in use for a
+    /// bounded time.
     fn fetch(&self) -> BoxFuture<Result<PublishedKeys, KeySourceError>>;
 }
 
@@ -49,15 +50,15 @@ pub const FETCH_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PublishedKeys {
-    /// The JWK Set. It has at most 256 KiB.
+    /// The JWK Set, of at most 256 KiB.
     pub jwks: String,
-    /// The time for which the issuer lets caches use the set (`max-age` of `Cache-Control`, RFC
-    /// 9111 section 5.2.2.1); `None` if the issuer does not say.
+    /// The time for which the issuer lets caches use the set, or `None` if the issuer sets none
+    /// (`max-age` of `Cache-Control`, RFC 9111 section 5.2.2.1).
     pub max_age: Option<Duration>,
 }
 
 impl PublishedKeys {
-    /// Creates a set whose issuer says nothing about caches.
+    /// Creates a set without a time for caches.
     #[must_use]
     pub fn new(jwks: impl Into<String>) -> Self {
         Self { jwks: jwks.into(), max_age: None }

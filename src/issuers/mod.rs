@@ -74,7 +74,7 @@
 //! `docs/guide.md` shows issuers beside own sessions, the users of several issuers, and own claims.
 //! The example `resource_server` is a whole service.
 //!
-//! # What happens to a token
+//! # The path of a token
 //!
 //! | token or event | answer |
 //! |--|--|
@@ -85,9 +85,9 @@
 //! | fetches fail | the present keys verify tokens until [`max_stale`], then 503 |
 //!
 //! Requests with an unknown key share one fetch, and wait for it at most one second. If the last
-//! fetch began less than a [`cool_down`] ago, there is no fetch and no wait. Keys are *fresh* for
-//! the time that the issuer lets caches use them. If the key is still unknown then, the answer
-//! depends on the keys:
+//! fetch began less than a [`cool_down`] ago, there is no fetch and no wait. If the key is still
+//! unknown after that, the answer depends on the node's keys. Keys are *fresh* for the time that
+//! the issuer lets caches use them.
 //!
 //! | keys of the node | answer |
 //! |--|--|
@@ -96,8 +96,8 @@
 //! | never fetched | 503 |
 //!
 //! The key server of one issuer cannot delay the tokens of another, nor tokens whose keys are
-//! known. A service that [`connect`] makes has the keys of all issuers at the start, or the call
-//! fails. [`build`] does not wait for them. The condition `issuer_keys` of
+//! known. [`connect`] waits until the service has the keys of all issuers, and fails if it cannot
+//! get them. [`build`] does not wait for them. The condition `issuer_keys` of
 //! [`Status`](crate::tokens::Status) names each issuer whose last fetch failed.
 //!
 //! [accepts]: crate::tokens::TokenServiceBuilder::accept
@@ -121,25 +121,26 @@
 //! | one HTTP response (`jwks`) | 512 KiB; 3 redirects, to the same scheme, host and port only |
 //! | key set | 256 KiB |
 //! | keys tried for one token | 16 of its `kid` and algorithm |
-//! | requests that wait for a fetch | 1024 for each issuer; further ones get their answer at once |
+//! | requests that wait for a fetch | 1024 for each issuer; others get their answer at once |
 //!
-//! So a withdrawn key verifies tokens for at most 90 % of the fresh time while fetches succeed, and
-//! for `max_stale` while they fail. Choose a `max_stale` that is not shorter than the fresh time.
+//! So a withdrawn key verifies tokens for at most 90 % of the fresh time while fetches succeed. It
+//! verifies them for `max_stale` while fetches fail. Choose a `max_stale` that is not shorter than
+//! the fresh time.
 //!
 //! # Claims
 //!
 //! * Only the registered claims of RFC 7519 have a type: `iss`, `sub`, `aud`, `exp`, `nbf`, `iat`
-//!   and `jti`. All others, also `scope`, `sid` and `type`, are custom claims as the issuer wrote
-//!   them.
+//!   and `jti`. All others are custom claims as the issuer wrote them, also `scope`, `sid` and
+//!   `type`.
 //! * `exp` is required. [`IssuerPolicy::Denylist`] also needs `iat`, and at least one of token id,
 //!   session and `sub`. Times may have fractions.
-//! * Scopes, roles, session and token id are read from the claims that the [`Preset`] or the
-//!   issuer's settings name. A scope claim can be a text or an array. Values of other types count
-//!   as absent.
+//! * The service reads scopes, roles, session and token id from the claims that the [`Preset`] or
+//!   the issuer's settings name. A scope claim can be a text or an array. Values of other types
+//!   count as absent.
 //! * The lifetime from `iat` to `exp` may be 25 hours: see [`Issuer::max_access_lifetime`]. Without
-//!   `iat`, the time that is left counts.
-//! * The header's `typ` must be absent, `JWT` or `at+jwt`. [`AccessTyp::AtJwt`] demands the last
-//!   one.
+//!   `iat`, the service counts the time until `exp`.
+//! * The header's `typ` must be absent, `JWT` or `at+jwt`. With [`AccessTyp::AtJwt`] it must be
+//!   `at+jwt`.
 //! * The service refuses tokens with `cnf`, because it cannot check that the client has the key. It
 //!   refuses tokens with `events` (logout tokens), and those whose claim `type` is `refresh`.
 //!
@@ -159,13 +160,13 @@
 //! | [`revoke_subject`] | the subject's tokens that were issued up to now | `sub` |
 //!
 //! A revocation does not reach the issuer, which may give the user new tokens. The nodes accept
-//! them. A token that the issuer signs less than the leeway after the revocation (by default about
-//! 6 s, with rounding) is refused too, for as long as it lives. So let the user log in again after
-//! that.
+//! them, with one exception. For a session or a subject, the nodes also refuse a token that the
+//! issuer signs less than the leeway after the revocation. By default this is about 6 s, with
+//! rounding. So let the user log in again after that time.
 //!
-//! The service refuses each token that was issued before the store's data set was created, or less
-//! than the leeway after that. With a `MemoryStore` this concerns all tokens from before a restart.
-//! [`accept_older_than_store`] accepts them, at a price.
+//! The service refuses each token that is older than the store's data set, or was issued less than
+//! the leeway after the data set's creation. With a `MemoryStore` this concerns all tokens from
+//! before a restart. [`accept_older_than_store`] accepts them: see its docs for the risk.
 //!
 //! [`accept_older_than_store`]: crate::tokens::TokenServiceBuilder::accept_older_than_store
 //! [`revoke_session`]: crate::tokens::ExternalTokens::revoke_session
@@ -176,27 +177,27 @@
 //!
 //! # Clocks
 //!
-//! The clock of the node judges `exp`, `nbf` and `iat` of other issuers' tokens, and that of the
-//! store judges own tokens. The clock of the store gives a revocation its time. Keep the node's
-//! clock right, by NTP. The `leeway` (5 s) covers the differences between these clocks and that of
-//! the issuer.
+//! The clock of the node judges `exp`, `nbf` and `iat` of other issuers' tokens. The clock of the
+//! store judges own tokens, and gives a revocation its time. Synchronize the node's clock by NTP.
+//! The `leeway` (5 s) covers the differences between these clocks and that of the issuer.
 //!
 //! # Security
 //!
-//! * **Name an audience.** Otherwise a token for any other application of the issuer is good here
-//!   too. With [`Issuer::any_audience`], require a claim that names your application.
+//! * **Name an audience.** Otherwise the service accepts a token for any other application of the
+//!   issuer. With [`Issuer::any_audience`], require a claim that names your application.
 //! * **ID tokens are no access tokens.** Presets for Entra ID, Okta, Keycloak and Cognito refuse
-//!   them. With others only the audience separates them, so use one that no client has as its id.
-//! * **Keys are public.** A published set with a secret or private key is refused as a whole. A
-//!   token that is signed by HMAC with the text of a public key is refused.
-//! * **Users have two names.** Two issuers can use the same `sub` for two people. Use
+//!   them. With other presets only the audience separates the two kinds, so use an audience that
+//!   is no client's id.
+//! * **Keys are public.** The service refuses the whole published set if it has a secret or a
+//!   private key. It refuses a token that is signed by HMAC with the text of a public key.
+//! * **A subject is not unique.** Two issuers can use the same `sub` for two people. Use
 //!   [`issuer_subject`](crate::jwt::JwtClaims::issuer_subject), and never the subject alone.
 //! * **Tenants are listed.** `{tenantid}` in an identifier stands only for the ids in
-//!   [`Issuer::tenants`]. The member `issuer` of a key, which Entra ID writes, is not checked. An
-//!   identifier with `{tenantid}` is no address: pass `HttpKeys` with `metadata_url` as the source.
-//! * **Held claims are not verified again.** A withdrawn key ends no open response, and
-//!   [`TokenService::check`](crate::TokenService::check) does not look at keys. Only a revocation,
-//!   or the expiry if the layer says so, ends them.
+//!   [`Issuer::tenants`]. A key whose member `issuer` names one tenant then verifies only that
+//!   tenant's tokens. Without `tenants`, the service does not read this member. An identifier with
+//!   `{tenantid}` is no address: pass `HttpKeys` with `metadata_url` as the source.
+//! * **An open response outlives its key.** The withdrawal of a key ends no open response. Only a
+//!   revocation ends it, or the expiry if the layer says so.
 //!
 //! [`AccessTyp::AtJwt`]: crate::jwt::AccessTyp::AtJwt
 

@@ -1,4 +1,4 @@
-//! The habits of well-known issuers, as data.
+//! The settings for well-known issuers, as a table.
 
 use std::str::FromStr;
 
@@ -7,9 +7,9 @@ use crate::{error::ConfigError, jwt::Algorithm};
 
 /// The settings for a well-known issuer: see [`Issuer::preset`](super::Issuer::preset).
 ///
-/// A preset says where an issuer writes scopes, roles, session and token id. It also says how an
-/// access token differs from an ID token of the same issuer. Every setting of an
-/// [`Issuer`](super::Issuer) can be changed after the preset.
+/// A preset names the claims in which an issuer writes scopes, roles, session and token id. It
+/// requires a claim that only the access tokens of the issuer have, if there is one. You can change
+/// every setting of the [`Issuer`](super::Issuer) after the preset.
 ///
 /// | preset | scopes | roles | session | token id | required |
 /// |--|--|--|--|--|--|
@@ -25,21 +25,21 @@ use crate::{error::ConfigError, jwt::Algorithm};
 /// | `GithubActions` | none | none | none | `jti` | |
 /// | `Kubernetes` | none | none | none | `jti` | |
 ///
-/// `Google`, `Firebase` and `Apple` issue ID tokens for applications, and no access tokens of their
-/// own form. So these presets accept ID tokens.
+/// Applications get only ID tokens from Google, Firebase and Apple, and no access tokens that are
+/// JWTs. So these presets accept ID tokens.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Preset {
-    /// An issuer without habits of its own.
+    /// Another issuer, with the usual claim names.
     #[default]
     Plain,
     /// Microsoft Entra ID, versions 1.0 and 2.0. Configure the `api://` URI or the client id of
     /// your API as the audience.
     Entra,
-    /// Auth0, without its RFC 9068 profile or with it.
+    /// Auth0, with or without its RFC 9068 profile.
     Auth0,
-    /// A custom authorization server of Okta. The tokens of Okta's own authorization server are
-    /// opaque for others.
+    /// A custom authorization server of Okta. Only Okta can check the tokens of its org
+    /// authorization server.
     Okta,
     /// A realm of Keycloak.
     Keycloak,
@@ -72,7 +72,7 @@ struct Habits {
     roles: &'static [&'static str],
     session: Option<&'static str>,
     token_id: Option<&'static str>,
-    /// The names of a required claim and, if it matters, its value.
+    /// The names of the claims of which one is required, and the only accepted value, if any.
     required: Option<(&'static [&'static str], Option<&'static str>)>,
     /// The accepted algorithms; all with public keys if empty.
     algorithms: &'static [Algorithm],

@@ -55,15 +55,15 @@ pub struct JwtClaims<C = NoClaims> {
     pub(super) client_id: Option<String>,
     pub(super) access_lifetime: Option<Duration>,
     pub(super) stamp: Option<Box<str>>,
-    /// Present if another issuer has issued the token.
+    /// The properties of another issuer's token. `None` for an own token.
     pub(super) external: Option<Box<External>>,
     pub(super) custom: C,
 }
 
-/// The properties that only the tokens of other issuers have.
+/// The properties that only other issuers' tokens have.
 #[derive(Clone, Debug)]
 pub(crate) struct External {
-    /// True if a denylist may contain the token. Otherwise nobody can revoke it here.
+    /// True if this service can revoke the token by its denylist.
     pub(crate) is_revocable: bool,
     /// The roles from the claims that the issuer's settings name.
     pub(crate) roles: Vec<String>,
@@ -73,14 +73,15 @@ pub(crate) struct External {
     pub(crate) key: (Option<Box<str>>, Algorithm),
 }
 
-/// An issuer and its id of a user. Two users have the same value only if they are the same user.
+/// An issuer, and the issuer's id of a user. The pair identifies the user among all issuers.
 ///
 /// An issuer never uses a `sub` for two users (RFC 7519 section 4.1.2), but two issuers may both
-/// have a user `1`. So compare and store both. The type has the names of RFC 9493 section 3.2.3.
+/// have a user `1`. So compare and store both fields. Type and fields have the names of RFC 9493
+/// section 3.2.3.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub struct IssuerSubject<'a> {
-    /// The `iss` of the token; empty if the service issues its own tokens without one.
+    /// The `iss` of the token. Empty if the service issues its own tokens without `iss`.
     pub issuer: &'a str,
     /// The `sub` of the token.
     pub subject: &'a Subject,
@@ -213,8 +214,7 @@ impl<C> JwtClaims<C> {
         self.issuer.as_deref()
     }
 
-    /// Returns `sub`: the subject. Empty if the token has none, which only tokens of other issuers
-    /// can lack.
+    /// Returns `sub`: the subject. Empty if a token of another issuer has none.
     ///
     /// If a service accepts the tokens of several issuers, use
     /// [`issuer_subject`](Self::issuer_subject) to find a user.
@@ -223,10 +223,10 @@ impl<C> JwtClaims<C> {
         &self.subject
     }
 
-    /// Returns the issuer together with the subject. `None` if the token has no `sub`.
+    /// Returns the issuer and the subject, or `None` if the token has no `sub`.
     ///
-    /// Use the pair, and never the subject alone, as the key of a user if the service accepts
-    /// tokens of several issuers:
+    /// If the service accepts tokens of several issuers, use the pair as the key of a user, and
+    /// never the subject alone:
     ///
     /// ```
     /// use tower_bearer::Claims;
@@ -244,14 +244,14 @@ impl<C> JwtClaims<C> {
     }
 
     /// Returns true if another issuer has issued the token: see [`issuers`](crate::issuers). The
-    /// service has no session of such a token.
+    /// store has no session of such a token.
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.external.is_some()
     }
 
-    /// Returns the roles from the claims that the settings of the token's issuer name. Empty for
-    /// the service's own tokens, whose roles are claims of the application.
+    /// Returns the roles in the claims that the settings of the token's issuer name. Empty for own
+    /// tokens, whose roles are custom claims.
     #[must_use]
     pub fn roles(&self) -> &[String] {
         self.external.as_ref().map_or(&[], |external| &external.roles)
@@ -356,12 +356,12 @@ impl<C> JwtClaims<C> {
     }
 }
 
-/// The claims of another issuer's token that stand under names of the issuer's choice.
+/// The claims of another issuer's token whose names the issuer has chosen.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) scope: Scope,
     pub(crate) session_id: Option<SessionId>,
-    /// The token's id, if it stands under another name than `jti`.
+    /// The token's id, if the issuer writes it in another claim than `jti`.
     pub(crate) token_id: Option<TokenId>,
     pub(crate) external: External,
 }
@@ -395,7 +395,7 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
         }
 
         let mut map = serializer.serialize_map(None)?;
-        // Another issuer's token keeps its own `sid` and `scope` among the custom claims.
+        // The custom claims of another issuer's token already have its `sid` and `scope`.
         let mut member = |name: &str, value: Option<&str>| match value {
             Some(value) if !custom.contains_key(name) => map.serialize_entry(name, value),
             _ => Ok(()),
@@ -446,8 +446,8 @@ impl JwtClaims<RawClaims> {
         Ok(self.with_custom(custom))
     }
 
-    /// Creates the claims set of another issuer's payload whose signature was verified. Fails if
-    /// `exp` is missing.
+    /// Creates the claims set of another issuer's payload, whose signature the caller has verified.
+    /// Fails if `exp` is missing.
     pub(super) fn of_external(payload: Payload, mapped: Mapped) -> Result<Self, TokenError> {
         let absent = || Timestamp::default();
         let Mapped { scope, session_id, token_id, external } = mapped;
@@ -575,7 +575,8 @@ impl<C> Claims<C> {
     /// The size in bytes of the shared allocation, without the heap data of its claims.
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
-    /// Creates the claims of a token that was verified. Nothing else may call this.
+    /// Creates the claims of a token that the caller has verified. Handlers rely on the
+    /// verification, so no other code may call this.
     pub(crate) fn verified(claims: JwtClaims<C>) -> Self {
         let shared = Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() };
         Self { shared: Arc::new(shared), notes: None }

@@ -48,7 +48,7 @@ pub struct Validation {
     required: Vec<String>,
     max_token_len: usize,
     access_typ: AccessTyp,
-    /// True if the audience of tokens does not matter, for issuers that write none.
+    /// True if the validation does not check `aud`, for issuers that write none.
     ignores_audience: bool,
 }
 
@@ -226,7 +226,7 @@ impl Validation {
         Ok(())
     }
 
-    /// Returns the only accepted issuer. `None` if tokens must have no `iss`.
+    /// Returns the only accepted issuer, or `None` if tokens must have no `iss`.
     pub(crate) fn accepted_issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
@@ -301,8 +301,8 @@ impl Validation {
         self.check_claims_of_issuer(header_typ, claims, claims.issued_at)
     }
 
-    /// Checks the rules that depend neither on the time nor on the issuer, and returns the token
-    /// type. The token was issued at `issued_at` or later.
+    /// Checks the rules that depend neither on the time nor on `iss`, and returns the token type.
+    /// The token was issued at `issued_at` or earlier.
     fn check_claims_of_issuer<C>(
         &self,
         header_typ: Option<&str>,
@@ -352,9 +352,10 @@ impl Validation {
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
     }
 
-    /// Verifies a token of another issuer without its revocation: signature, claims, type and, if
-    /// there is a `now`, times. `allows` tells which keys may verify. `map` reads the claims that stand under names of the issuer's choice. The caller has chosen
-    /// the keys by the token's issuer, and compares the issuer of the result with its choice.
+    /// Verifies signature, claims and type of a token of another issuer, and with `now` its times.
+    /// Does not check its revocation. `allows` returns true for the keys that may verify the token.
+    /// `map` reads the claims whose names the issuer has chosen. The caller chooses the keys by the
+    /// token's `iss`, and must compare the `iss` of the result with it.
     pub(crate) fn verify_external(
         &self,
         token: &UnverifiedToken<'_>,
@@ -373,7 +374,7 @@ impl Validation {
         if let Some(now) = now {
             self.check_between(&claims, now, now)?;
         }
-        // The lifetime of a token without `iat` is at least the time that it has left.
+        // Without `iat`, the lifetime is known to be at least the time until `exp`.
         let issued_at = if claims.has_issued_at() { claims.issued_at } else { now.unwrap_or(claims.expires_at) };
         self.check_claims_of_issuer(header.typ.as_deref(), &claims, issued_at)?;
         Ok(claims)

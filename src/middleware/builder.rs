@@ -205,14 +205,14 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
-    /// Names the protected resource metadata in challenges: see [`AuthLayer::resource`].
+    /// Adds the URL of the protected resource metadata to challenges: see [`AuthLayer::resource`].
     pub fn resource(mut self, metadata: ResourceMetadata) -> Self {
         self.config.responder.set_resource(metadata);
         self
     }
 
-    /// Lets a token with the scope token `scope` satisfy each requirement of an `implied` one, and
-    /// of all that those imply. Further calls add further implications.
+    /// Lets the scope token `scope` satisfy each requirement of an `implied` one, and of those that
+    /// the implied ones imply. Further calls add further implications.
     ///
     /// The implications apply to the layers of [`require_scope`](AuthLayer::require_scope),
     /// [`require_all_scopes`](AuthLayer::require_all_scopes) and
@@ -234,7 +234,7 @@ impl<C> AuthLayerBuilder<C> {
     /// ```
     ///
     /// [`build`](Self::build) rejects texts that are not scope tokens, an empty list, and a scope
-    /// that implies itself, directly or through others.
+    /// token that implies itself, also through others.
     pub fn scope_implies(mut self, scope: impl AsRef<str>, implied: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let outcome = self.config.implications.add(scope.as_ref(), implied);
         self.note(outcome)

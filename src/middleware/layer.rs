@@ -71,10 +71,10 @@ impl<C> AuthLayer<C> {
     /// `age` ago. Otherwise the layer asks the store. The last of several calls applies.
     ///
     /// The method tightens [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness)
-    /// for some routes, for example those that change a password. It changes nothing if `age` is
-    /// that bound or longer, under `Consistency::Strong`, or for tokens of issuers with
-    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless). An `age` of zero is
-    /// [`strong`](Self::strong). A node reads the log at each
+    /// for some routes, for example those that change a password. It has no effect under
+    /// `Consistency::Strong`, for tokens of issuers with
+    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless), or if `age` is that
+    /// bound or longer. An `age` of zero is [`strong`](Self::strong). A node reads the log at each
     /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter
     /// `age` most requests ask the store.
     ///
@@ -134,14 +134,14 @@ impl<C> AuthLayer<C> {
         self
     }
 
-    /// Names the protected resource metadata of RFC 9728 in challenges: each response 401, 403 and
-    /// 400 with a challenge gets the parameter `resource_metadata`. A 401 also gets `scope` if the
+    /// Adds the URL of the protected resource metadata (RFC 9728) to challenges. Each challenge of
+    /// a 401, 403 or 400 gets the parameter `resource_metadata`. A 401 also gets `scope` if the
     /// metadata has [`challenge_scopes`](super::ResourceMetadataBuilder::challenge_scopes).
     ///
-    /// Call this method before [`require_scope`](Self::require_scope) and before
-    /// [`Endpoints::new`](crate::endpoints::Endpoints::new): a layer that was made from this one
-    /// earlier does not change. A failed login names no metadata, because a token of another issuer
-    /// would not help. gRPC responses have no challenge.
+    /// Call this method before [`require_scope`](Self::require_scope) and
+    /// [`Endpoints::new`](crate::endpoints::Endpoints::new), because it does not change layers and
+    /// endpoints that were made before. The response to a failed login names no metadata, because a
+    /// token of another issuer would not help. gRPC responses have no challenge.
     ///
     /// See [`ResourceMetadata`] for an example.
     pub fn resource(mut self, metadata: ResourceMetadata) -> Self {
@@ -152,9 +152,9 @@ impl<C> AuthLayer<C> {
     /// Returns a layer that passes on only requests whose token has this scope token. It rejects
     /// other requests with 403, with the realm and hook of this layer. Put it inside this layer.
     ///
-    /// A scope that [implies](super::AuthLayerBuilder::scope_implies) the required one satisfies
-    /// the requirement too. To require more than one layer does, combine the layers with
-    /// [`RequireLayer::and`]: nested layers would name their scopes one by one.
+    /// A scope token that [implies](super::AuthLayerBuilder::scope_implies) the required one
+    /// satisfies the requirement too. Combine several layers with [`RequireLayer::and`], so that
+    /// one 403 names all their scopes.
     ///
     /// # Errors
     ///

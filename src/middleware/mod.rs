@@ -108,8 +108,9 @@
 //! ```
 //!
 //! Without a framework, the handler returns [`Rejection::into_response`]. To guard a whole route,
-//! use [`AuthLayer::require`] or [`AuthLayer::require_scope`]. [`RequireLayer::and`] combines them.
-//! [`AuthLayer::resource`] tells clients in the challenge where to get a token (RFC 9728).
+//! use [`AuthLayer::require`] or [`AuthLayer::require_scope`]. [`RequireLayer::and`] combines
+//! several such layers. [`AuthLayer::resource`] tells clients in the challenge where to get a token
+//! (RFC 9728).
 //!
 //! The layers never call the inner service for a request that they reject, and never read its body.
 //! They also check `OPTIONS` requests. So put a CORS layer outside: it answers preflight requests,

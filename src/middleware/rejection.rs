@@ -52,8 +52,8 @@ pub struct Rejection {
 /// | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
 /// | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
 ///
-/// [`AuthLayer::resource`](super::AuthLayer::resource) adds `resource_metadata` to the challenges of
-/// the layers, and may add `scope` to those of a 401.
+/// [`AuthLayer::resource`](super::AuthLayer::resource) adds `resource_metadata` to the challenges
+/// of the layers, and may add `scope` to those of a 401.
 ///
 /// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. Over gRPC a
 /// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL. The response to
@@ -234,7 +234,7 @@ impl Rejection {
 /// | [`Error::Token`] | [`InvalidToken`](RejectionKind::InvalidToken) |
 /// | [`Error::InvalidId`] | [`InvalidParameter`](RejectionKind::InvalidParameter) |
 /// | a refused login | [`InvalidCredentials`](RejectionKind::InvalidCredentials) |
-/// | an error with [fault](Error::fault) `Store` or `Issuer` | [`Unavailable`](RejectionKind::Unavailable) |
+/// | [fault](Error::fault) `Store` or `Issuer` | [`Unavailable`](RejectionKind::Unavailable) |
 /// | any other | [`Internal`](RejectionKind::Internal) |
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {

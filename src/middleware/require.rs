@@ -34,7 +34,7 @@ use crate::{
 /// [`require_scope`](super::AuthLayer::require_scope),
 /// [`require_all_scopes`](super::AuthLayer::require_all_scopes) and
 /// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* the
-/// [`AuthLayer`](super::AuthLayer). [`and`](Self::and) combines several.
+/// [`AuthLayer`](super::AuthLayer). [`and`](Self::and) combines two layers.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
     responder: Responder,
@@ -67,14 +67,13 @@ impl<C> RequireLayer<C> {
 
     /// Returns one layer with the requirements of both layers.
     ///
-    /// If the request's token lacks a scope, the 403 lists the scopes of both, as the client needs
-    /// them (RFC 6750 section 3). The client then asks its authorization server once. If the two
-    /// layers were nested, the outer one would reject the request before it reaches the inner one.
-    /// The client would learn one scope at a time. No layer can see the layers inside it, so
-    /// combine them here instead of nesting them. Of a layer of
-    /// [`require_any_scope`](super::AuthLayer::require_any_scope), the 403 lists all scopes.
+    /// If the request's token lacks a scope, the 403 lists the scopes of both layers (RFC 6750
+    /// section 3). So the client asks its authorization server once. Nested layers would name one
+    /// scope at a time, because the outer layer rejects the request before it reaches the inner
+    /// one. The 403 lists all scopes of a layer of
+    /// [`require_any_scope`](super::AuthLayer::require_any_scope).
     ///
-    /// The combined layer checks the scopes first, and then the rules of
+    /// The combined layer first checks the scopes, and then the rules of
     /// [`AuthLayer::require`](super::AuthLayer::require) in order. It has the realm, the hook and
     /// the metadata of `self`.
     ///

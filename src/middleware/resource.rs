@@ -15,7 +15,7 @@ use crate::{error::ConfigError, jwt::Scope};
 /// The well-known path of RFC 9728 section 3.
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
-/// The members that have a method of the builder.
+/// The members that the builder has a method for.
 const OWN_MEMBERS: [&str; 9] = [
     "resource",
     "authorization_servers",
@@ -30,15 +30,15 @@ const OWN_MEMBERS: [&str; 9] = [
 
 /// The protected resource metadata of an API (RFC 9728).
 ///
-/// A client that knows only the URL of an API learns from this document where to get a token. MCP
-/// servers must have it. There are two parts:
+/// A client that knows only the URL of an API learns from this document where to get a token.
+/// Servers of the Model Context Protocol (MCP) must have it. Two methods publish it:
 ///
-/// * [`AuthLayer::resource`](super::AuthLayer::resource) names the document in challenges.
+/// * [`AuthLayer::resource`](super::AuthLayer::resource) adds its URL to challenges.
 /// * [`service`](Self::service) serves the document. Put the service at [`path`](Self::path),
 ///   outside of the layer, because clients read the document before they have a token.
 ///
-/// All URLs come from the configuration. The layer never reads `Host`, because a client could
-/// choose its value, and could make other clients trust another authorization server.
+/// All URLs come from the configuration. The layer never reads the field `Host`, because an
+/// attacker could choose its value, and so make clients trust another authorization server.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -71,7 +71,7 @@ pub struct ResourceMetadata(Arc<Parts>);
 struct Parts {
     resource: String,
     url: String,
-    /// The start of the path in `url`.
+    /// The index at which the path begins in `url`.
     path_at: usize,
     challenge_scope: Option<Scope>,
     document: String,
@@ -106,8 +106,8 @@ impl ResourceMetadata {
         &self.0.resource
     }
 
-    /// Returns the URL of the document: the well-known path stands between the host and the path
-    /// of the API (RFC 9728 section 3.1).
+    /// Returns the URL of the document. It has the well-known path between the host and the path of
+    /// the API (RFC 9728 section 3.1).
     #[must_use]
     pub fn url(&self) -> &str {
         &self.0.url
@@ -150,7 +150,7 @@ pub struct ResourceMetadataBuilder {
 }
 
 impl ResourceMetadataBuilder {
-    /// Lists the issuers whose tokens the API accepts. MCP requires at least one.
+    /// Lists the issuers whose tokens the API accepts. MCP requires at least one issuer.
     pub fn authorization_servers(mut self, issuers: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.authorization_servers = issuers.into_iter().map(Into::into).collect();
         self
@@ -158,8 +158,8 @@ impl ResourceMetadataBuilder {
 
     /// Lists the scopes that a client may request for the API. The list need not be complete.
     ///
-    /// [`build`](Self::build) rejects `offline_access`: it asks for a refresh token, and is no
-    /// right at the API.
+    /// [`build`](Self::build) rejects `offline_access`, because this scope requests a refresh token
+    /// and gives no right at the API.
     pub fn scopes_supported(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.scopes_supported = scopes.into_iter().map(Into::into).collect();
         self
@@ -175,8 +175,8 @@ impl ResourceMetadataBuilder {
         self
     }
 
-    /// Adds these scopes to the challenge of each 401. They are the scopes that a new client should
-    /// request first. They are no member of the document. Default: no scopes.
+    /// Adds these scopes to the challenge of each 401. A new client should request them first. The
+    /// document does not contain them. Default: no scopes.
     ///
     /// [`build`](Self::build) rejects `offline_access`.
     pub fn challenge_scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -184,14 +184,14 @@ impl ResourceMetadataBuilder {
         self
     }
 
-    /// Sets the name of the API for people.
+    /// Sets the name of the API that a client may show to its user.
     pub fn resource_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets the URL of the API's key set. This is the key set with which the API itself signs, for
-    /// example its responses. The keys of tokens belong to the authorization servers.
+    /// Sets the URL of the keys with which the API itself signs, for example its responses. The
+    /// keys that sign tokens belong to the authorization servers.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into());
         self
@@ -203,7 +203,7 @@ impl ResourceMetadataBuilder {
         self
     }
 
-    /// Sets the URL of a page about what a client may do with the data of the API.
+    /// Sets the URL of a page with the rules for the use of the API's data.
     pub fn resource_policy_uri(mut self, url: impl Into<String>) -> Self {
         self.policy_uri = Some(url.into());
         self
@@ -220,7 +220,7 @@ impl ResourceMetadataBuilder {
     /// [`build`](Self::build) rejects:
     ///
     /// * a member that has a method of this builder,
-    /// * a name that is empty, or that was added before,
+    /// * a name that is empty, or that you added before,
     /// * a value that is `null` or an empty array.
     pub fn member(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         self.members.push((name.into(), serde_json::to_value(value)));
@@ -245,7 +245,7 @@ impl ResourceMetadataBuilder {
     /// * The host of the API has capital letters, or its path has segments `.` or `..`. Clients
     ///   normalize these, and then do not recognize their own URL.
     /// * A scope is not a scope token, or is `offline_access`.
-    /// * A value is empty, or one of the cases that the methods name.
+    /// * A value is empty, or a method of this builder says that `build` rejects it.
     pub fn build(self) -> Result<ResourceMetadata, ConfigError> {
         let http = self.allows_http;
         let origin_len = check_resource(&self.resource, http)?;
@@ -282,7 +282,7 @@ impl ResourceMetadataBuilder {
         members.extend(self.name.map(|name| ("resource_name".to_owned(), Value::from(name))));
 
         let (origin, path) = self.resource.split_at(origin_len);
-        // RFC 9728 section 3.1: a slash that ends the host is removed.
+        // RFC 9728 section 3.1 removes a path that is only a slash.
         let url = format!("{origin}{WELL_KNOWN}{}", if path == "/" { "" } else { path });
         Ok(ResourceMetadata(Arc::new(Parts {
             url,
@@ -294,7 +294,7 @@ impl ResourceMetadataBuilder {
     }
 }
 
-/// The URLs that a setting allows.
+/// The rules for the URL of a setting.
 #[derive(Clone, Copy)]
 struct UrlRules {
     http: bool,
@@ -327,7 +327,7 @@ fn check_url(setting: &'static str, text: &str, rules: UrlRules) -> Result<Uri, 
     let wrong = |problem: &'static str, remedy: &'static str| Err(ConfigError::new(setting, problem, remedy));
     let malformed = || wrong("is not an absolute URL", "give one such as `https://api.example.com/v1`");
     if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)) {
-        return wrong("has a character that no URL may have", "encode the character as `%` and two digits");
+        return wrong("has a character that no URL may have", "encode the character as `%` and two hexadecimal digits");
     }
     let encoded = text.split('%').skip(1);
     if !encoded.clone().all(|after| after.bytes().take_while(u8::is_ascii_hexdigit).take(2).count() == 2) {
@@ -341,7 +341,7 @@ fn check_url(setting: &'static str, text: &str, rules: UrlRules) -> Result<Uri, 
     if authority.as_str().contains('@') {
         return wrong("has a user or a password", "remove the part before `@`");
     }
-    // The port of the authority may be empty or too large for a port.
+    // `Uri` accepts an empty port, and a number that is too large for a port.
     let port = authority.as_str().strip_prefix(host);
     let is_port = |port: &str| port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|it| it > 0));
     if host.is_empty() || !port.is_some_and(|port| port.is_empty() || is_port(port)) {

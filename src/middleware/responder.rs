@@ -172,8 +172,8 @@ impl Responder {
         self.settings_mut().resource = Some(metadata);
     }
 
-    /// Returns the metadata that the challenge of this kind names. A failed login has none: the
-    /// login is not the resource, and its client has no token to replace.
+    /// Returns the metadata that a challenge of this kind names. Returns `None` for a failed login,
+    /// because a token of another issuer would not help its client.
     fn resource_for(&self, kind: RejectionKind) -> Option<&ResourceMetadata> {
         let resource = self.0.as_ref()?.resource.as_ref();
         resource.filter(|_| kind != RejectionKind::InvalidCredentials)
@@ -276,8 +276,8 @@ impl Responder {
             text.push('"');
         }
         let resource = self.resource_for(rejection.kind());
-        // A 401 names the scopes to begin with, and a 403 the required ones. A client that sent a
-        // malformed credential needs no other scope.
+        // A 401 names the scopes that a new client should request, and a 403 the required scopes. A
+        // client that sent a malformed credential needs no other scope.
         let initial = match rejection.kind() {
             RejectionKind::NoCredentials | RejectionKind::InvalidToken => resource.and_then(|it| it.challenge_scope()),
             _ => None,
@@ -292,7 +292,7 @@ impl Responder {
             text.push_str(resource.url());
             text.push('"');
         }
-        // All parts were validated when they were set.
+        // The setters have validated all parts, so the conversion cannot fail.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
 }

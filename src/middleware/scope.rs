@@ -17,7 +17,7 @@ pub(super) fn scope_tokens(
     Scope::parse(&list.join(" ")).filter(|scope| one_each && !scope.is_empty()).ok_or_else(|| {
         ConfigError::new(
             setting,
-            "is missing, or is not a scope token",
+            "is empty, or contains a text that is no scope token",
             "give printable ASCII without space, `\"` and `\\` (RFC 6749 section 3.3)",
         )
     })
@@ -28,7 +28,7 @@ pub(super) fn scope_tokens(
 pub(super) struct RequiredScopes {
     /// The scope tokens as the challenge lists them.
     pub(super) text: Arc<str>,
-    /// Each need is a list of scope tokens, of which a token must have at least one.
+    /// The needs. Each is a list of scope tokens, and the token must have at least one of the list.
     needs: Vec<Vec<Box<str>>>,
 }
 
@@ -47,7 +47,7 @@ impl RequiredScopes {
         Ok(Self { text: Arc::from(tokens.as_str()), needs })
     }
 
-    /// Requires what both require. The challenge lists each scope token once.
+    /// Combines both requirements. The challenge lists each scope token once.
     pub(super) fn and(mut self, other: Self) -> Self {
         let own = self.text.split(' ');
         let added = other.text.split(' ').filter(|token| !own.clone().any(|known| known == *token));
@@ -65,7 +65,8 @@ impl RequiredScopes {
 /// The scope tokens that imply others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ScopeImplications {
-    /// The scope tokens that imply the key. [`close`](Self::close) completes them.
+    /// For each scope token, the scope tokens that imply it. [`close`](Self::close) adds the
+    /// indirect ones.
     implying: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
 
@@ -85,7 +86,7 @@ impl ScopeImplications {
     /// Adds the indirect implications.
     ///
     /// Refuses a scope token that implies itself. In a circle the weakest scope would have the
-    /// rights of the strongest, which is more probably a mistake than an intention.
+    /// rights of the strongest, which is probably a mistake.
     pub(super) fn close(&mut self) -> Result<(), ConfigError> {
         let direct = self.implying.clone();
         for (token, implying) in &mut self.implying {
@@ -108,7 +109,7 @@ impl ScopeImplications {
         Ok(())
     }
 
-    /// Returns the scope tokens that satisfy a required one: the token itself comes first.
+    /// Returns the scope tokens that satisfy a required one. The required one comes first.
     fn satisfying(&self, token: &str) -> Vec<Box<str>> {
         let implying = self.implying.get(token).into_iter().flatten().cloned();
         std::iter::once(Box::from(token)).chain(implying).collect()

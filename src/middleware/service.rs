@@ -224,7 +224,7 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
     }
 }
 
-/// A check that waits for the store or for keys, and resolves to claims or a rejection.
+/// A check that waits for the store or an issuer's keys, and resolves to claims or a rejection.
 struct ClaimsFromStore<C>(Box<Pending<C>>);
 
 impl<C: Send + Sync + 'static> Future for ClaimsFromStore<C> {

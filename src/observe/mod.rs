@@ -41,11 +41,12 @@
 //!
 //! # Cost
 //!
-//! Without an observer the check of a cached token has a few predictable branches more: 27 of the
-//! 4411 instructions of a warm request on the memory store. With an observer it has one more call,
-//! and no clock reading: two readings would cost more than the call. So [`Observation::Check`] has a
-//! duration only if the check waited for the store. Neither case allocates memory.
-//! `cargo bench --bench request` measures the times, and `--bench instructions` the instructions.
+//! Without an observer, the check of a cached token has a few more predictable branches. They are
+//! 27 of the 4411 instructions of a warm request on the memory store. With an observer, it has one
+//! more call and reads no clock, because two readings would cost more than the call. So
+//! [`Observation::Check`] has a duration only if the check waited for the store. Neither case
+//! allocates memory. `cargo bench --bench request` measures the times, and `--bench instructions`
+//! the instructions.
 //!
 //! A task of the service reports the replica and the cache once a second. It runs only if there is
 //! an observer, and if `build` was called in a Tokio runtime.

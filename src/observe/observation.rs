@@ -187,8 +187,8 @@ labels! {
         Replica = "replica",
         /// The store.
         Store = "store",
-        /// None: the token was refused before, or its issuer has the policy
-        /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
+        /// Nothing. The service refused the token before it asked about revocations, or the issuer
+        /// has the policy [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
         None = "none",
     }
 }
@@ -319,7 +319,7 @@ pub enum CheckReason {
     None,
     /// The text is not a token.
     Malformed,
-    /// The service accepts no tokens of the issuer.
+    /// The service accepts no tokens of the token's issuer.
     UnknownIssuer,
     /// The key that fits the token does not verify the signature.
     Signature,
@@ -345,7 +345,7 @@ pub enum CheckReason {
     Validator,
     /// The store failed, or this node has asked it too often.
     Store(StoreErrorKind),
-    /// The keys of the token's issuer are not available.
+    /// The node has no key for the token, and could not fetch the issuer's keys.
     IssuerKeys,
     /// The application's code failed, or another fault of the server.
     Internal,

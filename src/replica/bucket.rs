@@ -121,8 +121,8 @@ impl Bucket {
         verdict
     }
 
-    /// Returns the verdict on another issuer's token, for one of its names, and the version of the
-    /// data on which the verdict rests.
+    /// Returns the verdict on one of the names of another issuer's token, and the version of the
+    /// data that gave the verdict.
     pub(super) fn external_verdict(
         &self,
         times: TokenTimes,

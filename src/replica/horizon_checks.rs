@@ -24,11 +24,11 @@ use super::{
 const CONFIRMED: usize = 1 << 17;
 /// Maximum count of unknown sessions in the map.
 const UNKNOWN: usize = 1 << 14;
-/// Maximum count of other issuers' tokens in the map of refused ones.
+/// Maximum count of refused tokens of other issuers in the map.
 const REFUSED: usize = 1 << 14;
-/// The time for which the node refuses a session after the store did not know it, or another
-/// issuer's token after the store refused it. It is short, because a store that is being restored
-/// may soon know the session again.
+/// The time for which the node refuses a session that the store did not know, or another issuer's
+/// token that the store refused. It is short, because a store that is being restored may soon know
+/// the session again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
@@ -44,8 +44,8 @@ pub(super) struct HorizonChecks {
     unknown: Cache<u128, u64>,
     /// The latest of these times. After it, no request searches `unknown`.
     last_unknown: AtomicU64,
-    /// For each of other issuers' tokens that the store has refused, the time until which the node
-    /// refuses it, and true if the token is revoked.
+    /// The tokens of other issuers that the store has refused. Each has the time until which the
+    /// node refuses it, and true if it is revoked.
     refused: Cache<u128, (u64, bool)>,
 }
 
@@ -104,16 +104,16 @@ impl HorizonChecks {
         self.refused.insert(self.token(bearer), (until, is_revoked));
     }
 
-    /// Returns `Some` if [`note_refused`](Self::note_refused) noted the token in the last
-    /// [`UNKNOWN_FOR`]: true if it is revoked.
+    /// Returns `None` unless [`note_refused`](Self::note_refused) noted the token in the last
+    /// [`UNKNOWN_FOR`]. Otherwise returns true if the token is revoked.
     pub(super) fn was_refused(&self, bearer: &Bearer<'_>, now: Duration) -> Option<bool> {
         let (until, is_revoked) = self.refused.get(&self.token(bearer))?;
         (nanos(now) < until).then_some(is_revoked)
     }
 
-    /// Returns the key of a token. Another issuer's token may have no `jti`, so the times are a part
-    /// of the key. *Otherwise the confirmation of a new token would also confirm an older one of
-    /// the same subject, which may be revoked.*
+    /// Returns the key of a token. The key contains the times, because another issuer's token may
+    /// have no `jti`. *Otherwise the confirmation of a new token would also confirm an older token
+    /// of the same subject, which may be revoked.*
     fn token(&self, bearer: &Bearer<'_>) -> u128 {
         let Bearer { issuer, subject, session_id, token_id, issued_at, expires_at, .. } = *bearer;
         self.hash(&("token", issuer, subject, session_id, token_id, issued_at, expires_at))

@@ -52,9 +52,9 @@ impl<T> Leased<T> {
         lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
     }
 
-    /// Returns the version of the value and the end of the lease, in this order of reads: the lease,
-    /// then the version. Returns `None` without a lease. The caller reads the clock last, as in
-    /// [`is_current`](Self::is_current).
+    /// Returns the version of the value and the end of the lease, or `None` without a lease. Reads
+    /// the lease before the version. The caller must read the clock last, as
+    /// [`is_current`](Self::is_current) does.
     pub(super) fn version_and_lease(&self) -> Option<(u64, u64)> {
         let lease = self.lease.load(Ordering::Acquire);
         (lease != 0).then(|| (self.version.load(Ordering::Acquire), lease))

@@ -231,8 +231,8 @@ impl Replica {
             Route::Session(route) => self.bucket(route.bucket).is_some_and(|bucket| {
                 bucket.data.is_current(note.load(Ordering::Relaxed), || nanos(self.clock.elapsed()))
             }),
-            // The note is the sum of the versions. Versions only grow, so an equal sum means equal
-            // versions.
+            // The note has the sum of the buckets' versions. A version only grows, so an equal sum
+            // means that no version has changed.
             Route::External(routes) => {
                 let (mut versions, mut end) = (0_u64, u64::MAX);
                 for route in routes.iter() {
@@ -438,8 +438,8 @@ impl Replica {
         self.checks.note_refused(bearer, is_revoked, self.clock.elapsed());
     }
 
-    /// Returns `Some` if [`note_refused`](Self::note_refused) was called for this token in the last
-    /// two seconds: true if the token is revoked.
+    /// Returns `None` unless [`note_refused`](Self::note_refused) noted this token in the last two
+    /// seconds. Otherwise returns true if the token is revoked.
     pub(crate) fn was_refused(&self, bearer: &Bearer<'_>) -> Option<bool> {
         self.checks.was_refused(bearer, self.clock.elapsed())
     }

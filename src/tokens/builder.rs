@@ -30,10 +30,10 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 ///
 /// | setting | default |
 /// |--|--|
-/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: required for own tokens |
+/// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: required to have own tokens |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
 /// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; accepted tokens have none |
-/// | [`accept`](Self::accept) other issuers | none |
+/// | [`accept`](Self::accept): other issuers | none |
 /// | [`store`](Self::store) | none: required for own tokens and for a denylist |
 /// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or the session's if shorter |
 /// | [`refresh_lifetime`](Self::refresh_lifetime) (idle) | 7 days since the last use |
@@ -98,7 +98,8 @@ struct Config {
 struct Hooks<C> {
     validator: Option<Validator<C>>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    /// The functions that read the custom claims of other issuers, with the indices of these.
+    /// The functions that read the custom claims of other issuers. Each has the index of its
+    /// issuer.
     converters: Vec<(usize, Convert<C>)>,
     /// The name of a hook that `claims` dropped, because it was set for another type.
     lost: Option<&'static str>,
@@ -270,37 +271,36 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Accepts the tokens of another issuer too. Further calls add further issuers. The `iss` of a
-    /// token chooses the issuer, and the claims tell which one it was: see
-    /// [`JwtClaims::issuer_subject`].
+    /// Accepts the tokens of another issuer. Further calls add further issuers. The `iss` of a
+    /// token chooses its issuer, and [`JwtClaims::issuer_subject`] returns it to the application.
     ///
     /// A service without [`secret`](Self::secret) and [`keys`](Self::keys) accepts only the tokens
     /// of other issuers. It needs a store only if one of them has
     /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist).
     ///
-    /// The custom claims of the issuer's tokens must fit the type of the application's own claims:
-    /// use [`accept_with`](Self::accept_with) if they do not.
+    /// The custom claims of the issuer's tokens must fit the claims type of the application. If
+    /// they do not, use [`accept_with`](Self::accept_with).
     pub fn accept(mut self, issuer: Issuer) -> Self {
         self.config.issuers.push(issuer);
         self
     }
 
-    /// Accepts the tokens of another issuer, as [`accept`](Self::accept) does, and calls `read` for
-    /// the application's claims. The `custom` claims that `read` gets are all but the registered
-    /// ones of RFC 7519. `read` runs once for each verified token, and must not block.
+    /// Accepts the tokens of another issuer, as [`accept`](Self::accept) does. `read` makes the
+    /// application's claims from those of the token. The custom claims that `read` gets are all
+    /// claims except the registered ones of RFC 7519. `read` runs once for each verified token, and
+    /// must not block.
     ///
     /// ```
-    /// use tower_bearer::{TokenService, error::TokenError, issuers::Issuer, jwt::{JwtClaims, RawClaims}};
+    /// use tower_bearer::{Issuer, TokenService, error::TokenError, jwt::{JwtClaims, RawClaims}};
     ///
     /// #[derive(serde::Serialize, serde::Deserialize)]
     /// struct MyClaims {
     ///     role: String,
     /// }
     ///
-    /// /// Everybody of the company's identity provider is an employee.
-    /// fn employee(_: &JwtClaims<RawClaims>) -> Result<MyClaims, TokenError> {
-    ///     Ok(MyClaims { role: "employee".to_owned() })
-    /// }
+    /// /// Returns the claims of an employee, because the issuer has only employees. fn employee(_:
+    /// &JwtClaims<RawClaims>) -> Result<MyClaims, TokenError> { Ok(MyClaims { role:
+    /// "employee".to_owned() }) }
     ///
     /// # let idp = Issuer::new("https://id.example.com");
     /// let builder = TokenService::builder().claims::<MyClaims>().accept_with(idp, employee);
@@ -318,15 +318,15 @@ impl<C> TokenServiceBuilder<C> {
         self.accept(issuer)
     }
 
-    /// Accepts other issuers' tokens that were issued before the store's data set was created, if
-    /// `accept` is `true`. Default: `false`.
+    /// Accepts other issuers' tokens that are older than the store's data set, if `accept` is
+    /// `true`. Default: `false`.
     ///
-    /// By default, such a token is refused under
+    /// By default, the service refuses such a token under
     /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because an earlier, lost
-    /// data set may have contained its revocation. So after the first start, and after each loss of
-    /// the store's data, users must get new tokens. With a [`MemoryStore`](crate::MemoryStore) that
-    /// is each restart. With `true`, a loss of the data makes revoked tokens valid again until they
-    /// expire.
+    /// data set may have contained its revocation. So users must get new tokens after the first
+    /// start, and after each loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses
+    /// its data at each restart. With `true`, a loss of the data makes revoked tokens valid again
+    /// until they expire.
     pub fn accept_older_than_store(mut self, accept: bool) -> Self {
         self.config.accepts_older_than_store = accept;
         self
@@ -420,10 +420,11 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the longest accepted time since `iat` of this service's own access tokens, regardless of
-    /// their `exp`. See [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If the
-    /// service issues tokens, this must be at least the [`access_lifetime`](Self::access_lifetime).
-    /// Default: the token's lifetime. See [`Issuer::max_token_age`] for other issuers.
+    /// Sets the longest accepted time since `iat` of this service's own access tokens, regardless
+    /// of their `exp`. See [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If
+    /// the service issues tokens, this must be at least the
+    /// [`access_lifetime`](Self::access_lifetime). Default: the token's lifetime. See
+    /// [`Issuer::max_token_age`] for other issuers.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.config.max_token_age = Some(max);
         self

@@ -2,7 +2,7 @@
 //!
 //! | step | source | cost |
 //! |--|--|--|
-//! | text, signature, claims | the token cache, or the issuer's keys | a lookup, or a signature check |
+//! | text, signature, claims | the token cache or the keys | a lookup, or a signature check |
 //! | times | the store's clock, or the node's for another issuer's tokens | |
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
@@ -71,7 +71,7 @@ pub(crate) struct Checker<C> {
     /// The maximum length of a token, in bytes.
     pub(crate) max_token_len: usize,
     pub(super) validation: Validation,
-    /// The clock that judges the times of the service's own tokens: the store's, if there is one.
+    /// The clock that judges the times of own tokens: the store's, if there is a store.
     pub(super) clock: Arc<dyn Clock>,
     /// The clock that judges the times of other issuers' tokens: the node's.
     pub(super) node_clock: Arc<dyn Clock>,
@@ -134,7 +134,7 @@ impl CheckOptions {
 }
 
 impl<C> Checker<C> {
-    /// Returns the error for a token of an issuer whose keys do not include that of the token.
+    /// Returns the error for a token whose issuer, with this index, has no key for it.
     pub(super) fn unknown_key(&self, index: usize) -> Error {
         let issuer = self.issuers.get(index);
         issuer.map_or_else(|| TokenError::UnknownIssuer.into(), |issuer| issuer.keys.unknown_key())
@@ -145,8 +145,8 @@ impl<C> Checker<C> {
         if self.authority.sessions().is_none() {
             return Err(ConfigError::conflict(
                 "keys",
-                "are given to a service that has no tokens of its own",
-                "leave them out: the keys of other issuers come from their sources",
+                "are given to a service that has no own tokens",
+                "remove the call: the service fetches the keys of other issuers itself",
             ));
         }
         // The keyring must change before the cache does. A check that reads the new version from
@@ -208,7 +208,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         if options.may_be_decided_here() && self.still_accepts(&token, options.freshness) {
             return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::Replica));
         }
-        // Nothing else decides about these tokens.
+        // Neither the replica nor the store knows these tokens.
         if let Ok(TokenAuthority::Nothing) = self.authority_of(token.origin) {
             return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::None));
         }
@@ -249,8 +249,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
         Ok(self.check_revocation(token, key, true, options))
     }
 
-    /// Waits until the keys of an issuer were fetched, if a fetch is due. Otherwise refuses the
-    /// token, whose key is unknown.
+    /// Waits for a fetch of the issuer's keys if `demand` allows one. Otherwise refuses the token,
+    /// because its key is unknown.
     #[cold]
     fn await_key(self: &Arc<Self>, token: &str, index: usize, version: u64, options: CheckOptions) -> AccessCheck<C> {
         let Some(issuer) = self.issuers.get(index) else {
@@ -442,8 +442,8 @@ impl<C> Checker<C> {
 
     /// Returns an error if this node may not ask the store about the token now. Two limits protect
     /// the store. One is a rate limit for tokens from before the horizon. The other is a pause of
-    /// two seconds for each session that the store did not find, and for each of other issuers'
-    /// tokens that it refused.
+    /// two seconds. It applies to each session that the store did not find, and to each token of
+    /// another issuer that the store refused.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,
@@ -459,7 +459,7 @@ impl<C> Checker<C> {
             Origin::External { .. } => match replica.was_refused(&bearer) {
                 None => {}
                 Some(true) => return Err(revoked(&token.claims, None).into()),
-                Some(false) => return Err(TokenError::Claims("the store refused the token a moment ago").into()),
+                Some(false) => return Err(TokenError::Claims("the store refused the token less than two seconds ago").into()),
             },
             Origin::Own => {}
         }
@@ -616,7 +616,7 @@ pub(crate) struct Pending<C> {
 
 /// The event for which a check waits.
 enum Step<C> {
-    /// A fetch of an issuer's keys. The token's key is unknown.
+    /// A fetch of the issuer's keys, because the token's key is unknown.
     Key { wait: BoxFuture<()>, text: Zeroizing<String>, index: usize },
     /// The store's answer.
     Answer {
@@ -659,7 +659,7 @@ impl<C> Pending<C> {
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Claims<C>, Error>> {
         let Self { checker, step, options, .. } = self;
-        // A check waits at most once for a key.
+        // The check after the wait for a key never waits for a key again.
         let Step::Answer { token, answer, key } = step else {
             return Poll::Ready(Err(TokenError::UnknownKey.into()));
         };

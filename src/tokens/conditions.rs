@@ -57,7 +57,8 @@ pub enum ConditionKind {
     NoBound,
     /// The store reports a defect, such as a policy that evicts keys.
     Store,
-    /// The keys of another issuer cannot be fetched. Tokens of other issuers are not affected.
+    /// The node cannot fetch the keys of an accepted issuer. Own tokens and those of the other
+    /// issuers are not affected.
     IssuerKeys,
 }
 

@@ -9,19 +9,21 @@ use crate::{
     store::ExternalId,
 };
 
-/// The revocations of one other issuer's tokens. Made by
-/// [`TokenService::external`](super::TokenService::external).
+/// The revocations of one other issuer's tokens.
+/// [`TokenService::external`](super::TokenService::external) makes it.
 ///
-/// A revocation holds for the tokens that are alive now, in this store. It does not reach the
-/// issuer, which may give the user new tokens.
+/// A revocation applies to the tokens that the issuer has signed up to now, in this store. It does
+/// not reach the issuer, which may give the user new tokens.
 ///
 /// # Errors
 ///
-/// Each revocation fails, when awaited, with [`Error::Store`](crate::Error::Store) if the store did
-/// not confirm it; repeat the call until it succeeds. It fails with
-/// [`Error::InvalidId`](crate::Error::InvalidId) if the id is malformed. It fails with
-/// [`Error::Issue`](crate::Error::Issue) unless the service accepts the issuer with
-/// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist).
+/// Each revocation returns an error when awaited:
+///
+/// * [`Error::Store`](crate::Error::Store) if the store did not confirm it. Repeat the call until
+///   it succeeds.
+/// * [`Error::InvalidId`](crate::Error::InvalidId) if the id is malformed.
+/// * [`Error::Issue`](crate::Error::Issue) unless the service accepts the issuer with
+///   [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist).
 pub struct ExternalTokens<'a> {
     pub(super) revoker: &'a Revoker,
     pub(super) issuer: String,

@@ -12,9 +12,9 @@ use crate::{
 
 use super::conditions::Conditions;
 
-/// Returns the error of a token that fails the checks of its text or times. Until the store has
-/// answered once, the estimate of its time is the epoch. A failed check of times is then a failure
-/// of the store.
+/// Returns the error for a token that fails the checks of its text or times. Until the store has
+/// answered once, the estimate of its time is the Unix epoch. A failed check of times is then a
+/// failure of the store.
 #[cold]
 pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
     let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });

@@ -40,9 +40,9 @@ pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Resul
     Err(ConfigError::out_of_range(setting, problem, "give whole seconds, from one to 100 years"))
 }
 
-/// Returns the longest time for which this service can accept a token of another issuer, whose
-/// longest accepted lifetime is `longest`. The store must keep a denial (a revocation of the token)
-/// for the same time.
+/// Returns the longest time for which this service can accept a token of another issuer. `longest`
+/// is the longest accepted lifetime. The store must keep a denial (a revocation of such a token)
+/// for the returned time.
 pub(super) fn max_external_lifetime(longest: Duration, after_end: Duration, leeway: Duration) -> Duration {
     longest.saturating_add(after_end).saturating_add(leeway)
 }

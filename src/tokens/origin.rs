@@ -1,4 +1,4 @@
-//! The issuer of a token, and the outcome of the token's verification.
+//! The origin of a verified token, and the reason why a token is not verified.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::{
 pub(super) enum Origin {
     /// This service, or one with the same keys.
     Own,
-    /// Another issuer, by its index, with the version of the keys that verified the token.
+    /// Another issuer: its index, and the version of the keys that verified the token.
     External { index: usize, version: u64 },
 }
 
 /// The reason why a token is not verified.
 pub(super) enum Unverified {
     Refused(Error),
-    /// The issuer with this index may have published the token's key since this version of its
-    /// keys.
+    /// The issuer with this index has no key for the token in this version of its keys. A later
+    /// version may have the key.
     UnknownKey {
         index: usize,
         version: u64,
@@ -33,5 +33,5 @@ impl From<TokenError> for Unverified {
     }
 }
 
-/// Converts the custom claims of another issuer's token to the application's type.
+/// A function that converts the custom claims of another issuer's token to the application's type.
 pub(super) type Convert<C> = Arc<dyn Fn(JwtClaims<RawClaims>) -> Result<JwtClaims<C>, TokenError> + Send + Sync>;

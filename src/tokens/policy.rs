@@ -1,4 +1,4 @@
-//! The stores that decide about revocations.
+//! The authorities over the revocation of tokens.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::{
     store::{Denylist, SessionStore},
 };
 
-/// The stores that decide about the revocations of a service's tokens.
+/// The store and the denylist that decide about the revocations of a service's tokens.
 #[derive(Clone, Default)]
 pub(super) struct Authority {
     store: Option<Arc<dyn SessionStore>>,
-    /// True if the store has the sessions of this service's own tokens.
+    /// True if the store has the sessions of own tokens.
     has_sessions: bool,
     /// The denylist of other issuers' tokens in the same store.
     denylist: Option<Arc<dyn Denylist>>,
@@ -20,12 +20,12 @@ pub(super) struct Authority {
 /// The authority over one token.
 #[derive(Clone, Copy)]
 pub(super) enum TokenAuthority<'a> {
-    /// The token is the service's own. The service accepts the token while its session is alive. If
+    /// The store, for an own token. The service accepts the token while its session is alive. If
     /// the store does not contain the session, the service refuses the token.
     Sessions(&'a Arc<dyn SessionStore>),
-    /// The token is another issuer's: [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy).
+    /// The denylist, for a token under [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy).
     Denylist(&'a Arc<dyn Denylist>),
-    /// The token is another issuer's, and nothing revokes it here.
+    /// None, for a token under [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy).
     Nothing,
 }
 

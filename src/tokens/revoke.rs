@@ -32,7 +32,8 @@ pub(super) struct Revoker {
     pub(super) validation: Arc<Validation>,
     /// Time for which the store keeps a revocation beyond the token's `exp`.
     pub(super) after_end: Duration,
-    /// The longest time for which this service can accept a token of another issuer.
+    /// Time for which the store keeps a denial: the longest time for which this service can accept
+    /// another issuer's token.
     pub(super) keep_denials: Duration,
     pub(super) observer: SharedObserver,
     pub(super) streams: TokenStreams,
@@ -59,7 +60,8 @@ impl Revoker {
         }
     }
 
-    /// Revokes the token with this text if its issuer is another one.
+    /// Revokes the token with this text if an accepted issuer has issued it. Otherwise returns
+    /// `None`.
     fn revoke_external_token(&self, token: &str) -> Option<Revoke> {
         let token = UnverifiedToken::parse(token, self.validation.longest_token()).ok()?;
         let name = token.issuer()?;
@@ -73,7 +75,8 @@ impl Revoker {
         })
     }
 
-    /// Returns true if another issuer, whose tokens the service accepts, has issued the token.
+    /// Returns true if another issuer has issued the token. Claims that an application constructs
+    /// only name their issuer, so this compares the name with the accepted issuers.
     fn is_external<C>(&self, claims: &JwtClaims<C>) -> bool {
         claims.is_external() || claims.issuer().is_some_and(|issuer| self.issuers.index_of(issuer).is_some())
     }
@@ -98,8 +101,8 @@ impl Revoker {
         self.revoke(announced, None, move |store| async move { store.revoke_token(&subject, &jti, until).await })
     }
 
-    /// Revokes another issuer's token: the token alone if it has an id, otherwise its session, or
-    /// the tokens of its subject up to now.
+    /// Revokes another issuer's token. Revokes its session if it has no id, and the tokens of its
+    /// subject up to now if it has no session either.
     fn revoke_external_claims<C>(&self, claims: &JwtClaims<C>) -> Revoke {
         let issuer = claims.issuer().unwrap_or_default();
         let Some(store) = self.authority.store() else { return Revoke::failed(not_revocable()) };
@@ -154,7 +157,7 @@ impl Revoker {
         self.authority.sessions().ok_or_else(no_sessions)
     }
 
-    /// Revokes a token, a session or the tokens of a subject of another issuer.
+    /// Revokes another issuer's token or session, or the tokens of its subject.
     pub(super) fn deny(&self, issuer: &str, id: ExternalId, cause: Option<SessionEnd>) -> Revoke {
         let deny = DenyRequest { issuer: issuer.to_owned(), id, keep: self.keep_denials };
         self.deny_for(deny, cause)

@@ -158,9 +158,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// If another service verified the claims, that service watches them. A refresh does not
     /// resolve the future, because a socket belongs to its session. The expiry of the token
-    /// resolves the future only if you call [`Cutoff::at_expiry`]. So for a token that nothing
-    /// revokes ([`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless)) the future may
-    /// stay pending for ever.
+    /// resolves the future only if you call [`Cutoff::at_expiry`]. Without it, the future stays
+    /// pending for ever for a token under
+    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless), because nothing
+    /// revokes such a token.
     ///
     /// Call this in a Tokio runtime. Without a runtime, no timer wakes the future.
     ///
@@ -212,8 +213,7 @@ impl<C> TokenService<C> {
         }
     }
 
-    /// Decodes one of the service's own tokens of either type. Verifies its signature and claims,
-    /// but not its times.
+    /// Decodes an own token of either type. Verifies its signature and claims, but not its times.
     ///
     /// # Errors
     ///
@@ -476,9 +476,9 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Token`] if the text is not a token that this service accepts.
-    /// [`Error::IssuerKeys`] if the key of another issuer's token is not available. [`Error::Store`]
-    /// if the store did not confirm the revocation; repeat the call until it succeeds.
-    /// [`Error::Issue`] if nothing can revoke the token here.
+    /// [`Error::IssuerKeys`] if the node has no key for another issuer's token. [`Error::Store`] if
+    /// the store did not confirm the revocation; repeat the call until it succeeds.
+    /// [`Error::Issue`] if this service cannot revoke the token.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke {
         self.parts.revoker.revoke_token(token)
@@ -486,14 +486,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes the token that has these claims, as [`revoke_token`](Self::revoke_token) does.
     ///
-    /// If a token of another issuer has no id (`jti`), revokes the token's session. If it has no
-    /// session either, revokes the tokens of its subject that were issued up to now.
+    /// If another issuer's token has no id (`jti`), this revokes the token's session. If it has no
+    /// session either, this revokes the tokens of its subject that were issued up to now.
     ///
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if nothing
-    /// can revoke the token here.
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if this
+    /// service cannot revoke the token.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         self.parts.revoker.revoke_claims(claims)
@@ -506,15 +506,15 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the service
-    /// has no tokens of its own.
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the
+    /// service has no tokens of its own.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Revoked)
     }
 
-    /// Revokes the session of these claims, because its user logs out. Revokes the token if it has
-    /// no session.
+    /// Revokes the session of these claims with the cause "logout". Revokes the token if it has no
+    /// session.
     pub(crate) fn log_out<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         match claims.session_id() {
             Some(sid) if claims.is_external() => {
@@ -550,8 +550,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// # Errors
     ///
     /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the service
-    /// has no tokens of its own.
+    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the
+    /// service has no tokens of its own.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), None)

@@ -82,7 +82,7 @@ pub struct Status {
     pub verified_tokens_bytes: u64,
     /// The state of the open streams (responses, sockets and tasks) with tokens of this service.
     pub streams: StreamStatus,
-    /// The keys of each other issuer whose tokens the service accepts.
+    /// The state of each accepted issuer's keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerStatus>,
     #[serde(skip)]
@@ -254,7 +254,7 @@ impl<C> Subjects<'_, C> {
     }
 }
 
-/// Returns the text of the condition of an issuer whose keys cannot be fetched.
+/// Returns the text of the condition `issuer_keys`, or `None` if the last fetch succeeded.
 fn failing_keys(status: &IssuerStatus) -> Option<String> {
     let IssuerStatus { issuer, keys, is_fresh, last_error, .. } = status;
     let error = last_error.as_ref()?;

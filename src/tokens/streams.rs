@@ -1,4 +1,4 @@
-//! The registries of open streams, one for each authority over tokens.
+//! The registries of open streams, one for each authority over the revocation of tokens.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::{
     store::Revocation,
 };
 
-/// The open streams of a service. Own tokens and those of other issuers are judged by different
-/// clocks and asked about at different stores, so each kind has a registry of its own.
+/// The open streams of a service. A registry has one clock and one authority. Own tokens and those
+/// of other issuers need different ones, so each kind of token has its own registry.
 #[derive(Clone)]
 pub(super) struct TokenStreams {
     own: Streams,
@@ -25,17 +25,17 @@ impl TokenStreams {
         Self { own, revocable, stateless }
     }
 
-    /// Returns the streams with the service's own tokens.
+    /// Returns the registry of streams with own tokens.
     pub(super) fn own(&self) -> &Streams {
         &self.own
     }
 
-    /// Returns the streams with other issuers' tokens that a denylist can revoke.
+    /// Returns the registry of streams with other issuers' tokens that a denylist can revoke.
     pub(super) fn revocable(&self) -> Option<&Streams> {
         self.revocable.as_ref()
     }
 
-    /// Returns the streams with tokens that have these properties.
+    /// Returns the registry for tokens with these properties.
     pub(super) fn of(&self, external: Option<&External>) -> &Streams {
         let others = match external {
             None => None,
@@ -45,7 +45,7 @@ impl TokenStreams {
         others.unwrap_or(&self.own)
     }
 
-    /// Sets the replica whose log proves the streams. The streams share its tasks.
+    /// Sets the replica whose log proves the streams. The registries share its tasks.
     pub(super) fn follow(&self, replica: &Arc<Replica>, tasks: ReplicaTasks) {
         let tasks = Arc::new(tasks);
         for streams in self.followers() {

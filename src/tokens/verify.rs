@@ -1,4 +1,4 @@
-//! The verification of a token's text, with the keys and rules of its issuer.
+//! The verification of a token's text with the keys and rules of its issuer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,14 +17,14 @@ use crate::{
 };
 
 impl<C> Checker<C> {
-    /// Verifies text, signature and claims of a token. Does not check its revocation.
+    /// Verifies text, signature and claims of a token. Does not check the token's revocation.
     pub(super) fn verify(
         &self,
         keyring: &Keyring,
         token: &str,
         token_type: TokenType,
     ) -> Result<(Claims<C>, Origin), Unverified> {
-        // Other issuers' refresh tokens are for their issuers alone.
+        // Only own refresh tokens have a meaning here: a client sends others to their issuer.
         if self.issuers.is_empty() || token_type == TokenType::Refresh {
             return self.verify_own(keyring, token, token_type);
         }
@@ -59,7 +59,8 @@ impl<C> Checker<C> {
         index: usize,
     ) -> Result<(Claims<C>, Origin), Unverified> {
         let (issuer, convert) = self.issuer(index).ok_or(TokenError::UnknownIssuer)?;
-        // Read before the keys, so that a later version is seen to be one.
+        // The version must be older than the keys. Otherwise `await_key` could miss a fetch that
+        // ends between the two loads.
         let version = issuer.keys.version();
         let current = issuer.keys.load();
         let Some(current) = &*current else { return Err(Unverified::UnknownKey { index, version }) };
@@ -81,9 +82,10 @@ impl<C> Checker<C> {
         Some((self.issuers.get(index)?, self.converters.get(index)?))
     }
 
-    /// Returns the origin of claims that were verified before. Another service may have verified own
-    /// tokens. But it may have other settings for an issuer, so its claims of other issuers' tokens
-    /// are refused. So are those whose key the issuer has withdrawn.
+    /// Returns the origin of claims that were verified before. Accepts own tokens that another
+    /// service has verified. Refuses other issuers' tokens that another service has verified,
+    /// because it may have other settings for the issuer. Refuses tokens whose key the issuer has
+    /// withdrawn.
     pub(super) fn origin_of(&self, claims: &Claims<C>) -> Result<Origin, TokenError> {
         let Some(external) = claims.external() else { return Ok(Origin::Own) };
         let index = claims.issuer().and_then(|issuer| self.issuers.index_of(issuer));
@@ -122,8 +124,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the keys that verified the token are still the present ones of its issuer.
-    /// The cache itself forgets own tokens when the keys change.
+    /// Returns true if the keys that verified the token are still the present keys of its issuer.
+    /// Always true for own tokens, because the cache forgets them when the keys change.
     #[inline]
     pub(super) fn has_present_keys(&self, origin: Origin) -> bool {
         match origin {

@@ -1,4 +1,4 @@
-//! The settings of the source.
+//! The settings of a key source over HTTPS.
 
 use std::fmt;
 
@@ -43,10 +43,11 @@ impl HttpKeys {
 
     /// Creates a source that asks the issuer's metadata document for the address of the JWK Set.
     ///
-    /// The document is at `<issuer>/.well-known/openid-configuration` (`OpenID` Connect Discovery
-    /// 1.0 section 4). If there is none (404), it is at `/.well-known/oauth-authorization-server`
-    /// between host and path of the issuer (RFC 8414 section 3.1). Its `issuer` must equal `issuer`
-    /// in every character, a final `/` included. Its `jwks_uri` may have another host.
+    /// The source first asks `<issuer>/.well-known/openid-configuration` (`OpenID` Connect
+    /// Discovery 1.0 section 4). After a 404 it puts `/.well-known/oauth-authorization-server`
+    /// between host and path of the issuer, and asks there (RFC 8414 section 3.1). The document's
+    /// `issuer` must equal `issuer` in every character, also in a final `/`. Its `jwks_uri` may
+    /// have another host.
     pub fn discovery(issuer: impl Into<String>) -> HttpKeysBuilder {
         HttpKeysBuilder::new(Start::Issuer(issuer.into()))
     }
@@ -57,18 +58,18 @@ impl HttpKeysBuilder {
         Self { start, metadata_url: None, allow_http: false, proxy: None, roots: None }
     }
 
-    /// Sets the address of the metadata document, for an issuer that has it elsewhere.
+    /// Sets the address of the metadata document, for an issuer that has it at another place.
     ///
-    /// An example is Entra ID with several tenants. One document serves all of them, and its
-    /// `issuer` is a template:
+    /// An example is Entra ID with several tenants. One document serves all tenants, and its
+    /// `issuer` contains `{tenantid}`:
     ///
     /// ```no_run
     /// use tower_bearer::issuers::HttpKeys;
     ///
-    /// let keys = HttpKeys::discovery("https://login.microsoftonline.com/{tenantid}/v2.0")
-    ///     .metadata_url(
-    ///         "https://login.microsoftonline.com/organizations/v2.0/.well-known/openid-configuration",
-    ///     )
+    /// let entra = "https://login.microsoftonline.com";
+    /// let document = "/organizations/v2.0/.well-known/openid-configuration";
+    /// let keys = HttpKeys::discovery(format!("{entra}/{{tenantid}}/v2.0"))
+    ///     .metadata_url(format!("{entra}{document}"))
     ///     .build()?;
     /// # Ok::<(), tower_bearer::error::ConfigError>(())
     /// ```
@@ -78,18 +79,18 @@ impl HttpKeysBuilder {
 
     /// Allows `http:` beside `https:`, for tests and for a sidecar on the same machine.
     ///
-    /// Everyone on the path can then replace the keys, and so sign tokens of the issuer.
+    /// An attacker on the network path can then replace the keys, and sign tokens of the issuer.
     pub fn allow_http(self) -> Self {
         Self { allow_http: true, ..self }
     }
 
-    /// Sets a proxy for all requests, as `http://` or `https://` URL. It may contain user and
-    /// password. By default the proxies of the environment are used.
+    /// Sets a proxy for all requests, as `http://` or `https://` URL. The URL may contain user and
+    /// password. Default: the proxies of the environment.
     pub fn proxy(self, url: impl Into<String>) -> Self {
         Self { proxy: Some(url.into()), ..self }
     }
 
-    /// Adds authorities to those that the system trusts, as certificates in PEM.
+    /// Adds certificates of authorities, in PEM, to those that the system trusts.
     pub fn root_certificates(self, pem: impl Into<Vec<u8>>) -> Self {
         Self { roots: Some(pem.into()), ..self }
     }
@@ -101,7 +102,7 @@ impl HttpKeysBuilder {
     /// * A URL is not absolute, does not begin with `https:`, or has credentials or a fragment.
     /// * The issuer has a query, or [`metadata_url`](Self::metadata_url) is set without an issuer.
     /// * The certificates or the proxy are not usable.
-    /// * The system has no authorities, and none were added.
+    /// * The system has no certificates of authorities, and you added none.
     pub fn build(self) -> Result<HttpKeys, ConfigError> {
         let target = self.target()?;
         let proxy = self.proxy.as_deref().map(url::parse_proxy).transpose().map_err(|fault| invalid(PROXY, fault))?;
@@ -133,8 +134,8 @@ impl HttpKeysBuilder {
         }
     }
 
-    /// Creates the client. It has each setting that a feature of `reqwest`, turned on elsewhere in
-    /// the application, could change.
+    /// Creates the client. Sets each option whose default depends on a feature of `reqwest`,
+    /// because another crate of the application may turn that feature on.
     fn client(&self, proxy: Option<&Url>) -> Result<Client, ConfigError> {
         let mut client = Client::builder()
             .tls_backend_rustls()
@@ -148,12 +149,13 @@ impl HttpKeysBuilder {
             .no_zstd()
             .no_deflate()
             .connect_timeout(CONNECT_DEADLINE)
-            // Fetches are minutes apart. A connection that idles for so long is often half closed.
+            // Fetches are minutes apart, and a connection that is idle for so long is often half
+            // closed.
             .pool_idle_timeout(FETCH_DEADLINE)
-            // Firewalls of some issuers refuse requests without it.
+            // Firewalls of some issuers refuse requests without a `User-Agent`.
             .user_agent(concat!("tower-bearer/", env!("CARGO_PKG_VERSION")));
         if let Some(url) = proxy {
-            // The error is dropped: it could contain the URL with its credentials.
+            // The source of the error is left out, because it could contain the URL's credentials.
             let proxy = Proxy::all(url.clone()).map_err(|_| {
                 ConfigError::new(PROXY, "is not usable as a proxy", "write it as in `http://proxy.example:3128`")
             })?;
@@ -163,7 +165,7 @@ impl HttpKeysBuilder {
             client = client.tls_certs_merge(certificates(pem)?);
         }
         client.build().map_err(|error| {
-            // Only the authorities can fail here: addresses and proxy are checked.
+            // Addresses and proxy were checked before, so the authorities are the cause.
             let error = error.without_url();
             match self.roots {
                 Some(_) => ConfigError::new(
@@ -182,7 +184,8 @@ impl HttpKeysBuilder {
     }
 }
 
-/// Reads the certificates. A text without any is an error, because it is mistaken for trust.
+/// Reads the certificates. Fails if there are none, because the operator would believe that the
+/// client trusts an added authority.
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ConfigError> {
     let remedy = "pass the certificates of authorities as PEM";
     let certificates = Certificate::from_pem_bundle(pem)

@@ -7,13 +7,14 @@ use http::{
     header::{AGE, CACHE_CONTROL},
 };
 
-/// Returns the time for which `Cache-Control` lets this node use the response. `None` if the
-/// header does not say.
+/// Returns the time for which `Cache-Control` lets this node use the response, or `None` if the
+/// header sets no time.
 ///
 /// * `no-store` and `no-cache` count as no time.
-/// * `s-maxage` has no effect: it is for shared caches, and a node is none (section 5.2.2.10).
-/// * The time that the response spent in caches of others is subtracted (`Age`, section 4.2.3).
-/// * An unreadable `max-age` counts as no time, and of several the smallest holds (section 4.2.1).
+/// * `s-maxage` has no effect, because a node is no shared cache (section 5.2.2.10).
+/// * `Age` is subtracted: the response spent this time in other caches (section 4.2.3).
+/// * An unreadable `max-age` counts as no time. The smallest of several `max-age` applies (section
+///   4.2.1).
 pub(super) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(CACHE_CONTROL).into_iter();
     let directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -21,7 +22,7 @@ pub(super) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.saturating_sub(age(headers))))
 }
 
-/// Returns the seconds that one directive allows, if it limits them.
+/// Returns the seconds that one directive allows, or `None` if it sets no limit.
 fn seconds_of(directive: &[u8]) -> Option<u64> {
     let mut parts = directive.splitn(2, |byte| *byte == b'=');
     let name = parts.next()?.trim_ascii().to_ascii_lowercase();
@@ -36,8 +37,7 @@ fn age(headers: &HeaderMap) -> u64 {
     headers.get(AGE).and_then(|value| number(value.as_bytes())).unwrap_or(0)
 }
 
-/// Reads delta-seconds (section 1.2.2), also in quotes. A number that is too large counts as the
-/// largest.
+/// Reads delta-seconds (section 1.2.2), also in quotes. A too large number counts as the largest.
 fn number(text: &[u8]) -> Option<u64> {
     let text = text.trim_ascii();
     let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);

@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::url::place;
 use crate::error::{BoxError, KeySourceError, KeySourceErrorKind};
 
-/// The source of a [`KeySourceError`]: an address, and what went wrong there.
+/// The source of a [`KeySourceError`]: an address, and the problem there.
 #[derive(Debug)]
 struct Failure {
     place: String,

@@ -17,14 +17,14 @@ const EXPECTED: &str = "a metadata document, which is a JSON object with `issuer
 /// An issuer, and the addresses of its metadata document.
 #[derive(Clone)]
 pub(super) struct Metadata {
-    /// The identifier as the document must have it.
+    /// The `issuer` that the document must have.
     pub(super) issuer: String,
     pub(super) url: Url,
-    /// The address to try if there is nothing at the first (404).
+    /// The address to ask after a 404 from the first.
     pub(super) fallback: Option<Url>,
 }
 
-/// The members that are needed. The others of the document are not checked.
+/// The members of the document that the crate reads.
 #[derive(Deserialize)]
 struct Members {
     issuer: String,
@@ -47,7 +47,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// The document cannot be fetched, is that of another issuer, or names no usable address.
+    /// The document cannot be fetched, names another issuer, or names no usable address.
     pub(super) async fn jwks_url(
         &self,
         transport: &Transport,
@@ -60,7 +60,8 @@ impl Metadata {
         };
         let second = transport.get(fallback, deadline).await?;
         if second.status() == StatusCode::NOT_FOUND {
-            // An operator who sees only the second address would look for the fault there.
+            // The error names both addresses. Otherwise an operator would look for the fault at the
+            // second one only.
             let problem = format!("and `{}` do not exist (404)", url::place(fallback));
             return Err(failure(KeySourceErrorKind::Status, &self.url, problem));
         }
@@ -69,7 +70,7 @@ impl Metadata {
 
     fn read(&self, at: &Url, document: &Document, allow_http: bool) -> Result<Url, KeySourceError> {
         let body = document.body_of(at)?;
-        // The text of serde's error can contain the document, so it is not passed on.
+        // The error of serde is left out, because its text can contain parts of the document.
         let members: Members = serde_json::from_slice(body).map_err(|_| document.unreadable(at, EXPECTED))?;
         if members.issuer != self.issuer {
             let problem = format!("names the issuer {}, not {:?}", url::quoted(&members.issuer), self.issuer);

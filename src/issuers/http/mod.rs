@@ -1,4 +1,4 @@
-//! The keys of an issuer over HTTPS.
+//! A key source that fetches the keys of an issuer over HTTPS.
 
 mod builder;
 mod cache_control;

@@ -1,4 +1,4 @@
-//! The key source.
+//! A key source that fetches a JWK Set, and its rules.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::{
     store::BoxFuture,
 };
 
-/// The deadline of a fetch. It is shorter than that of the caller, so that the error which says
-/// what was slow comes first.
+/// The deadline of a fetch. It is shorter than the caller's deadline, because only this module's
+/// error names the slow address.
 const DEADLINE: Duration = FETCH_DEADLINE.saturating_sub(Duration::from_millis(100));
 
 const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`";
@@ -22,7 +22,7 @@ const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`"
 /// A source of an issuer's keys that fetches them over HTTPS.
 ///
 /// [`jwks_url`](Self::jwks_url) takes the address of the JWK Set.
-/// [`discovery`](Self::discovery) takes the issuer, and asks its metadata document for the address.
+/// [`discovery`](Self::discovery) takes the issuer, and reads the address in its metadata document.
 ///
 /// ```no_run
 /// use tower_bearer::issuers::{HttpKeys, KeySource};
@@ -38,21 +38,21 @@ const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`"
 ///
 /// # Rules of a fetch
 ///
-/// * URLs must begin with `https:`, the one in the metadata document too.
-/// * Only the status 200 counts. At most three redirects are followed, and only to the same scheme,
-///   host and port.
-/// * The whole fetch has [`FETCH_DEADLINE`], of which a connection may take 3 s.
-/// * A response may have 512 KiB.
+/// * All URLs must begin with `https:`, also `jwks_uri` in the metadata document.
+/// * Only a response with the status 200 is accepted. The client follows at most three redirects,
+///   and only to the same scheme, host and port.
+/// * The whole fetch takes at most [`FETCH_DEADLINE`], and each connection at most 3 s of it.
+/// * A response has at most 512 KiB.
 /// * [`max_age`](PublishedKeys::max_age) is `max-age` of the `Cache-Control` of the JWK Set, minus
 ///   `Age`. With `no-cache` or `no-store` it is zero.
-/// * There are no cookies, no compression, no credentials and no repetitions.
+/// * The client sends no cookies and no credentials, asks for no compression, and never retries.
 ///
 /// # Network
 ///
 /// Without [`proxy`](super::HttpKeysBuilder::proxy), the environment variables `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` hold. Certificates are checked with the authorities of
-/// the system and those of [`root_certificates`](super::HttpKeysBuilder::root_certificates). TLS
-/// uses the `rustls` crypto provider of the process, or AWS-LC if there is none.
+/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply. The client trusts the authorities of the system
+/// and those of [`root_certificates`](super::HttpKeysBuilder::root_certificates). TLS uses the
+/// `rustls` crypto provider of the process, or AWS-LC if there is none.
 #[derive(Clone)]
 pub struct HttpKeys {
     inner: Arc<Inner>,
@@ -66,13 +66,13 @@ struct Inner {
     proxy: Option<String>,
 }
 
-/// The start of a fetch.
+/// The first document of a fetch.
 pub(super) enum Target {
     Jwks(Url),
     Metadata(Metadata),
 }
 
-/// The one member that makes a JSON object a JWK Set.
+/// The only required member of a JWK Set (RFC 7517 section 5).
 #[derive(Deserialize)]
 struct JwkSet {
     #[serde(rename = "keys")]
@@ -94,7 +94,8 @@ impl Inner {
         };
         let document = self.transport.get(&url, deadline).await?;
         let body = document.body_of(&url)?;
-        // The reader of the keys checks the set. Here a web page is recognised, with its address.
+        // `KeySet` checks the keys. Only this check can name the address of a web page that came in
+        // place of a JWK Set.
         let jwks = std::str::from_utf8(body).ok().filter(|text| serde_json::from_str::<JwkSet>(text).is_ok());
         let jwks = jwks.ok_or_else(|| document.unreadable(&url, EXPECTED))?;
         Ok(PublishedKeys { jwks: jwks.to_owned(), max_age: lifetime(document.headers()) })

@@ -1,4 +1,4 @@
-//! One document by HTTP: redirects, deadline and limit.
+//! The fetch of one document by HTTP, with its redirects, its deadline and its limit.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::error::{KeySourceError, KeySourceErrorKind};
 
-/// The time for a connection with TLS. The rest of the deadline remains for the answer.
+/// The time for a connection with TLS. It leaves the rest of the deadline to the answer.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The limit on the body of a response. The sets of large issuers have 2 to 20 KiB.
@@ -43,8 +43,9 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// There is no whole response until the deadline, it is too long, or it is a redirect that this
-    /// client does not follow.
+    /// * No whole response arrived before the deadline.
+    /// * The response is too long.
+    /// * The response is a redirect that this client does not follow.
     pub(super) async fn get(&self, url: &Url, deadline: Instant) -> Result<Document, KeySourceError> {
         timeout_at(deadline, self.get_without_deadline(url)).await.unwrap_or_else(|_| {
             let problem = "did not answer completely in time";
@@ -86,7 +87,7 @@ impl Document {
         Err(failure(KeySourceErrorKind::Status, url, format!("answered {}", self.status)))
     }
 
-    /// Creates an error about an answer of the wrong form. `expected` is that form.
+    /// Creates an error about a document that is not what `expected` names.
     pub(super) fn unreadable(&self, url: &Url, expected: &'static str) -> KeySourceError {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let found = content_type.map_or_else(|| "absent".to_owned(), quoted);
@@ -94,8 +95,8 @@ impl Document {
     }
 }
 
-/// Returns the address to which a response redirects. Only the same scheme, host and port are
-/// allowed. Another host could otherwise give out its keys as those of the issuer.
+/// Returns the address to which a response redirects. Allows only the same scheme, host and port,
+/// because another host could pass off its keys as those of the issuer.
 ///
 /// # Errors
 ///
@@ -117,8 +118,8 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, KeySourceErr
     Ok(Some(next))
 }
 
-/// Reads the body up to the limit. The limit counts what arrives: `Content-Length` can be absent
-/// or wrong.
+/// Reads the body up to the limit. Counts the bytes that arrive, because `Content-Length` can be
+/// absent or wrong.
 async fn read(url: &Url, mut response: Response) -> Result<Document, KeySourceError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| broken_off(url, error))? {

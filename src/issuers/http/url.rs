@@ -1,8 +1,8 @@
-//! The rules for URLs, and their form in messages.
+//! The rules for URLs, and the form of URLs in messages.
 
 use reqwest::Url;
 
-/// The longest text of another party in a message, in characters.
+/// The length in characters of the longest text from a server in a message.
 const SHOWN: usize = 200;
 
 /// A reason why a URL is not usable, with the remedy.
@@ -20,7 +20,7 @@ const NO_URL: UrlFault =
     fault("is not an absolute URL", "write it with scheme and host, as in `https://login.example`");
 const NOT_HTTPS: UrlFault = fault("does not begin with `https:`", "use `https:`, or `allow_http` in a trusted network");
 const SCHEME: UrlFault = fault("does not begin with `https:` or `http:`", "use one of these schemes");
-const CREDENTIALS: UrlFault = fault("contains a user or a password", "remove what stands before the `@`");
+const CREDENTIALS: UrlFault = fault("contains a user or a password", "remove the text before the `@` and the `@`");
 const FRAGMENT: UrlFault = fault("has a fragment", "remove the `#` and the text after it");
 
 /// Parses a URL to fetch from.
@@ -68,17 +68,17 @@ pub(super) fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Returns scheme, host, port and path. A query is left out, because it may contain an API key.
+/// Returns scheme, host, port and path. Leaves out the query, because it may contain an API key.
 pub(super) fn place(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path()).chars().take(SHOWN).collect()
 }
 
-/// Returns the same for a text of the application, which may not be a URL.
+/// Returns the [`place`] of a text from the application, which may not be a URL.
 pub(super) fn place_of(text: &str) -> String {
     parse_any(text).map_or_else(|_| "(not a URL)".to_owned(), |url| place(&url))
 }
 
-/// Returns a text of another party, quoted, without control characters and of bounded length.
+/// Returns a text from a server in quotes, without control characters and of bounded length.
 pub(super) fn quoted(text: &str) -> String {
     let quoted = format!("{:?}", text.chars().take(SHOWN).collect::<String>());
     if text.chars().nth(SHOWN).is_some() { format!("{quoted}...") } else { quoted }

@@ -50,8 +50,8 @@ pub enum Algorithm {
     ES384,
     /// `EdDSA` on the curve Ed25519.
     EdDSA,
-    /// The same signatures as [`EdDSA`](Self::EdDSA), under the name of RFC 9864. A token with the
-    /// one name is never verified by a key with the other.
+    /// The same signatures as [`EdDSA`](Self::EdDSA), under the name of RFC 9864. A key with one of
+    /// the names never verifies a token with the other name.
     Ed25519,
 }
 

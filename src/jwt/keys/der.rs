@@ -1,5 +1,5 @@
-//! Writes the numbers of a JWK as DER (ITU-T X.690), because the backends read DER but not JWK.
-//! Reads the outer structure of keys that the backends do not read.
+//! DER (ITU-T X.690). The module writes the numbers of a JWK as DER, because the backends read DER
+//! but not JWK. It also reads the outer structure of keys that the backends do not read.
 
 use zeroize::Zeroizing;
 
@@ -65,8 +65,8 @@ fn integer(big_endian: &[u8]) -> Der {
     element(INTEGER, &[sign, number])
 }
 
-/// Reads the elements of a structure, one after the other. Accepts only the shortest form of a
-/// length, and elements of at most 65 535 bytes.
+/// A reader of the elements of a structure, one after the other. It accepts only the shortest form
+/// of a length, and elements of at most 65 535 bytes.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

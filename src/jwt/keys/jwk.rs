@@ -27,8 +27,7 @@ use crate::{
 pub(super) struct Jwk {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
-    /// The member `issuer`, which Microsoft Entra ID writes: the issuer whose tokens the key may
-    /// verify.
+    /// The member `issuer`, which Entra ID writes: the only issuer whose tokens the key may verify.
     pub(super) issuer: Option<String>,
     pub(super) material: Material,
 }
@@ -50,7 +49,7 @@ const TEXT_MEMBERS: [&str; 17] =
 /// The members that a key of any type may have.
 const COMMON_MEMBERS: [&str; 5] = ["kty", "use", "key_ops", "alg", "kid"];
 
-/// The algorithms that a curve implies.
+/// The algorithms of keys on the supported curves, for a key that names no algorithm.
 const BY_CURVE: &[Algorithm] = &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
 
 /// The members that only private keys have. RFC 7518 section 6 and RFC 8037 section 2 define them,
@@ -76,7 +75,7 @@ pub(super) fn parse(
     read(setting, half, asked, members)
 }
 
-/// Reads a key from its members, as [`parse`] does from a text. `asked` are the algorithms that the
+/// Reads a key from its members, as [`parse`] does from a text. `asked` has the algorithms that the
 /// application allows.
 pub(super) fn read(
     setting: &'static str,
@@ -96,8 +95,8 @@ pub(super) fn place_of(error: &serde_json::Error) -> String {
 /// The members of a JWK. Unknown members are ignored, as RFC 7517 section 4 requires. Duplicate
 /// members are an error.
 ///
-/// A member with the value `null`, `""` or `[]` counts as absent. Some libraries write all members
-/// of their key type, whether they have a value or not.
+/// A member with the value `null`, `""` or `[]` counts as absent, because some libraries write the
+/// members without a value too.
 #[derive(Default)]
 pub(super) struct Members {
     text: BTreeMap<&'static str, Zeroizing<String>>,
@@ -322,7 +321,7 @@ impl KeyReader {
         };
         let algorithm = match (named, asked) {
             (Some(named), _) => Some(named).filter(|named| fits(named) && asked.is_none_or(|all| all.contains(named))),
-            // `EdDSA` is the older and still the usual name, so it precedes `Ed25519`.
+            // `EdDSA` is still the usual name, so it precedes `Ed25519`.
             (None, Some(asked)) if asked.contains(&Algorithm::EdDSA) && fits(&Algorithm::EdDSA) => {
                 Some(Algorithm::EdDSA)
             }

@@ -26,8 +26,8 @@ use crate::{
 const SETTING: &str = "jwks";
 
 /// The greatest length of a set in bytes. 64 large RSA keys with certificates need less. A set may
-/// come over the network, so the length is checked before parsing. It also bounds the number of
-/// keys in a published set: about 3000 of the shortest ones.
+/// come over the network, so the reader checks the length before it parses. The limit also bounds
+/// the number of keys in a published set: about 3000 of the shortest ones.
 const MAX_LEN: usize = 256 * 1024;
 
 /// Reads the operator's own set, in which every key must be usable.
@@ -65,9 +65,10 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
 
 /// The reason why a text gives no usable key.
 pub(crate) enum NoKeys {
-    /// The text is no JWK Set. It says nothing about the keys that its author uses.
+    /// The text is no JWK Set, or the crate cannot read sets. The keys of an earlier set may still
+    /// be in use.
     Unreadable(ConfigError),
-    /// The text is a JWK Set without a usable key, or with a secret. Its author no longer uses the
+    /// The text is a JWK Set without a usable key, or with a secret. The issuer no longer uses the
     /// keys of an earlier set.
     Withdrawn(ConfigError),
 }
@@ -80,8 +81,8 @@ impl NoKeys {
     }
 }
 
-/// Reads the usable keys of a set that another party publishes. With `asked`, leaves out keys that
-/// name another algorithm. A key that names none gets the first algorithm of its type.
+/// Reads the usable keys of a set that an issuer publishes. With `asked`, leaves out keys that name
+/// another algorithm. A key that names none gets the first of `asked` that fits its type.
 pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<VerifyingKey>, NoKeys> {
     // Without this check, a missing backend would make every key unusable, and the error would not
     // say why.
@@ -176,7 +177,8 @@ struct Read {
 }
 
 impl Read {
-    /// Returns the key. Removes its default name, because the issuer's tokens have no `kid` either.
+    /// Returns the key. Removes the default name of a key without `kid`, because the issuer's
+    /// tokens have no `kid` either.
     fn named(self) -> VerifyingKey {
         if self.has_kid { self.key } else { self.key.without_kid() }
     }
@@ -201,8 +203,9 @@ fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
 
 /// Returns the keys of a published set without ambiguous ones.
 ///
-/// A token finds its key by `kid` and algorithm. If different keys share both, the set does not say
-/// which one is meant, so none of them is returned. A key that occurs twice is returned once.
+/// The service finds a token's key by `kid` and algorithm. If different keys share both, the token
+/// does not say which one signed it, so the function leaves out all of them. It returns a key that
+/// occurs twice once.
 fn unambiguous(keys: Vec<Read>) -> Vec<VerifyingKey> {
     let mut places = HashMap::new();
     let mut found: Vec<(Read, bool)> = Vec::with_capacity(keys.len());

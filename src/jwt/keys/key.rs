@@ -18,9 +18,9 @@ use crate::{
     ids::is_id,
 };
 
-/// The greatest number of keys in a set of one's own, and of keys that are tried with one token. It
-/// bounds the cost of a forged token without `kid`: the service tries each unnamed key of the
-/// token's algorithm.
+/// The maximum number of keys in the operator's own set, and of keys that the service tries with
+/// one token. It bounds the cost of a forged token without `kid`: the service tries each unnamed
+/// key of the token's algorithm.
 pub(super) const MAX_KEYS: usize = 16;
 
 const SIGNING: &str = "signing_key";
@@ -83,9 +83,10 @@ impl SigningKey {
 
     /// Reads a private key in PEM: PKCS#8 or, for RSA, PKCS#1.
     ///
-    /// An RSA key can have the type `rsaEncryption` or `RSASSA-PSS`. A key of the second type is for
-    /// PS256, PS384 and PS512 only. If it has parameters (RFC 4055 section 3.1), they must allow the
-    /// algorithm: its hash for the message and the mask, and a salt that is not longer.
+    /// An RSA key can have the type `rsaEncryption` or `RSASSA-PSS`. A key of the second type is
+    /// for PS256, PS384 and PS512 only. If it has parameters, they must allow the algorithm (RFC
+    /// 4055 section 3.1). They must name its hash for message and mask, and a salt that is not
+    /// longer than the hash.
     ///
     /// # Errors
     ///
@@ -241,11 +242,12 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// Returns true if the key may verify tokens of this tenant's issuer. A key that names an issuer
-    /// verifies only its tokens. A name with `{tenantid}` stands for each tenant.
+    /// Returns true if the key may verify tokens of this tenant's issuer. A key with the member
+    /// `issuer` verifies only the tokens of that issuer. A value with `{tenantid}` stands for each
+    /// tenant.
     ///
-    /// *A key server for many tenants publishes keys that are for one of them. With such a key,
-    /// somebody could sign tokens of all other tenants.*
+    /// *A key server for several tenants also publishes keys of a single tenant. Without this
+    /// check, the holder of such a key could sign tokens of all other tenants.*
     pub(crate) fn may_verify_for(&self, issuer: &str) -> bool {
         self.issuer.as_deref().is_none_or(|own| match own.split_once("{tenantid}") {
             Some((start, end)) => issuer.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
@@ -263,8 +265,8 @@ impl VerifyingKey {
         Self::of_secret(VERIFYING, algorithm, secret.as_ref())
     }
 
-    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1. RSA keys can have the types
-    /// that [`SigningKey::from_pem`] names.
+    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1. RSA keys can have the
+    /// types that [`SigningKey::from_pem`] names.
     ///
     /// # Errors
     ///

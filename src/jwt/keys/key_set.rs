@@ -7,8 +7,8 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The keys of a service: at most one signing key, and 1 to 16 verifying keys. A set that another
-/// party published may have more.
+/// The keys of a service: at most one signing key, and 1 to 16 verifying keys. A published set of
+/// another issuer may have more.
 ///
 /// To rotate a key:
 ///
@@ -68,8 +68,8 @@ impl KeySet {
                 "remove old keys once every token that they signed has expired",
             ));
         }
-        // A token finds its key by `kid` and algorithm. Issuers publish one RSA key under one `kid`
-        // for several algorithms, so a `kid` alone may occur twice.
+        // The service finds a token's key by `kid` and algorithm. Some issuers publish one RSA key
+        // under one `kid` for several algorithms, so a `kid` alone may occur twice.
         let is_same = |own: &VerifyingKey| own.kid() == key.kid() && own.algorithm() == key.algorithm();
         if key.kid().is_some() && self.verifying.iter().any(is_same) {
             return Err(ConfigError::conflict(
@@ -112,14 +112,14 @@ impl KeySet {
     /// * keys with a missing or ill-typed member,
     /// * RSA keys of an unfit size, and points off their curve,
     /// * different keys with the same `kid` and the same algorithm, because a token does not say
-    ///   which of them it means.
+    ///   which of them signed it.
     ///
-    /// A member with the value `null`, `""` or `[]` counts as absent. Members that have no meaning
-    /// for the type of their key are ignored. The set is an error if it contains a secret or private
-    /// key, because its issuer's keys are then not trustworthy.
+    /// A member with the value `null`, `""` or `[]` counts as absent. The reader ignores members
+    /// that have no meaning for the type of their key. It rejects a set with a secret or private
+    /// key, because the issuer's other keys are then not trustworthy either.
     ///
-    /// The number of keys is not limited. The service tries a token without `kid` with the first 16
-    /// keys of its algorithm that have no `kid` either.
+    /// The number of keys has no limit. For a token without `kid`, the service tries the first 16
+    /// keys of the token's algorithm that have no `kid` either.
     ///
     /// Fetch the text by HTTPS from a configured address, never from an address in a token (RFC
     /// 8725 section 3.10).
@@ -148,14 +148,14 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(None, json).map_err(NoKeys::into_error)? })
     }
 
-    /// Reads the published JWK Set of an issuer that signs with one of `algorithms`. Keys that name
-    /// another algorithm or have another type are left out, because the verifier chooses the
+    /// Reads the published JWK Set of an issuer that signs with one of `algorithms`. Leaves out
+    /// keys that name another algorithm or have another type, because the verifier chooses the
     /// algorithm (RFC 8725 section 3.1).
     ///
-    /// Some issuers publish keys that name no algorithm. Such a key serves exactly one: the first of
-    /// `algorithms` that fits its type. If an issuer does not say how it signs, give RS256, the
-    /// default of `OpenID` Connect. A key on the curve Ed25519 serves [`Algorithm::EdDSA`] if that is
-    /// in the list, or else [`Algorithm::Ed25519`].
+    /// Some issuers publish keys that name no algorithm. Such a key serves exactly one: the first
+    /// of `algorithms` that fits its type. If an issuer does not say how it signs, give RS256, the
+    /// default of `OpenID` Connect. A key on the curve Ed25519 serves [`Algorithm::EdDSA`] if that
+    /// is in the list, or else [`Algorithm::Ed25519`].
     ///
     /// # Errors
     ///
@@ -166,7 +166,8 @@ impl KeySet {
     /// use tower_bearer::jwt::{Algorithm, KeySet};
     ///
     /// let published = r#"{"keys":[
-    ///     {"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"a"},
+    ///     {"kty":"OKP","crv":"Ed25519","kid":"a",
+    ///      "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
     ///     {"kty":"EC","crv":"P-256","kid":"b",
     ///      "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
     ///      "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}
@@ -231,8 +232,8 @@ impl KeySet {
         &self.verifying
     }
 
-    /// Returns the keys that may have signed a token with this `kid` and algorithm, and no more than
-    /// 16 of them. The `kid` is only compared, never interpreted (RFC 8725 section 3.10).
+    /// Returns at most 16 keys that may have signed a token with this `kid` and algorithm. Only
+    /// compares the `kid`, and never interprets it (RFC 8725 section 3.10).
     pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
         let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
         let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();

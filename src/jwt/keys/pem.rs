@@ -86,13 +86,14 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
     }
 }
 
-/// Decodes the first PEM block. Returns `None` if its body is not base64, as with old headers.
+/// Decodes the first PEM block. Returns `None` if its body is not base64, for example because it
+/// has headers of RFC 1421.
 pub(super) fn decode(pem: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let text = std::str::from_utf8(pem).ok()?;
     let (_, block) = text.split_once("-----BEGIN ")?;
     let (_, block) = block.split_once("-----")?;
     let (body, _) = block.split_once("-----END ")?;
-    // Allocates once, because a growing text would leave copies of key material behind.
+    // A text that grows would leave copies of key material in freed memory.
     let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
     base64.extend(body.chars().filter(|character| !character.is_ascii_whitespace()));
     STANDARD.decode(base64.as_str()).ok().map(Zeroizing::new)

@@ -1,8 +1,8 @@
 //! Reads RSA keys of the type `RSASSA-PSS` (RFC 4055 section 1.2, RFC 8017 appendix A.2.3).
 //!
-//! Such a key contains the same numbers as a key of the type `rsaEncryption`, but must be used with
-//! PSS only, and its parameters can name the hash. The backends do not read this type. So this
-//! module checks the restrictions and returns the PKCS#1 key inside.
+//! Such a key contains the same numbers as a key of the type `rsaEncryption`. But it is for PSS
+//! only, and its parameters can name the hash. The backends do not read this type. So this module
+//! checks the restrictions, and returns the PKCS#1 key in it.
 
 use zeroize::Zeroizing;
 
@@ -22,8 +22,8 @@ const SHA256: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
 const SHA384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
 const SHA512: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03];
 
-/// The tags of the parameters: hash, mask function, salt length and trailer. The tag of the
-/// attributes of a PKCS#8 key is the first one too.
+/// The tags of the parameters: hash, mask function, salt length and trailer. The attributes of a
+/// PKCS#8 key have the first tag too.
 const EXPLICIT: [u8; 4] = [0xa0, 0xa1, 0xa2, 0xa3];
 
 /// A hash and its length in bytes.
@@ -34,8 +34,8 @@ struct Hash {
 
 /// Returns a key of the type `RSASSA-PSS` as PKCS#1 in PEM, or `None` for a key of another type.
 ///
-/// Fails if the key does not allow the algorithm. JWS uses PSS with one hash for the message and the
-/// mask, and with a salt of the hash's length (RFC 7518 section 3.5).
+/// Fails if the key does not allow the algorithm. JWS uses PSS with one hash for the message and
+/// the mask, and with a salt of the hash's length (RFC 7518 section 3.5).
 pub(super) fn to_pkcs1(
     setting: &'static str,
     half: Half,
@@ -64,8 +64,8 @@ pub(super) fn to_pkcs1(
     }
 }
 
-/// Splits a key of this type into the parameters of its algorithm and what follows the algorithm.
-/// Returns `None` for another structure or type.
+/// Splits a key of this type into the parameters of its algorithm and the elements after the
+/// algorithm. Returns `None` for another structure or type.
 fn split(half: Half, der: &[u8]) -> Option<(Reader<'_>, Reader<'_>)> {
     let mut outer = Reader::new(der);
     let mut key = outer.nested(SEQUENCE)?;
@@ -122,8 +122,8 @@ fn allows(mut parameters: Reader<'_>, hash: &Hash) -> Option<()> {
     (function.element(OBJECT_IDENTIFIER)? == MGF1).then_some(())?;
     is_hash(function.nested(SEQUENCE)?, hash)?;
     function.end()?;
-    // The key's salt length is the least one that is allowed (RFC 4055 section 3.3). The default is
-    // 20, which is shorter than each hash here.
+    // The key's salt length is the minimum for its signatures (RFC 4055 section 3.3). The default
+    // is 20, which is shorter than each hash here.
     if fields.is_next(salt_tag) {
         let salt = integer(&mut fields, salt_tag)?;
         (salt <= hash.len).then_some(())?;
@@ -144,7 +144,7 @@ fn is_hash(mut identifier: Reader<'_>, hash: &Hash) -> Option<()> {
     identifier.end()
 }
 
-/// Returns an integer from 0 to 127 under an explicit tag.
+/// Reads an integer from 0 to 127 with an explicit tag.
 fn integer(fields: &mut Reader<'_>, tag: u8) -> Option<u8> {
     let mut field = fields.nested(tag)?;
     let [number @ 0..=0x7f] = field.element(INTEGER)? else { return None };

@@ -92,8 +92,8 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
     verify(keys, &segments)
 }
 
-/// A token whose signature was not verified. Its payload is decoded, because the issuer in it
-/// chooses the keys.
+/// A token whose signature is not verified yet. The payload is decoded first, because the issuer in
+/// it chooses the keys.
 pub(crate) struct UnverifiedToken<'t> {
     segments: Segments<'t>,
     payload: Vec<u8>,
@@ -110,15 +110,15 @@ impl<'t> UnverifiedToken<'t> {
         Ok(Self { segments, payload })
     }
 
-    /// Returns `iss`. It is not verified.
+    /// Returns `iss` without verification.
     pub(crate) fn issuer(&self) -> Option<Cow<'_, str>> {
         unverified_issuer(&self.payload)
     }
 
-    /// Verifies header and signature with those of the keys that `allows` returns true for.
+    /// Verifies header and signature with the keys for which `allows` returns true.
     ///
-    /// The issuer of a token without `kid` may have replaced its only key. So if no key verifies
-    /// the token, the error is [`TokenError::UnknownKey`].
+    /// If no key verifies a token without `kid`, the error is [`TokenError::UnknownKey`], because
+    /// the issuer may have replaced its only key.
     pub(crate) fn verify(
         &self,
         keys: &KeySet,
@@ -152,8 +152,8 @@ fn verify_signature(
     Ok((header, outcome))
 }
 
-/// Verifies the signature by the keys that fit the header. Distinguishes a signature that no key
-/// verifies from a token for which there is no key.
+/// Verifies the signature by the keys that fit the header. The error says if there was no such key,
+/// or if none of them verifies the signature.
 #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
 fn check_signature<'k>(
     candidates: impl Iterator<Item = &'k VerifyingKey>,

@@ -54,9 +54,9 @@ impl Payload {
         serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
-    /// Reads the payload of another issuer's token whose signature was verified. Only the registered
-    /// claims of RFC 7519 have a type. All others are custom claims, whatever this crate means by
-    /// their names.
+    /// Reads the payload of another issuer's token, whose signature the caller has verified. Only
+    /// the registered claims of RFC 7519 have a type. All others are custom claims, even if this
+    /// crate's tokens use the same names.
     pub(crate) fn parse_external(json: &[u8]) -> Result<Self, TokenError> {
         serde_json::from_slice::<ExternalPayload>(json)
             .map(|payload| payload.0)
@@ -154,8 +154,8 @@ impl<'de> FromMembers<'de> for ExternalPayload {
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "iss" | "sub" | "aud" | "exp" | "iat" | "nbf" | "jti" | "cnf" => self.0.read_member(name, map),
-            // A security event token, such as a logout token, is no access token, though the same
-            // key may sign it (RFC 8417 section 4.5, OpenID Connect Back-Channel Logout 1.0
+            // The key that signs access tokens may also sign security event tokens (RFC 8417
+            // section 4.5). An example is a logout token (OpenID Connect Back-Channel Logout 1.0
             // section 2.4).
             "events" => json::refuse(map, "a security event"),
             _ => {
@@ -166,14 +166,13 @@ impl<'de> FromMembers<'de> for ExternalPayload {
     }
 }
 
-/// Returns the `iss` of a payload whose signature was not verified. The issuer only chooses the
-/// keys, and the verified claims must have the same `iss`. Returns `None` for a payload without a
-/// text in `iss`.
+/// Returns the `iss` of a payload whose signature is not verified, or `None` if `iss` is no text.
+/// The caller may only choose keys by it, and must compare it with the verified `iss`.
 ///
-/// The reader stops at `iss`, because an unsigned token must cost little.
+/// Stops at `iss`, because an unsigned token must cost little.
 pub(crate) fn unverified_issuer(json: &[u8]) -> Option<Cow<'_, str>> {
-    /// Keeps the issuer outside of the result: the result is an error, because the rest of the
-    /// object is not read.
+    /// A visitor that keeps the issuer outside of its result. The result is an error, because the
+    /// visitor does not read the rest of the object.
     struct KeepIssuer<'a, 'de>(&'a mut Option<Cow<'de, str>>);
 
     impl<'de> Visitor<'de> for KeepIssuer<'_, 'de> {

@@ -93,7 +93,7 @@ impl DenyQuery {
         Self { issuer: issuer.into(), jti: None, sid: None, subject: None }
     }
 
-    /// Creates the query about a token with these ids. An empty id means that the token has none.
+    /// Creates the query about a token with these ids. An empty id counts as absent.
     pub(crate) fn about(issuer: &str, jti: &TokenId, sid: Option<&SessionId>, subject: &Subject) -> Self {
         let (jti, subject) = (Some(jti), Some(subject));
         Self {

@@ -62,15 +62,15 @@ pub enum Opened {
         /// The end of the session without a refresh.
         refresh_end: Timestamp,
         /// The sessions that the store evicted for the new session. The session whose last use is
-        /// longest ago comes first. Empty if a store had to repeat the call, because the answer
-        /// with these ids was lost.
+        /// longest ago comes first. Empty if the store repeated the call, because it lost the
+        /// answer with these ids.
         evicted: Vec<SessionId>,
         /// The stamp of the user's last revocation, including evictions for this session. See
         /// [`Successor::last_revocation`].
         last_revocation: Option<LogStamp>,
     },
     /// All of the user's sessions were revoked when the login began, or later. The store opened no
-    /// session, or the revocation has ended the new one.
+    /// session, or the revocation ended the new one.
     Superseded {
         /// The store's time.
         now: Timestamp,

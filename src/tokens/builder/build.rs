@@ -52,15 +52,15 @@ const STREAM_STALENESS: Duration = Duration::from_secs(30);
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
 
 impl<C> TokenServiceBuilder<C> {
-    /// Builds the service as [`build`](Self::build) does, and fetches the keys of all issuers that
-    /// it [accepts](Self::accept). Takes at most about five seconds. Dropping the future drops the
-    /// service.
+    /// Builds the service as [`build`](Self::build) does, and waits for the keys of all issuers
+    /// that it [accepts](Self::accept). Takes at most about five seconds. A drop of the future
+    /// drops the service.
     ///
     /// # Errors
     ///
-    /// The errors of [`build`](Self::build). The kind is
-    /// [`Unreachable`](crate::error::ConfigErrorKind::Unreachable) if the keys of an issuer could
-    /// not be fetched, with a [`KeySourceError`](crate::issuers::KeySourceError) as the source.
+    /// Returns the errors of [`build`](Self::build). If a fetch of keys fails, the kind is
+    /// [`Unreachable`](crate::error::ConfigErrorKind::Unreachable), and the source is a
+    /// [`KeySourceError`](crate::issuers::KeySourceError).
     pub async fn connect(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -75,11 +75,11 @@ impl<C> TokenServiceBuilder<C> {
 
     /// Builds the service. Call this in a Tokio runtime if the node reads the store's log, as with
     /// Redis under either [`Consistency`](crate::Consistency). A task on that runtime reads the
-    /// log. The same holds for issuers whose keys are fetched.
+    /// log. The tasks that fetch the keys of issuers need a runtime too.
     ///
-    /// The fetches begin, but this call does not wait for them. Until the first one ends, requests
-    /// with tokens of the issuer wait for at most a second, and then get 503. See
-    /// [`connect`](Self::connect).
+    /// This call starts the fetches of keys, but does not wait for them as
+    /// [`connect`](Self::connect) does. Until an issuer's first fetch ends, requests with its
+    /// tokens wait for at most a second, and then get 503.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ struct Keep {
 }
 
 impl<C: DeserializeOwned + 'static> Hooks<C> {
-    /// Returns the function of each issuer that reads its custom claims.
+    /// Returns for each issuer the function that reads its custom claims.
     fn take_converters(&mut self, issuers: usize) -> Box<[Convert<C>]> {
         let by_type: Convert<C> = Arc::new(JwtClaims::parse_custom);
         let mut given = std::mem::take(&mut self.converters).into_iter().peekable();
@@ -246,8 +246,8 @@ impl Config {
         self.has_own_tokens() && !self.verify_only
     }
 
-    /// Returns true if the service has tokens of its own. A service that accepts other issuers'
-    /// tokens need not have them. Then it has no setting that only own tokens need.
+    /// Returns true if the service has own tokens. A service that accepts other issuers has them
+    /// only if the builder has a setting of own tokens.
     fn has_own_tokens(&self) -> bool {
         self.issuers.is_empty()
             || self.secret.is_some()
@@ -257,8 +257,8 @@ impl Config {
             || self.client_id.is_some()
     }
 
-    /// Rejects rules for own tokens if the service has none. *Otherwise an operator would believe
-    /// that they hold for the tokens of other issuers.*
+    /// Rejects rules for own tokens if the service has none. *Otherwise a developer would believe
+    /// that the rules apply to the tokens of other issuers.*
     fn check_rules_of_own_tokens(&self) -> Result<(), ConfigError> {
         if self.has_own_tokens() {
             return Ok(());
@@ -274,7 +274,7 @@ impl Config {
             None => Ok(()),
             Some((setting, _, of_issuer)) => Err(ConfigError::conflict(
                 setting,
-                "is a rule for this service's own tokens, but the service has none",
+                "is a rule for own tokens, but this service accepts only other issuers' tokens",
                 format!("remove it, and call `Issuer::{of_issuer}` for the tokens of an issuer"),
             )),
         }
@@ -285,7 +285,7 @@ impl Config {
         if has_own && own.is_none() && !self.issuers.is_empty() {
             return Err(ConfigError::missing(
                 "issuer",
-                "is missing, so nothing tells this service's own tokens from those of other issuers",
+                "is missing, so the service cannot tell own tokens from those of other issuers",
                 "give the URL of your service",
             ));
         }
@@ -324,7 +324,7 @@ impl Config {
         }
     }
 
-    /// Replaces the clock by the store's, unless the application has set one.
+    /// Replaces the clock by the store's for own tokens, unless the application has set a clock.
     fn judge_by_store(
         &mut self,
         authority: &Authority,
@@ -356,7 +356,7 @@ impl Config {
         let _ = is_memory;
     }
 
-    /// Returns the stores that decide about revocations.
+    /// Returns the store and the denylist that decide about revocations.
     fn authority(&self, has_own: bool, issuers: &AcceptedIssuers) -> Result<Authority, ConfigError> {
         let is_needed = has_own || issuers.are_revocable();
         let Some(store) = &self.store else {

@@ -47,8 +47,8 @@ pub enum RedisCause {
     ClientCertificate,
     /// The server answered the TLS handshake with another protocol.
     PlainServer,
-    /// TLS failed otherwise: no common version or cipher, for example. Under TLS 1.2 a server also
-    /// answers so if it demands a certificate of the client and gets none.
+    /// TLS failed for another reason, for example without a common version or cipher. A server with
+    /// TLS 1.2 that demands a client certificate and gets none causes this too.
     Tls,
     /// The server refused the user or password, or demands one.
     Credentials,

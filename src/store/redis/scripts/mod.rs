@@ -208,8 +208,8 @@ pub(crate) struct ScriptCall {
     /// True if the client may repeat the call after the connection broke. The script may then run
     /// twice.
     pub(crate) repeatable: bool,
-    /// True if the script has one more argument: the server time before the first attempt if the
-    /// call is repeated, otherwise an empty text.
+    /// True if the script has one more argument. It is the server time before the first attempt in
+    /// a repeated call, and otherwise an empty text.
     marks_repeats: bool,
 }
 
@@ -250,8 +250,8 @@ impl ScriptCall {
         Self { repeatable: true, ..self }
     }
 
-    /// Allows the client to repeat the call after the connection broke, and marks repeated calls. So
-    /// the script can recognise the work of an earlier attempt.
+    /// Allows the client to repeat the call after the connection broke. Marks repeated calls, so
+    /// that the script can recognise the work of an earlier attempt.
     pub(crate) fn repeatable_with_mark(self) -> Self {
         Self { repeatable: true, marks_repeats: true, ..self }
     }
@@ -263,7 +263,7 @@ impl ScriptCall {
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
-        // The estimate is never ahead of the server's clock.
+        // `now` is an estimate that is never ahead of the server's clock, as the script requires.
         let (began, mut repeat_of) = (client.now(), None);
         loop {
             let answer = match self.attempt(context, repeat_of).await {
@@ -287,7 +287,7 @@ impl ScriptCall {
     }
 
     /// Sends the hash of the script, and then its text if the server does not have the script.
-    /// `repeat_of` is the time before the first attempt, if this is not the first.
+    /// `repeat_of` is the time before the first attempt, or `None` in the first attempt.
     async fn attempt(&self, context: Context<'_>, repeat_of: Option<Timestamp>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;

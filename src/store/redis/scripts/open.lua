@@ -1,8 +1,8 @@
 
 -- Opens a session. With a cap of sessions, the script reads at most 512 fields and 1000 members of
 -- the index, and evicts at most 100 sessions. ARGV: 9 field, 10 tag, 11 idle, 12 absolute, 13 time
--- at which the login began ('' if unknown), 14 max sessions (0: no cap), 15 label, 16 time before the
--- first attempt, if the client repeats the call ('' for the first attempt).
+-- at which the login began ('' if unknown), 14 max sessions (0: no cap), 15 label. 16 is the time
+-- before the first attempt if the client repeats the call ('' in the first attempt).
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
@@ -19,8 +19,8 @@ if ARGV[13] ~= '' and ALL_REVOKED >= tonumber(ARGV[13]) then
 end
 local present = redis.call('HGET', USER, field)
 if present then
-  -- The answer to an earlier attempt of this call may be lost. The attempt has then opened this
-  -- session since the call began. A session that has ended since stays ended.
+  -- If the answer to an earlier attempt of this call was lost, that attempt has opened this session
+  -- after the call began. The repetition must not revive a session that has ended since.
   local r = ARGV[16] ~= '' and decode(present)
   if not r or r.tag ~= tag or r.counter ~= 0 or r.opened < tonumber(ARGV[16]) then
     return { NONCE, 'exists', NOW }
