@@ -1,12 +1,12 @@
 //! The instructions of one request. `cargo bench --bench instructions` takes some seconds, and
 //! needs valgrind. Unlike times, the counts hardly depend on the machine or its load.
 //!
-//! The request is warm, and the memory store decides it: through the bare service, through the
-//! layer without an observer, with an observer that counts, and with the metrics on a Prometheus
-//! recorder. The clock is a manual one, and there is no replica: real clocks read the vDSO, which
-//! valgrind hides.
+//! The request is warm, and the memory store decides it. There are four modes: the bare service,
+//! the layer without an observer, with an observer that counts, and with metrics on a Prometheus
+//! recorder. The clock is a manual one and there is no replica, because a real clock reads the
+//! vDSO, which valgrind hides.
 //!
-//! This program runs itself under callgrind in each mode. Only the warm requests count.
+//! This program runs itself under callgrind in each mode, and counts only the warm requests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 
 mod support;
@@ -118,7 +118,7 @@ where
     S: Service<Request<Full<Bytes>>, Error = Infallible, Response: HasStatus>,
 {
     let request = bearer(token).map(|()| Full::default());
-    // The first request verifies the signature, and is not counted.
+    // The first request verifies the signature, so it does not count.
     service.call(request.clone()).now_or_never().expect("no wait").unwrap();
     send_warm(requests, &request, &mut service);
 }

@@ -1,8 +1,8 @@
 //! The cost of another issuer's tokens. `cargo bench --bench issuers` takes about a minute.
 //!
 //! * `warm`: a request whose token was verified before, beside one with an own token.
-//! * `first use`: a request whose token is new, beside the check of its signature alone by the same
-//!   backend, with a key that is ready.
+//! * `first use`: a request whose token is new. Beside it, the same backend checks only the
+//!   signature, with a key that is ready.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
@@ -31,7 +31,8 @@ use tower_bearer::{
     jwt::{JwtClaims, encode_jwt},
 };
 
-/// The number of tokens that take turns. The cache holds a twentieth of them.
+/// The number of tokens that take turns. The cache has room for a twentieth of them, so each use is
+/// a first one.
 const TOKENS: usize = 2000;
 
 criterion_group! {
@@ -57,7 +58,7 @@ fn issuer(algorithm: &str, policy: IssuerPolicy) -> Issuer {
     Issuer::new(format!("https://{algorithm}.example")).audience("api").policy(policy).keys(keys)
 }
 
-/// Returns a token as an issuer makes it: with the claims that most of them write.
+/// Returns a token with the claims that most issuers write.
 fn external_token(algorithm: &str, jti: &str) -> String {
     let custom = serde_json::json!({
         "azp": "client-1", "tid": "72f988bf-86f1-41af-91ab-2d7cd011db47", "ver": "2.0",

@@ -1,11 +1,12 @@
-//! A resource server on Axum: it accepts the tokens of another issuer and has no sessions itself.
+//! A resource server on Axum. It accepts the tokens of another issuer, and has no own tokens.
 //!
 //! | variable | meaning |
 //! |--|--|
 //! | `BIND`, `RUST_LOG` | address (default `127.0.0.1:3001`), and log filter |
-//! | `ISSUER`, `AUDIENCE` | as in the tokens; without `AUDIENCE` it is not checked |
-//! | `JWKS_URL`, `JWKS_FILE` or `DISCOVER=1` | the source of the keys; `ALLOW_HTTP=1` for tests |
-//! | `PRESET` | the habits of the issuer: a name of [`Preset`], by default `plain` |
+//! | `ISSUER`, `AUDIENCE` | `iss` and `aud` of the tokens; without `AUDIENCE`, any `aud` passes |
+//! | `JWKS_URL` or `JWKS_FILE` | the source of the keys; without both, discovery by `ISSUER` |
+//! | `ALLOW_HTTP=1` | lets the server fetch keys over `http:`, for tests |
+//! | `PRESET` | the name of a [`Preset`], by default `plain` |
 //! | `SCOPE_CLAIMS`, `SESSION_CLAIM` | names of claims, with commas between them |
 //! | `POLICY` | `stateless` (default), or `denylist` with the store of `REDIS_URL`, or in memory |
 //! | `CONSISTENCY` | of a denylist: `strong` (default) or `bounded:<milliseconds>` |
@@ -106,7 +107,7 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
         Some(url) => builder.store(RedisStore::connect(&url).await?),
         None => builder.store(MemoryStore::default()),
     };
-    // Also tokens from before the first start of this server.
+    // Without this, the server would refuse tokens that are older than its store.
     Ok(builder.accept(issuer).accept_older_than_store(true).connect().await?)
 }
 
@@ -118,7 +119,8 @@ async fn health(State((tokens, _)): State<(Tokens, String)>) -> Json<Value> {
     Json(json!(tokens.status().await))
 }
 
-/// Revokes by `jti`, `sid` or `sub`, without authentication: only on the loopback interface.
+/// Revokes by `jti`, `sid` or `sub`. The route has no authentication, so the server has it only on
+/// the loopback interface.
 async fn deny(
     State((tokens, issuer)): State<(Tokens, String)>,
     Form(ids): Form<Vec<(String, String)>>,

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tokio::runtime::Runtime;
 use tower::{Service, ServiceExt};
 
-/// The number of requests that are made before the clock starts.
+/// The number of requests that `next` makes before the clock starts.
 const BATCH: u64 = 1000;
 
 /// Measures the same request again and again.
@@ -29,7 +29,7 @@ pub fn measure<S, B>(
     measure_each(group, name, runtime, service, || template.clone(), status);
 }
 
-/// Measures requests of which `next` makes each before the clock starts.
+/// Measures requests that `next` makes before the clock starts.
 pub fn measure_each<S, B>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,

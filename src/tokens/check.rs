@@ -459,7 +459,9 @@ impl<C> Checker<C> {
             Origin::External { .. } => match replica.was_refused(&bearer) {
                 None => {}
                 Some(true) => return Err(revoked(&token.claims, None).into()),
-                Some(false) => return Err(TokenError::Claims("the store refused the token less than two seconds ago").into()),
+                Some(false) => {
+                    return Err(TokenError::Claims("the store refused the token less than two seconds ago").into());
+                }
             },
             Origin::Own => {}
         }
