@@ -252,7 +252,8 @@ impl Issuer {
 
     /// Sets the longest accepted lifetime of a token, from `iat` to `exp`. Default: 25 hours.
     ///
-    /// The store keeps revocations for this time, so choose no longer time than the issuer uses.
+    /// The store keeps revocations for this time, so do not choose a longer one than the issuer
+    /// uses.
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.max_access_lifetime = max;
         self

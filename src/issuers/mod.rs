@@ -198,6 +198,8 @@
 //!   `{tenantid}` is no address: pass `HttpKeys` with `metadata_url` as the source.
 //! * **An open response outlives its key.** The withdrawal of a key ends no open response. Only a
 //!   revocation ends it, or the expiry if the layer says so.
+//!   [`TokenService::check`](crate::TokenService::check) refuses claims whose key the issuer has
+//!   withdrawn.
 //!
 //! [`AccessTyp::AtJwt`]: crate::jwt::AccessTyp::AtJwt
 

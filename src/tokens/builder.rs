@@ -298,9 +298,10 @@ impl<C> TokenServiceBuilder<C> {
     ///     role: String,
     /// }
     ///
-    /// /// Returns the claims of an employee, because the issuer has only employees. fn employee(_:
-    /// &JwtClaims<RawClaims>) -> Result<MyClaims, TokenError> { Ok(MyClaims { role:
-    /// "employee".to_owned() }) }
+    /// /// Returns the claims of an employee, because the issuer has only employees.
+    /// fn employee(_: &JwtClaims<RawClaims>) -> Result<MyClaims, TokenError> {
+    ///     Ok(MyClaims { role: "employee".to_owned() })
+    /// }
     ///
     /// # let idp = Issuer::new("https://id.example.com");
     /// let builder = TokenService::builder().claims::<MyClaims>().accept_with(idp, employee);
