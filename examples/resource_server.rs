@@ -4,7 +4,7 @@
 //! |--|--|
 //! | `BIND`, `RUST_LOG` | address (default `127.0.0.1:3001`), and log filter |
 //! | `ISSUER`, `AUDIENCE` | `iss` and `aud` of the tokens; without `AUDIENCE`, any `aud` passes |
-//! | `JWKS_URL` or `JWKS_FILE` | the source of the keys; without both, discovery by `ISSUER` |
+//! | `JWKS_URL`, `JWKS_FILE` or `DISCOVER=1` | the source of the keys; `DISCOVER` asks the issuer |
 //! | `ALLOW_HTTP=1` | lets the server fetch keys over `http:`, for tests |
 //! | `PRESET` | the name of a [`Preset`], by default `plain` |
 //! | `SCOPE_CLAIMS`, `SESSION_CLAIM` | names of claims, with commas between them |
@@ -69,9 +69,8 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
         Some(audience) => issuer.audience(audience),
         None => issuer.any_audience(),
     };
-    if let Some(names) = variable("SCOPE_CLAIMS") {
-        issuer = issuer.scopes_from(names.split(',').map(str::trim));
-    }
+    let scopes_from = |issuer: Issuer, names: String| issuer.scopes_from(names.split(',').map(str::trim));
+    issuer = variable("SCOPE_CLAIMS").into_iter().fold(issuer, scopes_from);
     issuer = variable("SESSION_CLAIM").into_iter().fold(issuer, Issuer::session_from);
     issuer = seconds("MAX_ACCESS_SECONDS")?.into_iter().fold(issuer, Issuer::max_access_lifetime);
     issuer = seconds("JWKS_COOLDOWN_SECONDS")?.into_iter().fold(issuer, Issuer::cool_down);
@@ -119,8 +118,7 @@ async fn health(State((tokens, _)): State<(Tokens, String)>) -> Json<Value> {
     Json(json!(tokens.status().await))
 }
 
-/// Revokes by `jti`, `sid` or `sub`. The route has no authentication, so the server has it only on
-/// the loopback interface.
+/// Revokes by `jti`, `sid` or `sub`. For lack of authentication, only on the loopback interface.
 async fn deny(
     State((tokens, issuer)): State<(Tokens, String)>,
     Form(ids): Form<Vec<(String, String)>>,

@@ -83,10 +83,11 @@
 //! | the node does not have the key | the request waits for a fetch: see the next table |
 //! | the issuer withdraws a key | 401 after the next fetch, also for tokens in the cache |
 //! | fetches fail | the present keys verify tokens until [`max_stale`], then 503 |
+//! | a fetched set has no usable key, or has a secret | the node drops all keys of the issuer: 401 |
 //!
 //! Requests with an unknown key share one fetch, and wait for it at most one second. If the last
-//! fetch began less than a [`cool_down`] ago, there is no fetch and no wait. If the key is still
-//! unknown after that, the answer depends on the node's keys. Keys are *fresh* for the time that
+//! fetch began less than a [`cool_down`] ago, they start no new fetch, but wait for one under way. If
+//! the key is still unknown after that, the answer depends on the node's keys. Keys are *fresh* for the time that
 //! the issuer lets caches use them.
 //!
 //! | keys of the node | answer |
@@ -94,6 +95,7 @@
 //! | fresh, or the last finished fetch succeeded | 401 ([`UnknownKey`]) |
 //! | not fresh, and the last fetch failed | 503: the key may exist |
 //! | never fetched | 503 |
+//! | any, and the fetch is still under way after one second | 503 |
 //!
 //! The key server of one issuer cannot delay the tokens of another, nor tokens whose keys are
 //! known. [`connect`] waits until the service has the keys of all issuers, and fails if it cannot

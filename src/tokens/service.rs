@@ -465,7 +465,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 /// Revocation.
 impl<C: Send + Sync + 'static> TokenService<C> {
     /// Revokes the token with this text. If the token is a refresh token, revokes its whole
-    /// session. See [`revoke_claims`](Self::revoke_claims) for a token of another issuer.
+    /// session. [`revoke_claims`](Self::revoke_claims) says what happens to a token of another
+    /// issuer that has no id.
     ///
     /// Does not read custom claims, and so also revokes tokens of older versions of the
     /// application.
