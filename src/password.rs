@@ -13,7 +13,24 @@
 //!
 //! The hashes of `fastcore.security` (`$2b$`, cost 12) verify here. Unlike `fastcore.security`,
 //! this module refuses an empty password. It also refuses a password that bcrypt would hash only in
-//! part: over 71 bytes (CVE-2025-22228), or with a NUL byte.
+//! part: over 71 bytes (CVE-2025-22228), or with a NUL byte. Hashes with Spring's prefix,
+//! `{bcrypt}$2b$…`, verify too. The hasher writes no prefix.
+//!
+//! # The same password from every keyboard
+//!
+//! One system sends `ä` as one code point, another as `a` and a combining diaeresis. The hasher
+//! converts a password to NFKC before it hashes or verifies the password, as NIST SP 800-63B
+//! advises (section 3.1.1.2, in the third edition 5.1.1.2). That section allows NFKC and NFKD.
+//! NFKC is the better choice here:
+//!
+//! * It is shorter, and bcrypt has room for 71 bytes. The limit applies to the normalised text.
+//! * Most keyboards already send it, so most old hashes match at the first attempt.
+//!
+//! NFKC also makes compatible characters equal: `２` and `²` are the same as `2`.
+//!
+//! A hash of the password as typed, from another library or an earlier version, stays valid. If the
+//! typed text differs from its NFKC form, the check computes both, and one match is enough. A
+//! password in ASCII is its own NFKC form and costs one computation.
 //!
 //! # The same cost for every user
 //!
@@ -28,6 +45,8 @@
 //! * The hasher refuses a password that no account can have, without hashing. The refusal reveals
 //!   nothing about the account, and an attacker cannot flood the login with long passwords
 //!   (conformance PWD-05).
+//! * A password that is not in NFKC costs two computations for every account, right or wrong. So
+//!   the time depends on the text that the client sent, and not on the account.
 //!
 //! Without optimisation, bcrypt takes five times as long. These lines in your `Cargo.toml` optimise
 //! bcrypt in debug builds:
@@ -54,6 +73,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task, time,
 };
+use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -161,7 +181,8 @@ impl PasswordHasher {
         Self(shared, SharedObserver::default())
     }
 
-    /// Hashes a password with a new random salt. The hash has 60 characters: `$2b$12$…`.
+    /// Hashes the NFKC form of a password with a new random salt. The hash has 60 characters:
+    /// `$2b$12$…`.
     ///
     /// # Errors
     ///
@@ -173,7 +194,7 @@ impl PasswordHasher {
     /// * [`Failed`](PasswordError::Failed): the system gave no random numbers, or the runtime is
     ///   shutting down.
     pub async fn hash(&self, password: &str) -> Result<String, PasswordError> {
-        let password = representable(password)?;
+        let password = normalised(password)?;
         let began = self.1.is_set().then(Instant::now);
         let hash = self
             .compute(move |shared| {
@@ -185,7 +206,8 @@ impl PasswordHasher {
         hash
     }
 
-    /// Returns true if `hash` is a hash of this password.
+    /// Returns true if `hash` is a hash of this password, in NFKC or as typed. The hash may have
+    /// Spring's prefix `{bcrypt}`.
     ///
     /// Returns false if bcrypt cannot hash all of the password. If the stored hash is not bcrypt's
     /// or its cost is out of range, returns false and logs a warning without the hash.
@@ -206,9 +228,10 @@ impl PasswordHasher {
     ///
     /// The same as those of [`verify`](Self::verify).
     pub async fn verify_or_dummy(&self, password: &str, hash: Option<&str>) -> Result<bool, PasswordError> {
-        let Ok(password) = representable(password) else {
+        let texts = texts(password);
+        if texts.iter().all(Option::is_none) {
             return Ok(false);
-        };
+        }
         let stored = hash.and_then(usable);
         #[cfg(feature = "tracing")]
         if hash.is_some() && stored.is_none() {
@@ -217,18 +240,10 @@ impl PasswordHasher {
         let began = self.1.is_set().then(Instant::now);
         let matches = self
             .compute(move |shared| {
-                let Some((hash, cost)) = stored else {
-                    shared.dummy(&password, shared.cost);
-                    return Ok(false);
-                };
-                shared.count(cost);
-                let matches = bcrypt::non_truncating_verify(password.as_bytes(), &hash);
-                // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) =
-                // 2^c.
-                for missing in cost..shared.cost {
-                    shared.dummy(&password, missing);
-                }
-                matches.map_err(|_| PasswordError::Failed)
+                let stored = stored.as_ref();
+                // Checks the second text also after a match. So the time does not tell which text
+                // matched, and an application may still refuse the login afterwards.
+                texts.iter().flatten().try_fold(false, |found, text| Ok(shared.check(text, stored)? || found))
             })
             .await?;
         self.observe(began, |duration| Observation::PasswordVerified { duration });
@@ -237,8 +252,13 @@ impl PasswordHasher {
 
     /// Returns true if a stored hash has another cost or version than [`hash`](Self::hash) writes.
     /// Call this after a successful login, while you have the password, and store a new hash.
+    ///
+    /// Spring's prefix `{bcrypt}` alone is no reason for a new hash. Spring writes the version `$2a$`,
+    /// which is one. While Spring still reads the same table, put the prefix before the new hash:
+    /// Spring refuses a hash without it.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
+        let hash = without_prefix(hash);
         !(hash.starts_with("$2b$") && hash.parse().is_ok_and(|parts: HashParts| parts.get_cost() == self.0.cost))
     }
 
@@ -305,6 +325,21 @@ impl fmt::Debug for PasswordHasher {
 }
 
 impl Shared {
+    /// Checks one text against the stored hash, or computes as long without one.
+    fn check(&self, text: &str, stored: Option<&(Zeroizing<String>, u32)>) -> Result<bool, PasswordError> {
+        let Some((hash, cost)) = stored else {
+            self.dummy(text, self.cost);
+            return Ok(false);
+        };
+        self.count(*cost);
+        let matches = bcrypt::non_truncating_verify(text.as_bytes(), hash);
+        // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+        for missing in *cost..self.cost {
+            self.dummy(text, missing);
+        }
+        matches.map_err(|_| PasswordError::Failed)
+    }
+
     /// Computes a hash of this cost, and drops the result. The salt is fixed, because bcrypt does
     /// the same work for every salt.
     fn dummy(&self, password: &str, cost: u32) {
@@ -317,11 +352,45 @@ impl Shared {
     }
 }
 
+/// The longest password that bcrypt hashes as a whole, in bytes. Its 72nd byte is the end mark.
+const MAX_BYTES: usize = 71;
+/// The longest typed password that is normalised, in bytes. This limits the work for a flood of
+/// long passwords. No longer text shrinks to [`MAX_BYTES`] in NFKC, as a test computes.
+const MAX_TYPED_BYTES: usize = 1024;
+
+/// Returns the texts that the stored hash may be made of: the password in NFKC, and the password as
+/// typed if it differs. Leaves out each text that bcrypt cannot hash as a whole.
+fn texts(password: &str) -> [Option<Zeroizing<String>>; 2] {
+    let normalised = normalised(password).ok();
+    let is_typed = normalised.as_ref().is_some_and(|normalised| normalised.as_str() == password);
+    let typed = if is_typed { None } else { representable(password).ok() };
+    [normalised, typed]
+}
+
+/// Returns the password in NFKC, wiped on drop, or an error if bcrypt cannot hash all of it.
+fn normalised(password: &str) -> Result<Zeroizing<String>, PasswordError> {
+    if password.is_ascii() {
+        return representable(password);
+    }
+    if password.len() > MAX_TYPED_BYTES {
+        return Err(PasswordError::TooLong);
+    }
+    // The capacity is final. A growing text would leave copies in memory that nothing wipes.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
+    for c in password.nfkc() {
+        if text.len() + c.len_utf8() > MAX_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        text.push(c);
+    }
+    if text.contains('\0') { Err(PasswordError::ContainsNul) } else { Ok(text) }
+}
+
 /// Returns a copy of the password, wiped on drop, or an error if bcrypt cannot hash all of it.
 fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     match password.as_bytes() {
         [] => Err(PasswordError::Empty),
-        bytes if bytes.len() > 71 => Err(PasswordError::TooLong),
+        bytes if bytes.len() > MAX_BYTES => Err(PasswordError::TooLong),
         bytes if bytes.contains(&0) => Err(PasswordError::ContainsNul),
         _ => Ok(Zeroizing::new(password.to_owned())),
     }
@@ -330,10 +399,17 @@ fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
 /// Returns a copy of the stored hash, wiped on drop, and its cost. `None` if the hash is not
 /// bcrypt's or its cost is out of range.
 fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
+    let hash = without_prefix(hash);
     let cost = hash.parse::<HashParts>().ok()?.get_cost();
     (PasswordHasher::MIN_COST..=PasswordHasher::MAX_COST)
         .contains(&cost)
         .then(|| (Zeroizing::new(hash.to_owned()), cost))
+}
+
+/// Returns a stored hash without the prefix by which Spring's `DelegatingPasswordEncoder` names the
+/// kind of hash.
+fn without_prefix(hash: &str) -> &str {
+    hash.strip_prefix("{bcrypt}").unwrap_or(hash)
 }
 
 #[cfg(test)]
@@ -425,6 +501,126 @@ mod tests {
             let before = hasher.rounds_computed();
             assert_eq!(hasher.verify_or_dummy(password, stored).await, Ok(expected), "{password} {stored:?}");
             assert_eq!(hasher.rounds_computed() - before, 1 << 6, "{password} {stored:?}");
+        }
+    }
+
+    /// Texts that differ from their NFKC form, and that form.
+    const LOOK_ALIKES: [(&str, &str); 5] = [
+        ("pa\u{308}sswo\u{308}rd", "p\u{e4}ssw\u{f6}rd"),
+        ("\u{1112}\u{1161}\u{11ab}", "\u{d55c}"),
+        ("\u{ff12}\u{b2}", "22"),
+        ("\u{fb01}sh", "fish"),
+        ("\u{212b}ngstr\u{f6}m", "\u{c5}ngstr\u{f6}m"),
+    ];
+
+    #[tokio::test]
+    async fn a_password_verifies_however_its_characters_are_composed() {
+        let hasher = cheap();
+        for (typed, form) in LOOK_ALIKES {
+            assert_ne!(typed, form);
+            for stored in [typed, form] {
+                let hash = hasher.hash(stored).await.unwrap();
+                assert!(bcrypt::verify(form, &hash).unwrap(), "the hash is that of the form: {stored:?}");
+                for password in [typed, form] {
+                    assert!(hasher.verify(password, &hash).await.unwrap(), "{password:?} for {stored:?}");
+                }
+                let other = format!("{typed}.");
+                assert!(!hasher.verify(&other, &hash).await.unwrap(), "{other:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_the_text_as_typed_stays_valid() {
+        let hasher = cheap();
+        for (typed, form) in LOOK_ALIKES {
+            let old = bcrypt::hash(typed, 4).unwrap();
+            assert!(hasher.verify(typed, &old).await.unwrap(), "{typed:?}");
+            assert!(!hasher.verify(form, &old).await.unwrap(), "nobody typed {form:?}");
+        }
+        // In NFKC it has 18 characters of 33 bytes each: too long, and never hashed as such.
+        let expanding = "\u{fdfa}".repeat(3);
+        assert_eq!(hasher.hash(&expanding).await, Err(PasswordError::TooLong));
+        let old = bcrypt::hash(&expanding, 4).unwrap();
+        assert!(hasher.verify(&expanding, &old).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_limit_of_bcrypt_applies_to_the_normalised_text() {
+        let hasher = cheap();
+        // 213 typed bytes, 71 in NFKC.
+        let wide = "\u{ff41}".repeat(71);
+        let hash = hasher.hash(&wide).await.unwrap();
+        assert!(hasher.verify(&wide, &hash).await.unwrap());
+        assert!(hasher.verify(&"a".repeat(71), &hash).await.unwrap());
+        for too_long in ["\u{ff41}".repeat(72), "\u{ff41}".repeat(1 << 18)] {
+            let before = hasher.rounds_computed();
+            assert_eq!(hasher.hash(&too_long).await, Err(PasswordError::TooLong));
+            assert_eq!(hasher.verify(&too_long, &hash).await, Ok(false));
+            assert_eq!(hasher.rounds_computed(), before);
+        }
+        for nul in ["pa\u{308}ss\0", "\0\u{308}"] {
+            assert_eq!(hasher.hash(nul).await, Err(PasswordError::ContainsNul), "{nul:?}");
+            assert_eq!(hasher.verify(nul, &hash).await, Ok(false), "{nul:?}");
+        }
+    }
+
+    #[test]
+    fn no_longer_text_than_the_limit_of_typed_ones_fits_into_bcrypt_in_nfkc() {
+        // The most typed bytes for one byte in NFKC: each character fully decomposed, each part in
+        // the longest spelling that becomes it.
+        let all = || '\u{1}'..=char::MAX;
+        let mut longest = std::collections::HashMap::new();
+        for c in all() {
+            let form: Vec<_> = c.to_string().nfkd().collect();
+            if let [part] = form[..] {
+                let bytes = longest.entry(part).or_insert(0);
+                *bytes = c.len_utf8().max(*bytes);
+            }
+        }
+        let typed = |c: char| c.to_string().nfkd().map(|part| longest.get(&part).copied().unwrap_or(4)).sum::<usize>();
+        let stable = all().filter(|c| c.to_string().nfkc().eq([*c]));
+        let worst = stable.map(|c| typed(c).div_ceil(c.len_utf8())).max().unwrap();
+        assert!(worst * MAX_BYTES < MAX_TYPED_BYTES, "{worst} bytes for one");
+    }
+
+    #[tokio::test]
+    async fn the_cost_depends_on_the_text_and_not_on_the_account() {
+        let hasher = PasswordHasher::new(6).unwrap();
+        let (typed, form) = LOOK_ALIKES[0];
+        let [normalised, as_typed] = [form, typed].map(|text| bcrypt::hash(text, 6).unwrap());
+        let old = bcrypt::hash(typed, 4).unwrap();
+        let right = [Some(normalised.as_str()), Some(&as_typed), Some(&old)];
+        let other = hasher.hash("wrong").await.unwrap();
+        let wrong = [Some(other.as_str()), Some("no hash"), None];
+        for (stored, expected) in right.map(|stored| (stored, true)).into_iter().chain(wrong.map(|none| (none, false)))
+        {
+            let before = hasher.rounds_computed();
+            assert_eq!(hasher.verify_or_dummy(typed, stored).await, Ok(expected), "{stored:?}");
+            assert_eq!(hasher.rounds_computed() - before, 2 << 6, "{stored:?}");
+        }
+        for password in ["right", form] {
+            let before = hasher.rounds_computed();
+            hasher.verify_or_dummy(password, Some(&other)).await.unwrap();
+            assert_eq!(hasher.rounds_computed() - before, 1 << 6, "{password:?} is its own form");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_with_the_prefix_of_spring_is_read_and_none_is_written() {
+        let hasher = cheap();
+        let hash = hasher.hash("right").await.unwrap();
+        let stored = format!("{{bcrypt}}{hash}");
+        assert!(hasher.verify("right", &stored).await.unwrap());
+        assert!(!hasher.verify("wrong", &stored).await.unwrap());
+        assert!(!hasher.needs_rehash(&stored));
+        assert!(hasher.needs_rehash(&stored.replacen("$2b$", "$2a$", 1)));
+        for prefix in ["{noop}", "{BCRYPT}", "{bcrypt}{bcrypt}", "{bcrypt} ", " {bcrypt}", "bcrypt", "{argon2}", "{}"] {
+            let stored = format!("{prefix}{hash}");
+            let before = hasher.rounds_computed();
+            assert_eq!(hasher.verify("right", &stored).await, Ok(false), "{prefix}");
+            assert_eq!(hasher.rounds_computed() - before, CHEAP, "{prefix}");
+            assert!(hasher.needs_rehash(&stored), "{prefix}");
         }
     }
 
