@@ -28,7 +28,7 @@ const NAMES: [&str; 7] = [
 ///
 /// | variable | value |
 /// |--|--|
-/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, used byte for byte |
+/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, used byte for byte, without white space at its ends |
 /// | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) |
 /// | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | lifetime of an access token, 1 to 525 600 (one year) |
 /// | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | lifetime of an unused refresh token, 1 to 3650 (ten years) |
@@ -173,7 +173,8 @@ impl fmt::Debug for Settings {
 
 impl<C> TokenServiceBuilder<C> {
     /// Applies the settings from the environment. A setting that is `None` changes nothing.
-    /// [`build`](Self::build) reports an unknown algorithm.
+    /// [`build`](Self::build) reports an unknown algorithm, and a secret that begins or ends with
+    /// white space.
     pub fn settings(mut self, settings: &Settings) -> Self {
         if let Some(secret) = settings.secret_key() {
             self.set_secret(secret.as_bytes(), SECRET_KEY);
@@ -297,6 +298,17 @@ mod tests {
         assert_eq!(settings.audience(), Some("api"));
         assert_eq!(settings.issuer(), Some("https://issuer.example"));
         assert_eq!(settings.allowed_audiences().unwrap(), ["api", "a,b"]);
+    }
+
+    #[test]
+    fn a_secret_with_a_newline_at_its_end_is_an_error_that_names_the_variable() {
+        let settings = Settings::from_vars([("JWT_SECRET_KEY", "a TEST secret from a file with a newline\n")]).unwrap();
+        let builder = crate::TokenService::builder().store(crate::MemoryStore::default());
+        let error = builder.settings(&settings).build().unwrap_err();
+        if cfg!(any(feature = "aws-lc-rs", feature = "rust-crypto")) {
+            assert_eq!(error.setting(), "JWT_SECRET_KEY");
+            assert!(error.to_string().contains("newline") && !error.to_string().contains("TEST"), "{error}");
+        }
     }
 
     #[test]

@@ -199,6 +199,9 @@ impl<C> TokenServiceBuilder<C> {
     /// Sets the secret that signs and verifies, with HS256 or the given
     /// [`algorithm`](Self::algorithm). The secret needs at least as many random bytes as the hash
     /// has (RFC 7518 section 3.2). The builder wipes its copy from memory.
+    ///
+    /// [`build`](Self::build) refuses text that begins or ends with white space. Read a secret from a
+    /// file with `trim`: files often end with a newline, and environment variables do not.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.set_secret(secret.as_ref(), "secret");
         self

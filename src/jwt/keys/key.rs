@@ -74,11 +74,14 @@ impl SigningKey {
     /// * The algorithm needs a key pair.
     /// * The secret is shorter than the hash (RFC 7518 section 3.2), one byte repeated, known from
     ///   public examples, or the text of another key.
+    /// * The secret is UTF-8 text that begins or ends with white space, such as the newline at the
+    ///   end of a file. Bytes that are no text may have any ends. So may the secret of a JWK.
     /// * No signature backend is compiled in.
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = secret.as_ref();
-        let verifying = VerifyingKey::of_secret(SIGNING, algorithm, secret)?;
-        Self::tried(EncodingKey::from_secret(secret), verifying)
+        let key = Self::of_secret(algorithm, secret)?;
+        secret::check_ends(SIGNING, secret)?;
+        Ok(key)
     }
 
     /// Reads a private key in PEM: PKCS#8 or, for RSA, PKCS#1.
@@ -208,7 +211,7 @@ impl SigningKey {
     pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
         let Jwk { algorithm, kid, material, .. } = jwk;
         let key = match material {
-            Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
+            Material::Secret(secret) => Self::of_secret(algorithm, &secret)?,
             Material::Public(_) => return Err(Half::Private.unreadable(SIGNING, algorithm)),
             Material::Private { public, der } => {
                 let backend = Backend::compiled_in()?;
@@ -224,6 +227,10 @@ impl SigningKey {
             }
         };
         kid.into_iter().try_fold(key, Self::with_kid)
+    }
+
+    fn of_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
+        Self::tried(EncodingKey::from_secret(secret), VerifyingKey::of_secret(SIGNING, algorithm, secret)?)
     }
 
     /// Returns the pair if `verifying` verifies a signature of `key`. This also proves that the
@@ -262,7 +269,10 @@ impl VerifyingKey {
     ///
     /// The errors of [`SigningKey::from_secret`].
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
-        Self::of_secret(VERIFYING, algorithm, secret.as_ref())
+        let secret = secret.as_ref();
+        let key = Self::of_secret(VERIFYING, algorithm, secret)?;
+        secret::check_ends(VERIFYING, secret)?;
+        Ok(key)
     }
 
     /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1. RSA keys can have the
@@ -439,7 +449,7 @@ impl VerifyingKey {
     pub(super) fn of_jwk(jwk: Jwk) -> Result<Self, ConfigError> {
         let Jwk { algorithm, kid, issuer, material } = jwk;
         let key = match material {
-            Material::Secret(secret) => Self::from_secret(algorithm, secret)?,
+            Material::Secret(secret) => Self::of_secret(VERIFYING, algorithm, &secret)?,
             Material::Public(public) => Self::of_public(VERIFYING, Backend::compiled_in()?, algorithm, &public)?,
             Material::Private { .. } => return Err(Half::Public.unreadable(VERIFYING, algorithm)),
         };

@@ -92,6 +92,22 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
     Ok(())
 }
 
+/// Returns an error if the secret is text that begins or ends with white space. Such text comes from
+/// a file that ends with a newline. One node then signs with it, and another without.
+///
+/// Random bytes are rarely UTF-8: of keys with 32 of them, about one in 10⁹ fails. A JWK is not checked: nobody adds white space to base64url by accident.
+pub(super) fn check_ends(setting: &'static str, secret: &[u8]) -> Result<(), ConfigError> {
+    if str::from_utf8(secret).is_ok_and(|text| text.trim() != text) {
+        return Err(ConfigError::new(
+            setting,
+            "is a secret that begins or ends with white space; a file often ends with a newline",
+            "trim the text before you pass it, on every node (if tokens were signed with the white space, \
+             give the untrimmed secret as a JWK of the type `oct`)",
+        ));
+    }
+    Ok(())
+}
+
 /// Returns true for the text of a PEM, SSH or JSON Web Key. If the HMAC secret is the text of a
 /// public key, anyone can forge tokens (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
 fn is_key_text(secret: &[u8]) -> bool {
@@ -133,6 +149,22 @@ mod tests {
                 assert_eq!(refusal(algorithm, bytes.get(..enough).unwrap()), None);
             }
         }
+    }
+
+    #[test]
+    fn text_with_white_space_at_an_end_is_refused_without_quoting_it() {
+        let secret = "a TEST secret of\nwhich the middle may have spaces";
+        assert!(check_ends("secret", secret.as_bytes()).is_ok());
+        for space in [" ", "\n", "\r\n", "\t", "\n\n", "\u{a0}", "\u{2028}", "\u{3000}"] {
+            for text in [format!("{secret}{space}"), format!("{space}{secret}")] {
+                let message = check_ends("secret", text.as_bytes()).unwrap_err().to_string();
+                assert!(message.contains("`secret` is a secret that begins or ends with white space"), "{message}");
+                assert!(message.contains("newline") && message.contains("trim"), "{message}");
+                assert!(!message.contains("TEST"), "{message}");
+            }
+        }
+        let binary = [secret.as_bytes(), b"\xff\n"].concat();
+        assert!(check_ends("secret", &binary).is_ok(), "random bytes may end with any byte");
     }
 
     #[test]

@@ -69,6 +69,24 @@ fn what_a_private_pem_signs_its_public_pem_verifies_also_as_der() {
 }
 
 #[test]
+fn text_with_a_newline_at_its_end_is_no_secret_except_in_a_jwk() {
+    let text = "a TEST secret from a file that ends with a newline\n";
+    let signing = SigningKey::from_secret(Algorithm::HS256, text).unwrap_err();
+    let verifying = VerifyingKey::from_secret(Algorithm::HS256, text).unwrap_err();
+    for (error, setting) in [(signing, "signing_key"), (verifying, "verifying_key")] {
+        assert_eq!(error.setting(), setting);
+        assert!(error.to_string().contains("white space") && !error.to_string().contains("TEST"), "{error}");
+    }
+    let service = crate::TokenService::builder().secret(text).store(crate::MemoryStore::default()).build().unwrap_err();
+    assert_eq!(service.setting(), "secret");
+    // This is how a service goes on that has signed with the newline.
+    let k = URL_SAFE_NO_PAD.encode(text);
+    let jwk = format!(r#"{{"kty":"oct","alg":"HS256","k":"{k}"}}"#);
+    let signing = SigningKey::from_jwk(&jwk).unwrap();
+    assert_pair(&signing, &VerifyingKey::from_jwk(&jwk).unwrap());
+}
+
+#[test]
 fn a_secret_signs_and_verifies_and_its_name_depends_on_it_and_tells_nothing() {
     let mut names = std::collections::BTreeSet::new();
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
