@@ -13,6 +13,7 @@ use super::{
     cookie::{TokenCookie, with_cookie},
     endpoint::Handle,
     fields::Fields,
+    guard::{Guard, LoginAttempt},
 };
 use crate::{
     error::Error,
@@ -31,6 +32,7 @@ pub struct Login<A: UserAuthentication> {
     pub(super) tokens: TokenService<A::Claims>,
     pub(super) users: Arc<A>,
     pub(super) access_cookie: Option<Arc<TokenCookie>>,
+    pub(super) guard: Guard,
 }
 
 impl<A> Handle for Login<A>
@@ -43,7 +45,15 @@ where
 
     async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
-        match self.log_in(credentials, label(&parts.headers)).await {
+        let label = label(&parts.headers);
+        let attempt = LoginAttempt::new(credentials.username(), parts);
+        if let Err((reason, rejection)) = self.guard.admit(&attempt).await {
+            self.tokens.observer().observe(|| Observation::LoginFailed { reason });
+            return Err(rejection);
+        }
+        let outcome = self.log_in(credentials, label).await;
+        self.guard.finished(&attempt, outcome.as_ref().map(drop).map_err(LoginFailure::of)).await;
+        match outcome {
             Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
             // Wrong credentials and a login that was superseded twice get the same response.
             Err(error) => {

@@ -33,6 +33,7 @@
 //! | the body is larger than 16 KiB | 413 |
 //! | the body does not arrive within 10 s | 408 |
 //! | the method is not in the table above (`GET` includes `HEAD`) | 405 |
+//! | the [guard](LoginGuard) refuses the login | 429 with `Retry-After` |
 //! | the store fails | 503 |
 //!
 //! The endpoints need a Tokio runtime with its timer.
@@ -95,6 +96,7 @@ mod answer;
 mod cookie;
 mod endpoint;
 mod fields;
+mod guard;
 mod health;
 mod login;
 mod logout;
@@ -107,6 +109,7 @@ use std::{fmt, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 use tower::Layer;
 
+use self::guard::Guard;
 pub(crate) use self::{
     answer::{json, of_grant},
     cookie::with_cookie,
@@ -116,6 +119,7 @@ pub(crate) use self::{
 pub use self::{
     cookie::{SameSite, TokenCookie, TokenCookieBuilder},
     endpoint::Endpoint,
+    guard::{Admission, LoginAttempt, LoginGuard},
     health::{Health, Live, Ready},
     login::Login,
     logout::{Logout, LogoutAll},
@@ -136,6 +140,7 @@ pub struct Endpoints<A: UserAuthentication> {
     access_cookie: Option<Arc<TokenCookie>>,
     /// Cookies that logout clears in addition to `access_cookie`.
     other_cookies: Vec<Arc<TokenCookie>>,
+    guard: Guard,
     shows_details: bool,
 }
 
@@ -151,7 +156,14 @@ where
     /// has an [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) hook.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
-        Self { auth: auth.clone(), users, access_cookie: None, other_cookies: Vec::new(), shows_details: false }
+        Self {
+            auth: auth.clone(),
+            users,
+            access_cookie: None,
+            other_cookies: Vec::new(),
+            guard: Guard::default(),
+            shows_details: false,
+        }
     }
 
     /// Also stores the access token in this cookie: login and refresh set the cookie, and logout
@@ -184,6 +196,14 @@ where
         self
     }
 
+    /// Sets a guard against guessed passwords: it may refuse a login with 429 before the endpoint
+    /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`].
+    #[must_use]
+    pub fn guard_login(mut self, guard: impl LoginGuard) -> Self {
+        self.guard = Guard::new(guard);
+        self
+    }
+
     /// Returns the endpoint that exchanges a user name and a password for tokens.
     #[must_use]
     pub fn login(&self) -> Endpoint<Login<A>> {
@@ -191,6 +211,7 @@ where
             tokens: self.auth.tokens().clone(),
             users: Arc::clone(&self.users),
             access_cookie: self.access_cookie.clone(),
+            guard: self.guard.clone(),
         })
     }
 
@@ -292,6 +313,7 @@ impl<A: UserAuthentication> Clone for Endpoints<A> {
             users: Arc::clone(&self.users),
             access_cookie: self.access_cookie.clone(),
             other_cookies: self.other_cookies.clone(),
+            guard: self.guard.clone(),
             shows_details: self.shows_details,
         }
     }

@@ -1,7 +1,7 @@
 //! The rejections of requests. The table of [`RejectionKind`] defines their responses over HTTP and
 //! gRPC.
 
-use std::{error::Error as StdError, fmt, sync::Arc};
+use std::{error::Error as StdError, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
 
@@ -22,6 +22,8 @@ pub struct Rejection {
     cause: Option<Arc<Error>>,
     scope: Option<Arc<str>>,
     allowed: &'static [Method],
+    /// The seconds until the client may try again, if the rejection names them.
+    retry_after: Option<NonZeroU32>,
     /// True if a layer has made the response. Outer layers then do not change it.
     is_rendered: bool,
 }
@@ -51,6 +53,7 @@ pub struct Rejection {
 /// | [`RequestTimeout`] | 408 | `invalid_request` | 4 |
 /// | [`PayloadTooLarge`] | 413 | `invalid_request` | 8 |
 /// | [`UnsupportedMediaType`] | 415 | `invalid_request` | 3 |
+/// | [`TooManyRequests`] | 429, `Retry-After` | `too_many_requests` | 8 |
 ///
 /// [`AuthLayer::resource`](super::AuthLayer::resource) adds `resource_metadata` to the challenges
 /// of the layers, and may add `scope` to those of a 401.
@@ -74,6 +77,7 @@ pub struct Rejection {
 /// [`RequestTimeout`]: Self::RequestTimeout
 /// [`PayloadTooLarge`]: Self::PayloadTooLarge
 /// [`UnsupportedMediaType`]: Self::UnsupportedMediaType
+/// [`TooManyRequests`]: Self::TooManyRequests
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -110,13 +114,15 @@ pub enum RejectionKind {
     PayloadTooLarge,
     /// The body is neither a form nor JSON.
     UnsupportedMediaType,
+    /// The client or the user has made too many attempts (RFC 6585 section 4).
+    TooManyRequests,
 }
 
 impl Rejection {
     /// Returns a rejection of this kind.
     #[must_use]
     pub fn new(kind: RejectionKind) -> Self {
-        Self { kind, cause: None, scope: None, allowed: &[], is_rendered: false }
+        Self { kind, cause: None, scope: None, allowed: &[], retry_after: None, is_rendered: false }
     }
 
     /// Returns the rejection of a valid token that does not allow the request: 403.
@@ -162,6 +168,29 @@ impl Rejection {
         Self { allowed, ..Self::new(RejectionKind::MethodNotAllowed) }
     }
 
+    /// Returns the rejection of a client that has made too many attempts: 429, with `Retry-After`.
+    ///
+    /// The header has whole seconds, rounded up, and at least 1. A rejection by [`new`](Self::new)
+    /// says 1 second.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use http::Response;
+    /// use tower_bearer::middleware::Rejection;
+    ///
+    /// let rejection = Rejection::too_many_requests(Duration::from_millis(59_001));
+    /// let response: Response<bytes::Bytes> = rejection.into_response();
+    /// assert_eq!(response.status(), 429);
+    /// assert_eq!(response.headers()["retry-after"], "60");
+    /// ```
+    #[must_use]
+    pub fn too_many_requests(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let retry_after = Some(NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN));
+        Self { retry_after, ..Self::new(RejectionKind::TooManyRequests) }
+    }
+
     /// Adds a cause, for the log and for outer layers. The client does not get the cause.
     ///
     /// ```
@@ -204,6 +233,13 @@ impl Rejection {
     #[must_use]
     pub fn allowed_methods(&self) -> &[Method] {
         self.allowed
+    }
+
+    /// Returns the time until the client may try again, for a rejection by
+    /// [`too_many_requests`](Self::too_many_requests).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
     /// Reports a challenge or a 403 to the observer. Other responses are not rejections of a token.
@@ -283,6 +319,7 @@ impl RejectionKind {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -309,6 +346,7 @@ impl RejectionKind {
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
             Self::NotFound => "not_found",
+            Self::TooManyRequests => "too_many_requests",
             Self::InvalidRequest
             | Self::InvalidParameter
             | Self::MethodNotAllowed
@@ -328,7 +366,7 @@ impl RejectionKind {
             Self::RequestTimeout => 4,
             Self::NotFound => 5,
             Self::InsufficientScope => 7,
-            Self::PayloadTooLarge => 8,
+            Self::PayloadTooLarge | Self::TooManyRequests => 8,
             Self::MethodNotAllowed => 12,
             Self::Internal => 13,
             Self::Unavailable => 14,

@@ -256,8 +256,9 @@ impl Responder {
         if kind.challenges() {
             headers.insert(WWW_AUTHENTICATE, self.challenge(rejection));
         }
-        if kind == RejectionKind::Unavailable {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        if matches!(kind, RejectionKind::Unavailable | RejectionKind::TooManyRequests) {
+            let named = rejection.retry_after().map(|time| HeaderValue::from(time.as_secs()));
+            headers.insert(RETRY_AFTER, named.unwrap_or_else(|| HeaderValue::from(RETRY_AFTER_SECONDS)));
         }
         // RFC 9110 section 15.5.6 requires the field in a 405.
         if kind == RejectionKind::MethodNotAllowed {
@@ -341,6 +342,7 @@ fn default_body(kind: RejectionKind) -> &'static str {
         "insufficient_scope" => r#"{"error":"insufficient_scope"}"#,
         "invalid_grant" => r#"{"error":"invalid_grant"}"#,
         "not_found" => r#"{"error":"not_found"}"#,
+        "too_many_requests" => r#"{"error":"too_many_requests"}"#,
         "temporarily_unavailable" => r#"{"error":"temporarily_unavailable"}"#,
         _ => r#"{"error":"server_error"}"#,
     }

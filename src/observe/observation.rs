@@ -228,6 +228,8 @@ labels! {
         Credentials = "credentials",
         /// All sessions of the user were revoked during both attempts.
         Superseded = "superseded",
+        /// The [`LoginGuard`](crate::endpoints::LoginGuard) refused the attempt.
+        Limited = "limited",
         /// Too many passwords are being hashed.
         Overloaded = "overloaded",
         /// The store failed.

@@ -1,0 +1,201 @@
+//! The guard of the login: decides before a password is hashed if a client may try it.
+
+use std::{
+    fmt,
+    future::{Future, ready},
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::request::Parts;
+use tokio::time::timeout;
+
+use super::answer::of_operation;
+use crate::{
+    error::{BoxError, Error, Fault},
+    middleware::{Rejection, RejectionKind},
+    observe::LoginFailure,
+};
+
+/// The longest time for one call of the guard. A guard on a slow server would otherwise keep logins
+/// and their connections.
+const MAX_TIME: Duration = Duration::from_secs(5);
+
+/// An application's guard of the login, against guessed passwords. Set it with
+/// [`Endpoints::guard_login`](super::Endpoints::guard_login).
+///
+/// The login endpoint calls [`admit`](Self::admit) before it checks a password, and
+/// [`finished`](Self::finished) after the check. So a refused guess costs no hash.
+///
+/// * **Count in `admit`**, and take the attempt back after a success. A guard that counts only
+///   failures in `finished` admits all guesses that arrive at once. A client that disconnects is
+///   never reported.
+/// * **Count unknown names like known ones.** Otherwise a 429 reveals which users exist.
+/// * **Use the name as your user lookup compares it**, for example in lower case. Otherwise each
+///   spelling has an allowance of its own. The name is up to 16 KiB long: use a hash as the key.
+/// * **Bound your memory.** The client chooses the names.
+/// * **Refuse by name and address together, and by each alone.** A strict limit by name alone lets
+///   everybody lock that user out.
+///
+/// If `admit` panics or returns an error, the login is refused with 500. An error of this crate has
+/// its own status, as in [`UserAuthentication`](crate::users::UserAuthentication). Without an answer
+/// in 5 seconds, the login is refused with 503. A guard must not block its thread.
+///
+/// The example `login_limits` is a whole guard.
+///
+/// ```
+/// use std::{sync::atomic::{AtomicU32, Ordering}, time::Duration};
+/// use tower_bearer::{
+///     BoxError,
+///     endpoints::{Admission, LoginAttempt, LoginGuard},
+///     observe::LoginFailure,
+/// };
+///
+/// /// Ten failures of all users together, to keep this short.
+/// #[derive(Default)]
+/// struct Ten(AtomicU32);
+///
+/// impl LoginGuard for Ten {
+///     async fn admit(&self, _: &LoginAttempt) -> Result<Admission, BoxError> {
+///         let attempts = self.0.fetch_add(1, Ordering::Relaxed);
+///         let wait = Admission::RetryAfter(Duration::from_secs(60));
+///         Ok(if attempts < 10 { Admission::Admit } else { wait })
+///     }
+///
+///     async fn finished(&self, _: &LoginAttempt, outcome: Result<(), LoginFailure>) {
+///         if outcome.is_ok() {
+///             self.0.store(0, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// ```
+pub trait LoginGuard: Send + Sync + 'static {
+    /// Returns the decision about an attempt, before the endpoint checks the password.
+    ///
+    /// If the client disconnects, the server may drop the future.
+    ///
+    /// # Errors
+    ///
+    /// An error refuses the login.
+    fn admit(&self, attempt: &LoginAttempt) -> impl Future<Output = Result<Admission, BoxError>> + Send;
+
+    /// Takes the outcome of an admitted attempt, before the endpoint answers. Default: ignores it.
+    ///
+    /// A panic, or a delay of over 5 seconds, does not change the answer. The endpoint does not call
+    /// this if the client disconnects during the check.
+    fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) -> impl Future<Output = ()> + Send {
+        let _ = (attempt, outcome);
+        ready(())
+    }
+}
+
+/// The decision of a [`LoginGuard`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Admission {
+    /// The endpoint checks the password.
+    Admit,
+    /// The endpoint answers 429. `Retry-After` is this time, rounded up to a whole second.
+    RetryAfter(Duration),
+}
+
+/// A request to log in, without its password. `Debug` shows the user name only.
+pub struct LoginAttempt {
+    username: String,
+    parts: Parts,
+}
+
+impl LoginAttempt {
+    /// Creates an attempt, for tests of a guard and for a login of your own.
+    #[must_use]
+    pub fn new(username: impl Into<String>, parts: Parts) -> Self {
+        Self { username: username.into(), parts }
+    }
+
+    /// Returns the user name that the client sent.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// Returns the head of the request.
+    ///
+    /// The address of the peer is in the extensions if the server puts it there, in Axum as
+    /// `ConnectInfo`. Behind a proxy this is the proxy's address. Trust a header such as
+    /// `X-Forwarded-For` only if your proxy writes it anew: clients send that header too.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl fmt::Debug for LoginAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoginAttempt").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A [`LoginGuard`] of any type, so that the endpoints' type does not name it.
+trait AnyGuard: Send + Sync {
+    fn admit<'a>(&'a self, attempt: &'a LoginAttempt) -> Answer<'a, Result<Admission, BoxError>>;
+    fn finished<'a>(&'a self, attempt: &'a LoginAttempt, outcome: Result<(), LoginFailure>) -> Answer<'a, ()>;
+}
+
+impl<G: LoginGuard> AnyGuard for G {
+    fn admit<'a>(&'a self, attempt: &'a LoginAttempt) -> Answer<'a, Result<Admission, BoxError>> {
+        Box::pin(async move { LoginGuard::admit(self, attempt).await })
+    }
+
+    fn finished<'a>(&'a self, attempt: &'a LoginAttempt, outcome: Result<(), LoginFailure>) -> Answer<'a, ()> {
+        Box::pin(async move { LoginGuard::finished(self, attempt, outcome).await })
+    }
+}
+
+/// The application's guard, or none. No failure of the guard lets a login pass.
+#[derive(Clone, Default)]
+pub(super) struct Guard(Option<Arc<dyn AnyGuard>>);
+
+impl Guard {
+    pub(super) fn new(guard: impl LoginGuard) -> Self {
+        Self(Some(Arc::new(guard)))
+    }
+
+    /// Returns the reason and the rejection if the guard does not admit the attempt.
+    pub(super) async fn admit(&self, attempt: &LoginAttempt) -> Result<(), (LoginFailure, Rejection)> {
+        let Some(guard) = &self.0 else { return Ok(()) };
+        let failed = |error: Error| (LoginFailure::of(&error), of_operation(error));
+        match timeout(MAX_TIME, AssertUnwindSafe(guard.admit(attempt)).catch_unwind()).await {
+            Ok(Ok(Ok(Admission::Admit))) => Ok(()),
+            Ok(Ok(Ok(Admission::RetryAfter(time)))) => Err((LoginFailure::Limited, Rejection::too_many_requests(time))),
+            Ok(Ok(Err(error))) => Err(failed(match Error::of_application(error) {
+                // The client has not sent what this error refuses.
+                error if error.fault() == Fault::Client => Error::Application(error.into()),
+                error => error,
+            })),
+            Ok(Err(_)) => {
+                Err(failed(Error::Application("the login guard panicked; see the panic message and fix it".into())))
+            }
+            Err(_) => {
+                let error = "the login guard gave no answer within 5 s; check what the guard waits for";
+                let rejection = Rejection::new(RejectionKind::Unavailable);
+                Err((LoginFailure::Internal, rejection.with_cause(Error::Application(error.into()))))
+            }
+        }
+    }
+
+    /// Passes the outcome of an admitted attempt to the guard.
+    pub(super) async fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) {
+        let Some(guard) = &self.0 else { return };
+        let call = AssertUnwindSafe(guard.finished(attempt, outcome)).catch_unwind();
+        // The decision has been made. Refusing now would leave a session without a client.
+        if !matches!(timeout(MAX_TIME, call).await, Ok(Ok(()))) {
+            #[cfg(feature = "tracing")]
+            tracing::warn!("the login guard panicked or took over 5 s after a login; its count may be too high");
+        }
+    }
+}
