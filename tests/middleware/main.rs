@@ -7,6 +7,7 @@ mod support;
 mod axum;
 mod cutoff;
 mod endpoints;
+mod endpoints_guard;
 mod grpc;
 mod observe;
 mod requests;

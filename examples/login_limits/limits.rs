@@ -1,0 +1,123 @@
+//! Limits of the attempts to log in: by user name and network, and by each alone.
+//!
+//! A node counts for itself. With several nodes behind one address, count in a shared store.
+
+use std::{
+    convert::Infallible,
+    hash::{BuildHasher, Hash, RandomState},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::extract::ConnectInfo;
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use quick_cache::sync::Cache;
+use tower_bearer::{
+    BoxError,
+    endpoints::{Admission, LoginAttempt, LoginGuard},
+    observe::LoginFailure,
+};
+
+/// The number of names or networks that each limit remembers. Clients choose the names, so a map
+/// without a bound would fill the memory.
+pub(crate) const MAX_KEYS: usize = 20_000;
+
+type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
+
+/// A guard that admits some attempts at once, and more after a pause.
+pub(crate) struct Limits<C: Clock = DefaultClock> {
+    by_user_and_network: Limit<C>,
+    by_network: Limit<C>,
+    by_user: Limit<C>,
+}
+
+impl<C: Clock + Clone> Limits<C> {
+    pub(crate) fn new(clock: &C) -> Self {
+        let limit = |at_once, pause| Limit::new(at_once, Duration::from_secs(pause), clock.clone());
+        Self {
+            by_user_and_network: limit(5, 60),
+            // All users of an office may share one address.
+            by_network: limit(50, 10),
+            // High, because everybody can use it up and so lock the user out. NIST SP 800-63B section
+            // 3.2.2 demands at most 100.
+            by_user: limit(100, 60),
+        }
+    }
+
+    /// Returns the largest number of keys in one of the maps.
+    #[allow(dead_code, reason = "for the tests of this guard")]
+    pub(crate) fn keys(&self) -> usize {
+        [&self.by_user_and_network, &self.by_network, &self.by_user]
+            .map(|limit| limit.known.len())
+            .into_iter()
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
+    async fn admit(&self, attempt: &LoginAttempt) -> Result<Admission, BoxError> {
+        let (user, network) = (attempt.username(), network(attempt)?);
+        // The first limit that refuses takes nothing from those after it. So one client cannot use
+        // up what others in its network, or the user elsewhere, still have.
+        let wait = (self.by_user_and_network.take(&(user, network)))
+            .or_else(|| self.by_network.take(&network))
+            .or_else(|| self.by_user.take(&user));
+        Ok(wait.map_or(Admission::Admit, Admission::RetryAfter))
+    }
+
+    async fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) {
+        let Ok(network) = network(attempt) else { return };
+        if outcome.is_ok() {
+            // The network keeps its count. Otherwise an attacker with an account could reset it.
+            self.by_user_and_network.forget(&(attempt.username(), network));
+            self.by_user.forget(&attempt.username());
+        }
+    }
+}
+
+/// Returns the client's network: its IPv4 address, or the 64 bits of IPv6 that one customer gets.
+fn network(attempt: &LoginAttempt) -> Result<IpAddr, BoxError> {
+    let peer = attempt.parts().extensions.get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.ok_or("the request has no `ConnectInfo`; use `into_make_service_with_connect_info`")?;
+    Ok(match peer.0.ip().to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    })
+}
+
+/// A limit for each key. When its map is full, it forgets keys that came only once first.
+struct Limit<C: Clock> {
+    quota: Quota,
+    clock: C,
+    known: Cache<u64, Arc<Limiter<C>>>,
+    /// Hashes the keys, because a name can be long. The hasher has a random key, so that nobody can
+    /// choose a name with the hash of another.
+    hasher: RandomState,
+}
+
+impl<C: Clock + Clone> Limit<C> {
+    fn new(at_once: u32, pause: Duration, clock: C) -> Self {
+        let quota = Quota::with_period(pause).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        let quota = quota.allow_burst(NonZeroU32::new(at_once).unwrap_or(NonZeroU32::MIN));
+        Self { quota, clock, known: Cache::new(MAX_KEYS), hasher: RandomState::new() }
+    }
+
+    /// Takes one attempt of this key, or returns the time until the next one.
+    fn take(&self, key: &impl Hash) -> Option<Duration> {
+        let new = || Ok::<_, Infallible>(Arc::new(Limiter::direct_with_clock(self.quota, self.clock.clone())));
+        let Ok(limiter) = self.known.get_or_insert_with(&self.hasher.hash_one(key), new);
+        limiter.check().err().map(|refused| refused.wait_time_from(self.clock.now()))
+    }
+
+    fn forget(&self, key: &impl Hash) {
+        self.known.remove(&self.hasher.hash_one(key));
+    }
+}
