@@ -33,32 +33,29 @@ type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as C
 
 /// A guard that admits some attempts at once, and more after a pause.
 pub(crate) struct Limits<C: Clock = DefaultClock> {
-    by_user_and_network: Limit<C>,
-    by_network: Limit<C>,
-    by_user: Limit<C>,
+    /// A user in a network.
+    pair: Limit<C>,
+    network: Limit<C>,
+    user: Limit<C>,
 }
 
 impl<C: Clock + Clone> Limits<C> {
     pub(crate) fn new(clock: &C) -> Self {
         let limit = |at_once, pause| Limit::new(at_once, Duration::from_secs(pause), clock.clone());
         Self {
-            by_user_and_network: limit(5, 60),
+            pair: limit(5, 60),
             // All users of an office may share one address.
-            by_network: limit(50, 10),
-            // High, because everybody can use it up and so lock the user out. NIST SP 800-63B section
-            // 3.2.2 demands at most 100.
-            by_user: limit(100, 60),
+            network: limit(50, 10),
+            // High, because everybody can use it up and so lock the user out. 100 is the maximum of
+            // NIST SP 800-63B section 3.2.2.
+            user: limit(100, 60),
         }
     }
 
     /// Returns the largest number of keys in one of the maps.
     #[allow(dead_code, reason = "for the tests of this guard")]
     pub(crate) fn keys(&self) -> usize {
-        [&self.by_user_and_network, &self.by_network, &self.by_user]
-            .map(|limit| limit.known.len())
-            .into_iter()
-            .max()
-            .unwrap_or(0)
+        [&self.pair, &self.network, &self.user].map(|limit| limit.known.len()).into_iter().max().unwrap_or(0)
     }
 }
 
@@ -67,9 +64,9 @@ impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
         let (user, network) = (attempt.username(), network(attempt)?);
         // The first limit that refuses takes nothing from those after it. So one client cannot use
         // up what others in its network, or the user elsewhere, still have.
-        let wait = (self.by_user_and_network.take(&(user, network)))
-            .or_else(|| self.by_network.take(&network))
-            .or_else(|| self.by_user.take(&user));
+        let wait = (self.pair.take(&(user, network)))
+            .or_else(|| self.network.take(&network))
+            .or_else(|| self.user.take(&user));
         Ok(wait.map_or(Admission::Admit, Admission::RetryAfter))
     }
 
@@ -77,8 +74,8 @@ impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
         let Ok(network) = network(attempt) else { return };
         if outcome.is_ok() {
             // The network keeps its count. Otherwise an attacker with an account could reset it.
-            self.by_user_and_network.forget(&(attempt.username(), network));
-            self.by_user.forget(&attempt.username());
+            self.pair.forget(&(attempt.username(), network));
+            self.user.forget(&attempt.username());
         }
     }
 }
@@ -89,7 +86,7 @@ fn network(attempt: &LoginAttempt) -> Result<IpAddr, BoxError> {
     let peer = peer.ok_or("the request has no `ConnectInfo`; use `into_make_service_with_connect_info`")?;
     Ok(match peer.0.ip().to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
+        address @ IpAddr::V4(_) => address,
     })
 }
 
