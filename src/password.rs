@@ -253,9 +253,9 @@ impl PasswordHasher {
     /// Returns true if a stored hash has another cost or version than [`hash`](Self::hash) writes.
     /// Call this after a successful login, while you have the password, and store a new hash.
     ///
-    /// Spring's prefix `{bcrypt}` alone is no reason for a new hash. Spring writes the version `$2a$`,
-    /// which is one. While Spring still reads the same table, put the prefix before the new hash:
-    /// Spring refuses a hash without it.
+    /// Spring's prefix `{bcrypt}` alone is no reason for a new hash. The version `$2a$`, which
+    /// Spring writes, is one. While Spring still reads the same table, put the prefix before the new
+    /// hash, because Spring refuses a hash without it.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         let hash = without_prefix(hash);

@@ -1,7 +1,7 @@
 //! A login that refuses to be guessed: 429 before a password is hashed.
 //!
-//! `cargo run --example login_limits` listens on 127.0.0.1:3000. Start from the module `limits` when
-//! you write a guard of your own.
+//! `cargo run --example login_limits` listens on 127.0.0.1:3000. Start from the module `limits`
+//! when you write a guard of your own.
 
 mod limits;
 #[path = "../users/mod.rs"]

@@ -40,9 +40,9 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 /// * **Refuse by name and address together, and by each alone.** A strict limit by name alone lets
 ///   everybody lock that user out.
 ///
-/// If `admit` panics or returns an error, the login is refused with 500. An error of this crate has
-/// its own status, as in [`UserAuthentication`](crate::users::UserAuthentication). Without an answer
-/// in 5 seconds, the login is refused with 503. A guard must not block its thread.
+/// If `admit` panics or returns an error, the endpoint refuses the login with 500. If the store or
+/// an overload is at fault ([`Error::fault`]), it refuses with 503. It also refuses with 503 if it
+/// has no answer after 5 seconds. A guard must not block its thread.
 ///
 /// The example `login_limits` is a whole guard.
 ///
@@ -84,8 +84,8 @@ pub trait LoginGuard: Send + Sync + 'static {
 
     /// Takes the outcome of an admitted attempt, before the endpoint answers. Default: ignores it.
     ///
-    /// A panic, or a delay of over 5 seconds, does not change the answer. The endpoint does not call
-    /// this if the client disconnects during the check.
+    /// A panic, or a delay of over 5 seconds, does not change the answer. If the client disconnects
+    /// during the check, the endpoint does not call this method.
     fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) -> impl Future<Output = ()> + Send {
         let _ = (attempt, outcome);
         ready(())
