@@ -90,6 +90,7 @@
 pub mod axum;
 pub mod clock;
 pub mod compat;
+mod cookies;
 mod cutoff;
 pub mod endpoints;
 pub mod error;

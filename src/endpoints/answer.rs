@@ -1,13 +1,20 @@
 //! The responses of endpoints, and the conversion of errors to rejections.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, SET_COOKIE},
+};
 use http_body_util::Full;
 use serde::Serialize;
 
 use crate::{
+    cookies::TokenCookie,
     error::{Error, Fault},
     middleware::{Rejection, RejectionKind, no_store},
+    tokens::IssuedToken,
 };
 
 /// Converts an error at an endpoint to which the client sends a grant (credentials or a refresh
@@ -47,4 +54,21 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     no_store(response.headers_mut());
     response
+}
+
+/// Adds the cookie with the token to the response.
+pub(crate) fn with_cookie(
+    mut answer: Response<Full<Bytes>>,
+    cookie: Option<&TokenCookie>,
+    token: &IssuedToken,
+) -> Response<Full<Bytes>> {
+    answer.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie.set(token))));
+    answer
+}
+
+/// Adds the fields that remove these cookies.
+pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, cookies: &[Arc<TokenCookie>]) {
+    for cookie in cookies {
+        answer.headers_mut().append(SET_COOKIE, cookie.clear());
+    }
 }

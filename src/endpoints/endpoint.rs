@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{HeaderMap, Method, Request, Response, request::Parts};
 use http_body::Body;
 use http_body_util::Full;
 use tower::Service;
@@ -18,7 +18,7 @@ use super::fields::Fields;
 use crate::{
     error::BoxError,
     jwt::Claims,
-    middleware::{Form, Rejection, RejectionKind, Responder, missing_claims},
+    middleware::{Form, Rejection, RejectionKind, Responder, is_unauthenticated, missing_claims},
     store::BoxFuture,
 };
 
@@ -54,6 +54,23 @@ pub trait Handle: Send + Sync + 'static {
     /// True if the handler needs fields of the body.
     const READS_BODY: bool;
 
+    /// Checks the head of the request, before its method and its body.
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        let _ = parts;
+        Ok(())
+    }
+
+    /// Returns true if the handler needs fields of this request's body.
+    fn reads_body(&self, parts: &Parts) -> bool {
+        let _ = parts;
+        Self::READS_BODY
+    }
+
+    /// Adds fields to the response to a rejected request.
+    fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
+        let _ = (kind, headers);
+    }
+
     /// Answers the request.
     fn handle(
         &self,
@@ -79,13 +96,21 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { handler, responder } = self.clone();
+        // A layer around the endpoint has passed on an anonymous request.
+        let is_anonymous = is_unauthenticated(request.extensions());
         Box::pin(async move {
-            Ok(answer(&*handler, request).await.unwrap_or_else(|rejection| match rejection.kind() {
-                // This happens only if the layer around the endpoint is optional or switched off.
+            let rejection = match answer(&*handler, request).await {
+                Ok(response) => return Ok(response),
+                Err(rejection) => rejection,
+            };
+            let kind = rejection.kind();
+            let mut response = match kind {
                 // The layer replaces this response by its own 401.
-                RejectionKind::NoCredentials => rejection.into_response(),
+                RejectionKind::NoCredentials if is_anonymous => rejection.into_response(),
                 _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
-            }))
+            };
+            handler.add_to_rejection(kind, response.headers_mut());
+            Ok(response)
         })
     }
 }
@@ -96,11 +121,12 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    if !H::METHODS.contains(request.method()) {
+    let (parts, body) = request.into_parts();
+    handler.check(&parts)?;
+    if !H::METHODS.contains(&parts.method) {
         return Err(Rejection::method_not_allowed(H::METHODS));
     }
-    let (parts, body) = request.into_parts();
-    let fields = if H::READS_BODY { Fields::read(&parts.headers, body).await? } else { Fields::default() };
+    let fields = if handler.reads_body(&parts) { Fields::read(&parts.headers, body).await? } else { Fields::default() };
     handler.handle(parts, fields).await
 }
 

@@ -9,13 +9,13 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
-    answer::{json, of_grant},
-    cookie::{TokenCookie, with_cookie},
+    answer::{json, of_grant, with_cookie},
     endpoint::Handle,
     fields::Fields,
     guard::{Guard, LoginAttempt},
 };
 use crate::{
+    cookies::TokenCookie,
     error::Error,
     ids::Subject,
     middleware::{Rejection, RejectionKind},
@@ -44,6 +44,18 @@ where
     const READS_BODY: bool = true;
 
     async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
+        let (_, pair) = self.answer(parts, &fields).await?;
+        Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access()))
+    }
+}
+
+impl<A> Login<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize,
+{
+    /// Asks the guard, and logs the user of the fields in. Returns the user's id and the tokens.
+    pub(super) async fn answer(&self, parts: Parts, fields: &Fields) -> Result<(Subject, TokenPair), Rejection> {
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         let label = label(&parts.headers);
         let attempt = LoginAttempt::new(credentials.username(), parts);
@@ -53,36 +65,27 @@ where
         }
         let outcome = self.log_in(credentials, label).await;
         self.guard.finished(&attempt, outcome.as_ref().map(drop).map_err(LoginFailure::of)).await;
-        match outcome {
-            Ok(pair) => Ok(with_cookie(json(StatusCode::OK, &pair), self.access_cookie.as_deref(), pair.access())),
-            // Wrong credentials and a login that was superseded twice get the same response.
-            Err(error) => {
-                self.tokens.observer().observe(|| Observation::LoginFailed { reason: LoginFailure::of(&error) });
-                Err(of_grant(error, RejectionKind::InvalidCredentials))
-            }
-        }
+        // Wrong credentials and a login that was superseded twice get the same response.
+        outcome.map_err(|error| {
+            self.tokens.observer().observe(|| Observation::LoginFailed { reason: LoginFailure::of(&error) });
+            of_grant(error, RejectionKind::InvalidCredentials)
+        })
     }
-}
 
-impl<A> Login<A>
-where
-    A: UserAuthentication,
-    A::Claims: Serialize,
-{
-    async fn log_in(&self, credentials: Credentials, label: String) -> Result<TokenPair, Error> {
+    async fn log_in(&self, credentials: Credentials, label: String) -> Result<(Subject, TokenPair), Error> {
         let start = self.tokens.recent_auth_time().await;
-        let (_, outcome) = self.log_in_since(start, credentials.clone(), label.clone()).await?;
+        let (id, outcome) = self.log_in_since(start, credentials.clone(), label.clone()).await?;
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
-            return outcome;
+            return outcome.map(|pair| (id, pair));
         }
         // The second attempt calls `authenticate` again, because the password may have changed with
         // the revocation. If the login began right after a revocation, the second attempt succeeds.
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
-            self.tokens.report_superseded_login(id);
+            self.tokens.report_superseded_login(id.clone());
         }
-        outcome
+        outcome.map(|pair| (id, pair))
     }
 
     /// Authenticates and opens a session. Returns the user's id with the outcome.

@@ -5,15 +5,17 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, request::Parts};
 use http_body_util::Full;
+use zeroize::Zeroizing;
 
 use super::{
-    answer::{json, of_operation},
-    cookie::{TokenCookie, clear_cookies},
+    answer::{clear_cookies, json, of_grant, of_operation},
     endpoint::{Handle, claims_of, refuse_irrevocable},
     fields::Fields,
 };
 use crate::{
-    middleware::{Rejection, RejectionKind},
+    cookies::TokenCookie,
+    jwt::{Claims, TokenType},
+    middleware::{CrossSiteCheck, ExpiredClaims, Rejection, RejectionKind, missing_claims, token_in_cookie},
     tokens::TokenService,
 };
 
@@ -21,20 +23,69 @@ use crate::{
 pub struct Logout<C> {
     pub(super) tokens: TokenService<C>,
     pub(super) cookies: Vec<Arc<TokenCookie>>,
+    /// The cookie with the refresh token, if configured.
+    pub(super) refresh_cookie: Option<Arc<TokenCookie>>,
+    pub(super) cross_site: CrossSiteCheck,
 }
 
 impl<C: Send + Sync + 'static> Handle for Logout<C> {
     const METHODS: &'static [Method] = &[Method::POST];
-    const READS_BODY: bool = false;
+    const READS_BODY: bool = true;
 
-    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
-        let claims = claims_of::<C>(&parts)?;
-        refuse_irrevocable(&claims)?;
-        self.tokens.log_out(&claims).await.map_err(of_operation)?;
-        let mut response = json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }));
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        if Self::METHODS.contains(&parts.method) || Self::has_access_token(parts) {
+            Ok(())
+        } else {
+            Err(missing_claims(&parts.extensions))
+        }
+    }
+
+    fn reads_body(&self, parts: &Parts) -> bool {
+        !Self::has_access_token(parts) && Fields::are_in(&parts.headers)
+    }
+
+    async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
+        let ended = if let Some(claims) = parts.extensions.get::<Claims<C>>() {
+            refuse_irrevocable(claims)?;
+            self.tokens.log_out(claims)
+        } else if let Some(ExpiredClaims(claims)) = parts.extensions.get() {
+            self.tokens.log_out(claims)
+        } else {
+            let presented = self.refresh_token(&parts, &fields)?.ok_or_else(|| missing_claims(&parts.extensions))?;
+            let claims = self.tokens.claims_at_logout(&presented, TokenType::Refresh);
+            self.tokens.log_out(&claims.map_err(|error| of_grant(error, RejectionKind::InvalidToken))?)
+        };
+        ended.await.map_err(of_operation)?;
+        let mut response = logged_out();
         clear_cookies(&mut response, &self.cookies);
         Ok(response)
     }
+}
+
+impl<C: Send + Sync + 'static> Logout<C> {
+    /// Returns true if the layer has found an access token, valid or expired.
+    fn has_access_token(parts: &Parts) -> bool {
+        parts.extensions.get::<Claims<C>>().is_some() || parts.extensions.get::<ExpiredClaims>().is_some()
+    }
+
+    /// Returns the refresh token in the body or in the cookie.
+    fn refresh_token(&self, parts: &Parts, fields: &Fields) -> Result<Option<Zeroizing<String>>, Rejection> {
+        if let Some(presented) = fields.at_most_one("refresh_token")? {
+            return Ok(Some(Zeroizing::new(presented.to_owned())));
+        }
+        let Some(cookie) = &self.refresh_cookie else { return Ok(None) };
+        let longest = self.tokens.max_token_len();
+        let presented = token_in_cookie(&parts.headers, cookie.name(), longest)?;
+        if presented.is_some() && !self.cross_site.admits(&parts.method, &parts.uri, &parts.headers, longest) {
+            return Err(Rejection::new(RejectionKind::CrossSite));
+        }
+        Ok(presented)
+    }
+}
+
+/// Returns the response to a logout, without its cookies.
+pub(super) fn logged_out() -> Response<Full<Bytes>> {
+    json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }))
 }
 
 /// The handler of [`Endpoints::logout_all`](super::Endpoints::logout_all).

@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
 //! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 |
-//! | [`logout`] | `POST`, bearer | 200; ends the session and clears the configured cookies |
+//! | [`logout`] | `POST`, bearer, or `refresh_token` | 200; ends the session and clears the configured cookies |
 //! | [`logout_all`] | `POST`, bearer | 200; ends every session of the user and clears the cookies |
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
 //! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 if the session is not the user's |
@@ -18,7 +18,8 @@
 //! `{"message": ".."}`.
 //!
 //! The services for bearer tokens include the [`AuthLayer`]. The layer rejects a request without a
-//! valid token before the endpoint checks the method.
+//! valid token before the endpoint checks the method. [`logout`] also takes an expired access
+//! token, or a refresh token.
 //!
 //! Responses are JSON. All except the metadata have `Cache-Control: no-store`. Each failure is a
 //! [`Rejection`](crate::middleware::Rejection), and the layer's
@@ -82,6 +83,47 @@
 //! ```
 //!
 //! [`ResourceMetadata::service`]: crate::middleware::ResourceMetadata::service
+//! # Browser sessions
+//!
+//! [`Endpoints::browser`] has the endpoints for pages in browsers. Both tokens are in cookies that
+//! no script can read ([`BrowserSessions`]), and in no body:
+//!
+//! | service | request | response |
+//! |--|--|--|
+//! | [`login`](BrowserEndpoints::login) | `POST`, form or JSON: `username`, `password` | 200 `{"user_id":"..","expires_in":..}`, sets both cookies; 401 |
+//! | [`refresh`](BrowserEndpoints::refresh) | `POST`, cookie | 200 `{"expires_in":..}`, sets both anew; 401, removes both |
+//! | [`logout`](BrowserEndpoints::logout) | `POST`, one of the cookies | 200, or 401; removes both |
+//! | [`logout_all`](BrowserEndpoints::logout_all) | `POST`, access cookie | 200, removes both |
+//!
+//! Each of them answers 403 to a request that another site causes
+//! ([`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)).
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use axum::Router;
+//! use axum::routing::{get, post_service};
+//! use tower_bearer::{
+//!     AuthLayer, BoxError, TokenService,
+//!     endpoints::{BrowserSessions, Endpoints},
+//!     users::UserAuthentication,
+//! };
+//!
+//! fn app<U>(tokens: TokenService, users: Arc<U>) -> Result<Router, BoxError>
+//! where
+//!     U: UserAuthentication<Claims = tower_bearer::NoClaims>,
+//! {
+//!     let sessions = BrowserSessions::builder().build()?;
+//!     let auth = AuthLayer::builder(tokens).browser_sessions(&sessions).build()?;
+//!     let browser = Endpoints::new(&auth, users).browser()?;
+//!     Ok(Router::new()
+//!         .route("/api/me", get("hello"))
+//!         .route_layer(auth)
+//!         .route("/auth/login", post_service(browser.login()))
+//!         .route("/auth/refresh", post_service(browser.refresh()))
+//!         .route("/auth/logout", post_service(browser.logout())))
+//! }
+//! ```
+//!
 //! [`login`]: Endpoints::login
 //! [`refresh`]: Endpoints::refresh
 //! [`logout`]: Endpoints::logout
@@ -93,7 +135,7 @@
 //! [`live`]: Endpoints::live
 
 mod answer;
-mod cookie;
+mod browser;
 mod endpoint;
 mod fields;
 mod guard;
@@ -111,13 +153,12 @@ use tower::Layer;
 
 use self::guard::Guard;
 pub(crate) use self::{
-    answer::{json, of_grant},
-    cookie::with_cookie,
+    answer::{json, of_grant, with_cookie},
     endpoint::Handle,
     fields::Fields,
 };
 pub use self::{
-    cookie::{SameSite, TokenCookie, TokenCookieBuilder},
+    browser::{BrowserEndpoints, BrowserLogin, BrowserLogout, BrowserRefresh},
     endpoint::Endpoint,
     guard::{Admission, LoginAttempt, LoginGuard},
     health::{Health, Live, Ready},
@@ -127,6 +168,7 @@ pub use self::{
     refresh::Refresh,
     sessions::{RevokeSession, Sessions},
 };
+pub use crate::cookies::{BrowserSessions, BrowserSessionsBuilder, SameSite, TokenCookie, TokenCookieBuilder};
 use crate::{
     error::ConfigError,
     middleware::{AuthLayer, AuthService},
@@ -138,6 +180,8 @@ pub struct Endpoints<A: UserAuthentication> {
     auth: AuthLayer<A::Claims>,
     users: Arc<A>,
     access_cookie: Option<Arc<TokenCookie>>,
+    /// The cookie from which logout reads a refresh token.
+    refresh_cookie: Option<Arc<TokenCookie>>,
     /// Cookies that logout clears in addition to `access_cookie`.
     other_cookies: Vec<Arc<TokenCookie>>,
     guard: Guard,
@@ -160,6 +204,7 @@ where
             auth: auth.clone(),
             users,
             access_cookie: None,
+            refresh_cookie: None,
             other_cookies: Vec::new(),
             guard: Guard::default(),
             shows_details: false,
@@ -188,8 +233,21 @@ where
         Ok(self)
     }
 
-    /// Also clears this cookie at logout, for example the application's own cookie for the refresh
-    /// token. Each call adds a cookie.
+    /// Names the cookie in which the application keeps the refresh token. [`logout`](Self::logout)
+    /// ends the session of this token if a request has no other credential, and clears the cookie.
+    /// No endpoint sets the cookie: see [`browser`](Self::browser) for endpoints that do.
+    ///
+    /// A logout by this cookie needs a request of the own site, as
+    /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
+    /// describes.
+    #[must_use]
+    pub fn refresh_cookie(mut self, cookie: TokenCookie) -> Self {
+        self.refresh_cookie = Some(Arc::new(cookie));
+        self
+    }
+
+    /// Also clears this cookie at logout, for example a hint that a user is logged in. Each call
+    /// adds a cookie.
     #[must_use]
     pub fn clear_at_logout(mut self, cookie: TokenCookie) -> Self {
         self.other_cookies.push(Arc::new(cookie));
@@ -207,12 +265,12 @@ where
     /// Returns the endpoint that exchanges a user name and a password for tokens.
     #[must_use]
     pub fn login(&self) -> Endpoint<Login<A>> {
-        self.endpoint(Login {
-            tokens: self.auth.tokens().clone(),
-            users: Arc::clone(&self.users),
-            access_cookie: self.access_cookie.clone(),
-            guard: self.guard.clone(),
-        })
+        self.endpoint(self.login_handler(self.access_cookie.clone()))
+    }
+
+    fn login_handler(&self, access_cookie: Option<Arc<TokenCookie>>) -> Login<A> {
+        let (tokens, users) = (self.auth.tokens().clone(), Arc::clone(&self.users));
+        Login { tokens, users, access_cookie, guard: self.guard.clone() }
     }
 
     /// Returns the endpoint that exchanges a refresh token for new tokens, with rotation.
@@ -231,13 +289,24 @@ where
 
     /// Returns the endpoint that ends the session of the bearer token.
     ///
+    /// An expired access token suffices if this service has signed it. Without an access token, the
+    /// endpoint takes a refresh token: from the field `refresh_token` of a form or of JSON, or from
+    /// the [`refresh_cookie`](Self::refresh_cookie). It may have expired too. Any other bad token
+    /// is 401. An expired token of another issuer is 401 too.
+    ///
     /// For another issuer's token, this endpoint, [`logout_all`](Self::logout_all) and
     /// [`revoke_session`](Self::revoke_session) write revocations to the store. The issuer may
     /// still give the user new tokens. They answer 403 if the issuer has the policy
     /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
-        self.protected(Logout { tokens: self.auth.tokens().clone(), cookies: self.cookies() })
+        let logout = Logout {
+            tokens: self.auth.tokens().clone(),
+            cookies: self.cookies(),
+            refresh_cookie: self.refresh_cookie.clone(),
+            cross_site: self.auth.cross_site(),
+        };
+        self.auth.for_logout().layer(self.endpoint(logout))
     }
 
     /// Returns the endpoint that ends all sessions of the bearer token's user.
@@ -302,7 +371,7 @@ where
 
     /// Returns the cookies that a logout clears.
     fn cookies(&self) -> Vec<Arc<TokenCookie>> {
-        self.access_cookie.iter().chain(&self.other_cookies).cloned().collect()
+        self.access_cookie.iter().chain(&self.refresh_cookie).chain(&self.other_cookies).cloned().collect()
     }
 }
 
@@ -312,6 +381,7 @@ impl<A: UserAuthentication> Clone for Endpoints<A> {
             auth: self.auth.clone(),
             users: Arc::clone(&self.users),
             access_cookie: self.access_cookie.clone(),
+            refresh_cookie: self.refresh_cookie.clone(),
             other_cookies: self.other_cookies.clone(),
             guard: self.guard.clone(),
             shows_details: self.shows_details,

@@ -8,12 +8,12 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
-    answer::{json, of_grant},
-    cookie::{TokenCookie, with_cookie},
+    answer::{json, of_grant, with_cookie},
     endpoint::Handle,
     fields::Fields,
 };
 use crate::{
+    cookies::TokenCookie,
     middleware::{Rejection, RejectionKind},
     tokens::{OnRefresh, TokenService},
 };

@@ -5,8 +5,15 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, Response, request::Parts};
 
-use super::{config::Config, layer::AuthLayer, rejection::Rejection, resource::ResourceMetadata};
+use super::{
+    cleared::ClearedCookies,
+    config::{Config, Demand},
+    layer::AuthLayer,
+    rejection::Rejection,
+    resource::ResourceMetadata,
+};
 use crate::{
+    cookies::BrowserSessions,
     error::ConfigError,
     jwt::NoClaims,
     tokens::{Freshness, TokenService},
@@ -46,7 +53,7 @@ impl<C> AuthLayerBuilder<C> {
     /// Also passes on requests that have no credential, and adds no claims to them. The layer still
     /// rejects a request with a bad credential, because its client tried to authenticate.
     pub fn optional(mut self) -> Self {
-        self.config.required = false;
+        self.config.demand = Demand::Optional;
         self
     }
 
@@ -104,16 +111,28 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
-    /// Also reads tokens from this cookie, with or without quotes around the value. Off by default.
-    /// Further calls add further names.
+    /// Also reads tokens from this cookie, with or without quotes around the value. A cookie with
+    /// an empty value is absent. Off by default. Further calls add further names. For a single-page
+    /// app, [`browser_sessions`](Self::browser_sessions) does more.
     ///
-    /// Browsers also send cookies with requests that other sites cause (CSRF). This layer does not
-    /// detect these requests, so protect the application:
+    /// Browsers also send cookies with requests that other sites cause (CSRF). So the layer checks
+    /// each request whose credential is in a cookie, before it checks the token. A request passes
+    /// if one of these conditions is met:
     ///
-    /// * Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`. `SameSite=Lax` is enough
-    ///   if no `GET` changes anything.
-    /// * Name the cookie `__Host-..`.
-    /// * Put a CSRF layer outside of this one.
+    /// * The method is GET, HEAD or OPTIONS, and the request does not ask for an upgrade to a
+    ///   WebSocket.
+    /// * `Sec-Fetch-Site` is `same-origin` or `none`.
+    /// * `Sec-Fetch-Site` is absent, and `Origin` has the host and port of the request.
+    /// * `Origin` is a [trusted](Self::trust_origin) one.
+    ///
+    /// The layer rejects other requests with 403 ([`RejectionKind::CrossSite`]). This includes
+    /// requests without both headers. A client that is not a browser sends `Authorization`, which
+    /// needs no check. A proxy must pass on the client's `Host`, or you trust your own origin.
+    ///
+    /// In addition, set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and name it
+    /// `__Host-..`. `SameSite=Lax` is enough if no `GET` changes anything.
+    ///
+    /// [`RejectionKind::CrossSite`]: super::RejectionKind::CrossSite
     ///
     /// The layer marks the inner service's responses `Cache-Control: private`, because shared
     /// caches do not recognize a credential in a cookie.
@@ -125,6 +144,96 @@ impl<C> AuthLayerBuilder<C> {
     pub fn allow_cookie(mut self, name: impl Into<String>) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_cookie(name.into());
         self.note(outcome)
+    }
+
+    /// Reads tokens from the access cookie of these sessions, as
+    /// [`allow_cookie`](Self::allow_cookie) does.
+    /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookies.
+    ///
+    /// If the layer rejects the token in the cookie, its response removes useless cookies:
+    ///
+    /// * both cookies if the token was revoked or its session is over,
+    /// * the access cookie if the token has expired, or is bad in another way.
+    ///
+    /// It removes no cookie if the store fails, or if another site may have caused the request.
+    pub fn browser_sessions(mut self, sessions: &BrowserSessions) -> Self {
+        self.config.cookies.sessions = Some(sessions.clone());
+        self.config.cookies.cleared = Some(ClearedCookies::of(sessions));
+        self.allow_cookie(sessions.access_cookie().name())
+    }
+
+    /// Accepts requests with a cookie from pages of this origin too, such as
+    /// `https://app.example.com`. Further calls add further origins.
+    ///
+    /// Use it for a front end on another origin than this service. The front end calls
+    /// `fetch(url, { credentials: "include" })`, and a CORS layer outside of this layer allows it:
+    ///
+    /// ```
+    /// use http::{HeaderValue, Method, header::CONTENT_TYPE};
+    /// use tower_bearer::{AuthLayer, TokenService};
+    /// use tower_http::cors::CorsLayer;
+    ///
+    /// # fn layers(tokens: TokenService) -> Result<(), tower_bearer::error::ConfigError> {
+    /// const FRONT_END: &str = "https://app.example.com";
+    ///
+    /// let cors = CorsLayer::new()
+    ///     .allow_origin(HeaderValue::from_static(FRONT_END)) // never `Any` or `mirror_request`
+    ///     .allow_methods([Method::GET, Method::POST])
+    ///     .allow_headers([CONTENT_TYPE])
+    ///     .allow_credentials(true);
+    /// let auth = AuthLayer::builder(tokens)
+    ///     .allow_cookie("__Host-access")
+    ///     .trust_origin(FRONT_END)
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Browsers treat `app.example.com` and `api.example.com` as one site, and so send
+    /// `SameSite=Strict` cookies. A front end on another site needs `SameSite=None`, and browsers
+    /// may still block its cookies.
+    ///
+    /// [`build`](Self::build) rejects a text that is not scheme, host and optional port.
+    pub fn trust_origin(mut self, origin: impl AsRef<str>) -> Self {
+        let outcome = self.config.cookies.cross_site.trust(origin.as_ref());
+        self.note(outcome)
+    }
+
+    /// Also demands that each unsafe request with a cookie repeats the value of the cookie `cookie`
+    /// in the header `header` (double submit). Off by default, because the check of
+    /// `Sec-Fetch-Site` and `Origin` suffices.
+    ///
+    /// The application sets the cookie at login, with a random value and without `HttpOnly`, so
+    /// that its script can read it. Name it `__Host-..`: otherwise another host of the domain can
+    /// set it. A WebSocket cannot send the header, so the demand does not apply to it.
+    ///
+    /// [`build`](Self::build) rejects a name that no cookie can have.
+    pub fn double_submit(mut self, cookie: impl Into<String>, header: HeaderName) -> Self {
+        let outcome = self.config.cookies.cross_site.set_double_submit(cookie.into(), header);
+        self.note(outcome)
+    }
+
+    /// Switches off the check of requests with a cookie if `check` is `false`. Default: `true`. Use
+    /// `false` only if a layer outside makes an equal check.
+    pub fn csrf(mut self, check: bool) -> Self {
+        self.config.cookies.cross_site.enable(check);
+        self
+    }
+
+    /// Lets an [`optional`](Self::optional) layer treat a bad token in a cookie as no token, if
+    /// `forgive` is `true`. The response removes the cookie. Default: `false`: the layer rejects
+    /// the request.
+    ///
+    /// A browser sends a cookie without being asked, so on a public page the cookie of a revoked
+    /// session would be an error until it expires. The setting does not apply to other locations,
+    /// to a failure of the store (503) and to requests that another site causes (403). It changes
+    /// nothing if a token is required.
+    ///
+    /// The layer knows the path of a cookie of [`browser_sessions`](Self::browser_sessions). Of
+    /// another cookie it assumes the path `/` and no domain.
+    pub fn forgive_cookies(mut self, forgive: bool) -> Self {
+        self.config.cookies.are_forgiven = forgive;
+        self
     }
 
     /// Also reads tokens from this header, which contains only the token, without a scheme. Off by
@@ -285,6 +394,11 @@ impl<C> AuthLayerBuilder<C> {
     /// The error of the first invalid setting.
     pub fn build(mut self) -> Result<AuthLayer<C>, ConfigError> {
         self.outcome?;
+        if let (true, None, Some(locations)) =
+            (self.config.cookies.are_forgiven, &self.config.cookies.cleared, &self.config.locations)
+        {
+            self.config.cookies.forgotten = Some(ClearedCookies::of_names(locations.cookies())?);
+        }
         self.config.implications.close()?;
         Ok(AuthLayer::with(self.config))
     }

@@ -9,8 +9,14 @@ use std::{
 
 use http::{Request, request::Parts};
 
-use super::{credentials::Locations, responder::Responder, scope::ScopeImplications};
-use crate::tokens::{Freshness, TokenService};
+use super::{
+    cleared::ClearedCookies, credentials::Locations, csrf::CrossSiteCheck, responder::Responder,
+    scope::ScopeImplications,
+};
+use crate::{
+    cookies::BrowserSessions,
+    tokens::{Freshness, TokenService},
+};
 
 pub(super) struct Config<C> {
     pub(super) tokens: TokenService<C>,
@@ -19,14 +25,40 @@ pub(super) struct Config<C> {
     pub(super) implications: ScopeImplications,
     /// The locations of a token other than `Authorization`.
     pub(super) locations: Option<Locations>,
+    pub(super) cookies: CookieRules,
     pub(super) strip_credentials: bool,
     pub(super) exemptions: Option<Exemptions>,
-    pub(super) required: bool,
+    pub(super) demand: Demand,
     pub(super) freshness: Freshness,
     pub(super) enabled: bool,
     pub(super) cutoff: CutoffSettings,
     /// True once the layer has logged its warning about an upgraded connection without a `Cutoff`.
     pub(super) is_uncut_upgrade_reported: Arc<AtomicBool>,
+}
+
+/// The credential that a request must have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Demand {
+    /// A valid token.
+    Token,
+    /// A valid token or none.
+    Optional,
+    /// A valid token, an expired one of this service, or none: for a logout. For an expired token
+    /// the layer adds [`ExpiredClaims`](super::expired::ExpiredClaims).
+    Logout,
+}
+
+/// The rules for credentials in cookies.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CookieRules {
+    pub(super) cross_site: CrossSiteCheck,
+    pub(super) sessions: Option<BrowserSessions>,
+    /// The cookies that a rejection of their token removes.
+    pub(super) cleared: Option<ClearedCookies>,
+    /// The cookies that a forgiving layer removes if `cleared` is absent.
+    pub(super) forgotten: Option<ClearedCookies>,
+    /// True if an optional layer passes on requests with a bad cookie.
+    pub(super) are_forgiven: bool,
 }
 
 /// The events that cut a response.
@@ -40,15 +72,21 @@ pub(super) struct CutoffSettings {
 }
 
 impl<C> Config<C> {
+    /// Returns true if the layer passes on requests with a bad cookie.
+    pub(super) fn forgives_cookies(&self) -> bool {
+        self.demand == Demand::Optional && self.cookies.are_forgiven
+    }
+
     pub(super) fn new(tokens: TokenService<C>) -> Self {
         Self {
             tokens,
             responder: Responder::default(),
             implications: ScopeImplications::default(),
             locations: None,
+            cookies: CookieRules::default(),
             strip_credentials: false,
             exemptions: None,
-            required: true,
+            demand: Demand::Token,
             freshness: Freshness::AsConfigured,
             enabled: true,
             cutoff: CutoffSettings { is_enabled: true, at_expiry: false },
@@ -64,9 +102,10 @@ impl<C> Clone for Config<C> {
             responder: self.responder.clone(),
             implications: self.implications.clone(),
             locations: self.locations.clone(),
+            cookies: self.cookies.clone(),
             strip_credentials: self.strip_credentials,
             exemptions: self.exemptions.clone(),
-            required: self.required,
+            demand: self.demand,
             freshness: self.freshness,
             enabled: self.enabled,
             cutoff: self.cutoff,
@@ -82,9 +121,10 @@ impl<C> fmt::Debug for Config<C> {
             .field("responder", &self.responder)
             .field("implications", &self.implications)
             .field("locations", &self.locations)
+            .field("cookies", &self.cookies)
             .field("strip_credentials", &self.strip_credentials)
             .field("exemptions", &self.exemptions)
-            .field("required", &self.required)
+            .field("demand", &self.demand)
             .field("freshness", &self.freshness)
             .field("enabled", &self.enabled)
             .field("cutoff", &self.cutoff)

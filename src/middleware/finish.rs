@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL};
 
 use super::{
     body::ResponseBody,
+    cleared::{ClearedCookies, Useless},
     config::{Config, CutoffSettings},
     rejection::Rejection,
     responder::{Form, Responder},
@@ -30,6 +31,10 @@ pub(super) struct Finisher {
     /// only in `Authorization`.
     is_private: bool,
     cutoff: CutoffSettings,
+    /// Present if the credential is in a cookie that the layer may remove.
+    cleared: Option<ClearedCookies>,
+    /// The cookies that a response of the inner service removes.
+    useless: Option<Useless>,
     /// True if the service has an observer.
     is_observed: bool,
     /// Present if there is an observer, but no ticket that leads to it. For most requests a ticket
@@ -51,6 +56,8 @@ impl Finisher {
             form: Form::of(request),
             is_private: false,
             cutoff: config.cutoff,
+            cleared: None,
+            useless: None,
             is_observed: config.tokens.checker.observer.is_set(),
             observer: SharedObserver::default(),
             upgrade: Upgrade::of(request, config, outer),
@@ -65,6 +72,25 @@ impl Finisher {
 
     pub(super) fn set_private(&mut self) {
         self.is_private = true;
+    }
+
+    /// Lets a rejection of the token remove the cookies of the layer.
+    pub(super) fn set_cleared<C>(&mut self, config: &Config<C>) {
+        let forgotten = || config.cookies.forgotten.as_ref().filter(|_| config.forgives_cookies());
+        self.cleared = config.cookies.cleared.as_ref().or_else(forgotten).cloned();
+    }
+
+    /// Notes that the request passes although its token is bad. The response removes the cookies
+    /// that this rejection would remove.
+    pub(super) fn forgive(&mut self, rejection: &Rejection) {
+        self.useless = Useless::after(rejection);
+    }
+
+    /// Adds the fields that remove useless cookies.
+    fn clear_cookies<B>(&self, useless: Option<Useless>, response: &mut Response<B>) {
+        if let (Some(cleared), Some(useless)) = (&self.cleared, useless) {
+            cleared.clear(useless, response.headers_mut());
+        }
     }
 
     /// Sets the observer of a request without claims.
@@ -122,18 +148,23 @@ impl Finisher {
     #[inline]
     pub(super) fn finish<B>(&mut self, response: &mut Response<ResponseBody<B>>) {
         if response.body().is_rejection() {
+            if self.cleared.is_some() {
+                self.clear_cookies(response.extensions().get().and_then(Useless::after), response);
+            }
             return;
         }
         if let Some(refusal) = self.refusal() {
             let rejection = Rejection::from(Error::from(refusal));
             #[cfg(feature = "tracing")]
             super::rejection_log::log(&rejection);
+            self.useless = Useless::after(&rejection);
             response.extensions_mut().insert(rejection);
         }
         if let Some(rejection) = response.extensions().get::<Rejection>().filter(|rejection| !rejection.is_rendered()) {
             self.report(rejection);
             self.responder.rerender(response, self.form);
         }
+        self.clear_cookies(self.useless, response);
         // A cache may store an unmarked 404, so the layer marks rejections too (RFC 9110 section
         // 15.1).
         if self.is_private {

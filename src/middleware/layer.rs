@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tower::Layer;
 
 use super::{
-    config::Config,
+    config::{Config, Demand},
+    csrf::CrossSiteCheck,
     require::{Require, RequireLayer},
     resource::ResourceMetadata,
     responder::Responder,
@@ -13,6 +14,7 @@ use super::{
     service::AuthService,
 };
 use crate::{
+    cookies::BrowserSessions,
     error::ConfigError,
     jwt::{Claims, NoClaims},
     observe::SharedObserver,
@@ -42,7 +44,7 @@ impl<C> AuthLayer<C> {
     /// Also passes on requests that have no credential, and adds no claims to them: see
     /// [`AuthLayerBuilder::optional`](super::AuthLayerBuilder::optional).
     pub fn optional(mut self) -> Self {
-        Arc::make_mut(&mut self.config).required = false;
+        Arc::make_mut(&mut self.config).demand = Demand::Optional;
         self
     }
 
@@ -225,6 +227,23 @@ impl<C> AuthLayer<C> {
 
     pub(crate) fn tokens(&self) -> &TokenService<C> {
         &self.config.tokens
+    }
+
+    /// Returns the layer around a logout endpoint. It also passes on requests without a token, and
+    /// requests with an expired token.
+    pub(crate) fn for_logout(&self) -> Self {
+        let mut layer = self.clone();
+        Arc::make_mut(&mut layer.config).demand = Demand::Logout;
+        layer
+    }
+
+    pub(crate) fn browser_sessions(&self) -> Option<&BrowserSessions> {
+        self.config.cookies.sessions.as_ref()
+    }
+
+    /// Returns the check of requests whose credential is in a cookie.
+    pub(crate) fn cross_site(&self) -> CrossSiteCheck {
+        self.config.cookies.cross_site.clone()
     }
 
     pub(crate) fn allows_cookie(&self, name: &str) -> bool {

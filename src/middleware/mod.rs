@@ -46,6 +46,8 @@
 //!    ([`AuthLayerBuilder::exempt`], [`AuthLayerBuilder::exempt_if`]).
 //! 3. It reads the request's one credential. It answers 401 if the request has none, and 400 if the
 //!    credential is malformed or the request has several.
+//!    If the credential is in a cookie, it answers 403 to a request that another site may have
+//!    caused ([`AuthLayerBuilder::allow_cookie`]).
 //! 4. It checks the token, as [`TokenService::validate_token`](crate::TokenService::validate_token)
 //!    does.
 //! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
@@ -160,9 +162,12 @@
 mod accessors;
 mod body;
 mod builder;
+mod cleared;
 mod config;
 mod credentials;
+mod csrf;
 mod current_user;
+mod expired;
 mod finish;
 mod layer;
 mod messages;
@@ -190,7 +195,9 @@ pub use self::{
     unauthenticated::Unauthenticated,
 };
 pub(crate) use self::{
-    credentials::check_cookie_name,
+    credentials::token_in_cookie,
+    csrf::CrossSiteCheck,
+    expired::ExpiredClaims,
     responder::{Form, RETRY_AFTER_SECONDS, Responder, no_store},
-    unauthenticated::missing_claims,
+    unauthenticated::{is_unauthenticated, missing_claims},
 };

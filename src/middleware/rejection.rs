@@ -38,6 +38,7 @@ pub struct Rejection {
 /// | [`InvalidRequest`] | 400 | `realm`, `error="invalid_request"` | 16 |
 /// | [`InvalidToken`] | 401 | `realm`, `error="invalid_token"` | 16 |
 /// | [`InsufficientScope`] | 403 | `realm`, `error="insufficient_scope"`, `scope` | 7 |
+/// | [`CrossSite`] | 403 | absent | 7 |
 /// | [`Unavailable`] | 503, `Retry-After` | absent | 14 |
 /// | [`Internal`] | 500 | absent | 13 |
 ///
@@ -67,6 +68,7 @@ pub struct Rejection {
 /// [`InvalidRequest`]: Self::InvalidRequest
 /// [`InvalidToken`]: Self::InvalidToken
 /// [`InsufficientScope`]: Self::InsufficientScope
+/// [`CrossSite`]: Self::CrossSite
 /// [`Unavailable`]: Self::Unavailable
 /// [`Internal`]: Self::Internal
 /// [`InvalidCredentials`]: Self::InvalidCredentials
@@ -93,6 +95,10 @@ pub enum RejectionKind {
     /// refused the request, for example for a missing role, the challenge names none. RFC 6750
     /// section 3.1 has one code for both: "higher privileges than provided by the access token".
     InsufficientScope,
+    /// The credential is in a cookie, and another site may have caused the request (CSRF). The token
+    /// was not checked, so the response is the same for every token. See
+    /// [`AuthLayerBuilder::allow_cookie`](super::AuthLayerBuilder::allow_cookie).
+    CrossSite,
     /// The store or another issuer's key server did not answer, or the node is overloaded. The
     /// token may be valid or not.
     Unavailable,
@@ -248,7 +254,7 @@ impl Rejection {
             RejectionKind::NoCredentials => Observation::Challenge { error: ChallengeError::None },
             RejectionKind::InvalidRequest => Observation::Challenge { error: ChallengeError::InvalidRequest },
             RejectionKind::InvalidToken => Observation::Challenge { error: ChallengeError::InvalidToken },
-            RejectionKind::InsufficientScope => Observation::Forbid,
+            RejectionKind::InsufficientScope | RejectionKind::CrossSite => Observation::Forbid,
             _ => return,
         };
         observer.observe(|| observation);
@@ -313,7 +319,7 @@ impl RejectionKind {
         match self {
             Self::NoCredentials | Self::InvalidToken | Self::InvalidCredentials => StatusCode::UNAUTHORIZED,
             Self::InvalidRequest | Self::InvalidGrant | Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::InsufficientScope | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -344,6 +350,7 @@ impl RejectionKind {
             Self::NoCredentials => "unauthorized",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::CrossSite => "forbidden",
             Self::InvalidCredentials | Self::InvalidGrant => "invalid_grant",
             Self::NotFound => "not_found",
             Self::TooManyRequests => "too_many_requests",
@@ -365,7 +372,7 @@ impl RejectionKind {
             Self::InvalidParameter | Self::UnsupportedMediaType => 3,
             Self::RequestTimeout => 4,
             Self::NotFound => 5,
-            Self::InsufficientScope => 7,
+            Self::InsufficientScope | Self::CrossSite => 7,
             Self::PayloadTooLarge | Self::TooManyRequests => 8,
             Self::MethodNotAllowed => 12,
             Self::Internal => 13,
@@ -376,6 +383,11 @@ impl RejectionKind {
             | Self::InvalidCredentials
             | Self::InvalidGrant => 16,
         }
+    }
+
+    /// Returns `true` if the credential of the request is at fault.
+    pub(super) fn blames_credential(self) -> bool {
+        matches!(self, Self::InvalidRequest | Self::InvalidToken)
     }
 
     /// Returns `true` if the response has a challenge.

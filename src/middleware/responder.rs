@@ -340,6 +340,7 @@ fn default_body(kind: RejectionKind) -> &'static str {
         "invalid_request" => r#"{"error":"invalid_request"}"#,
         "invalid_token" => r#"{"error":"invalid_token"}"#,
         "insufficient_scope" => r#"{"error":"insufficient_scope"}"#,
+        "forbidden" => r#"{"error":"forbidden"}"#,
         "invalid_grant" => r#"{"error":"invalid_grant"}"#,
         "not_found" => r#"{"error":"not_found"}"#,
         "too_many_requests" => r#"{"error":"too_many_requests"}"#,

@@ -10,22 +10,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Extensions, Request, Response, header::AUTHORIZATION};
 use pin_project::pin_project;
 use tower::Service;
 
 use super::{
     accessors::accessors_of_inner,
     body::ResponseBody,
-    config::Config,
+    config::{Config, Demand},
     credentials::{self, Credential},
+    expired::ExpiredClaims,
     finish::Finisher,
     rejection::{Rejection, RejectionKind},
     responder::{Form, Responder},
     unauthenticated::Unauthenticated,
 };
 use crate::{
+    error::{Error, TokenError},
     jwt::{Claims, NoClaims, TokenType},
+    observe::SharedObserver,
     tokens::{AccessCheck, Lookup, Pending, TokenService},
 };
 
@@ -69,6 +72,9 @@ where
         let outer = request.extensions_mut().remove::<Claims<C>>();
         let mut finisher = Finisher::new(&request, config, outer.as_ref());
         request.extensions_mut().remove::<Unauthenticated>();
+        if config.demand == Demand::Logout {
+            request.extensions_mut().remove::<ExpiredClaims>();
+        }
         credentials::mark_sensitive(request.headers_mut());
         if let Some(locations) = &config.locations {
             locations.mark_sensitive(request.headers_mut());
@@ -116,28 +122,51 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
         let config = &*self.config;
         let checker = &config.tokens.checker;
         let mut credential = credentials::in_authorization(request.headers(), checker.max_token_len);
+        let mut is_in_cookie = false;
         if let Some(locations) = &config.locations {
             let other = locations.find(request, checker.max_token_len);
-            if other != Credential::Absent {
+            if other.credential != Credential::Absent {
                 finisher.set_private();
             }
-            credential = credential.and(other);
+            is_in_cookie = other.is_in_cookie && credential == Credential::Absent;
+            credential = credential.and(other.credential);
         }
-        let malformed = || Decision::Reject(Rejection::new(RejectionKind::InvalidRequest));
+        if is_in_cookie {
+            // Comes before the check of the token, so that the response tells another site nothing
+            // about the token.
+            let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+            if !config.cookies.cross_site.admits(method, uri, headers, checker.max_token_len) {
+                return Decision::Reject(Rejection::new(RejectionKind::CrossSite));
+            }
+            // Of two cookies with one name, the layer does not know which one is its own.
+            if credential != Credential::Malformed {
+                finisher.set_cleared(config);
+            }
+        }
+        let forgives = is_in_cookie && config.forgives_cookies();
+        let malformed = || Rejection::new(RejectionKind::InvalidRequest);
+        let mut expired = None;
         let check = match credential {
-            Credential::Absent if !config.required => return self.pass_without_claims(request, finisher),
+            Credential::Absent if config.demand != Demand::Token => return self.pass_without_claims(request, finisher),
             Credential::Absent => return Decision::Reject(Rejection::new(RejectionKind::NoCredentials)),
-            Credential::Malformed => return malformed(),
+            Credential::Malformed => return self.refuse(malformed(), forgives, request, finisher),
             Credential::Token(text) => {
                 // The check of the grammar distinguishes 400 from 401. It would take a large part
                 // of a cached request's time, so it runs only on a cache miss.
-                match checker.check_cached(text.as_bytes(), config.freshness) {
+                let check = match checker.check_cached(text.as_bytes(), config.freshness) {
                     Lookup::Hit(check) => check,
                     Lookup::Miss(miss) => match text.token() {
                         Some(token) => checker.check_text(miss, token, TokenType::Access, config.freshness),
-                        None => return malformed(),
+                        None => return self.refuse(malformed(), forgives, request, finisher),
                     },
+                };
+                if config.demand == Demand::Logout
+                    && matches!(check, AccessCheck::Done(Err(Error::Token(TokenError::Expired { .. }))))
+                {
+                    expired =
+                        text.token().and_then(|token| config.tokens.claims_at_logout(token, TokenType::Access).ok());
                 }
+                check
             }
         };
         let decision = match check {
@@ -146,11 +175,30 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
                 request.extensions_mut().insert(claims);
                 Decision::Pass
             }
-            AccessCheck::Done(Err(error)) => return Decision::Reject(error.into()),
-            AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore(pending)),
+            AccessCheck::Done(Err(error)) => {
+                let Some(claims) = expired else { return self.refuse(error.into(), forgives, request, finisher) };
+                request.extensions_mut().insert(ExpiredClaims(claims));
+                return self.pass_without_claims(request, finisher);
+            }
+            AccessCheck::Pending(pending) => Decision::Ask(ClaimsFromStore { pending, forgives }),
         };
         self.strip(request);
         decision
+    }
+
+    /// Rejects the request, or passes it on as an anonymous one if the layer forgives its cookie.
+    fn refuse<B>(
+        &self,
+        rejection: Rejection,
+        forgives: bool,
+        request: &mut Request<B>,
+        finisher: &mut Finisher,
+    ) -> Decision<C> {
+        if forgives && rejection.kind().blames_credential() {
+            finisher.forgive(&rejection);
+            return self.pass_without_claims(request, finisher);
+        }
+        Decision::Reject(rejection)
     }
 
     fn pass_without_claims<B>(&self, request: &mut Request<B>, finisher: &mut Finisher) -> Decision<C> {
@@ -206,7 +254,17 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let finisher = this.finisher;
-        let mut poll = this.admission.poll_with(context, |claims| finisher.admit(claims));
+        let mut poll = this.admission.poll_with(context, |extensions, answer| match answer {
+            Answer::Claims(mut claims) => {
+                finisher.admit(&mut claims);
+                extensions.insert(claims);
+            }
+            Answer::Forgiven(rejection, observer) => {
+                finisher.set_observer(&observer);
+                finisher.forgive(&rejection);
+                Unauthenticated::mark(extensions);
+            }
+        });
         match &mut poll {
             // Finishes the response in place, because a move would copy about 150 bytes.
             Poll::Ready(Ok(response)) => finisher.finish(response),
@@ -224,19 +282,37 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
     }
 }
 
-/// A check that waits for the store or an issuer's keys, and resolves to claims or a rejection.
-struct ClaimsFromStore<C>(Box<Pending<C>>);
+/// A check that waits for the store or an issuer's keys, and resolves to an answer or a rejection.
+struct ClaimsFromStore<C> {
+    pending: Box<Pending<C>>,
+    /// True if a request with a bad token is an anonymous one.
+    forgives: bool,
+}
+
+/// The answer to the question about a token.
+enum Answer<C> {
+    Claims(Claims<C>),
+    /// The token is bad, but the request passes as an anonymous one.
+    Forgiven(Rejection, SharedObserver),
+}
 
 impl<C: Send + Sync + 'static> Future for ClaimsFromStore<C> {
-    type Output = Result<Claims<C>, Rejection>;
+    type Output = Result<Answer<C>, Rejection>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let claims = ready!(Pin::new(&mut self.0).poll(context));
-        Poll::Ready(claims.map_err(|error| {
-            let rejection = Rejection::from(error);
-            rejection.report(self.0.observer());
-            rejection
-        }))
+        Poll::Ready(match ready!(Pin::new(&mut self.pending).poll(context)) {
+            Ok(claims) => Ok(Answer::Claims(claims)),
+            Err(error) => {
+                let rejection = Rejection::from(error);
+                let observer = self.pending.observer();
+                if self.forgives && rejection.kind().blames_credential() {
+                    Ok(Answer::Forgiven(rejection, observer.clone()))
+                } else {
+                    rejection.report(observer);
+                    Err(rejection)
+                }
+            }
+        })
     }
 }
 
@@ -271,7 +347,9 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_with(context, |_| ())
+        self.poll_with(context, |extensions, answer| {
+            extensions.insert(answer);
+        })
     }
 }
 
@@ -279,13 +357,12 @@ impl<S, ReqBody, ResBody, Q, T> Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     Q: Future<Output = Result<T, Rejection>> + Unpin,
-    T: Clone + Send + Sync + 'static,
 {
-    /// Polls the request. Calls `admit` with the answer, and then adds the answer to the request.
+    /// Polls the request. Calls `admit` with the request's extensions and the answer.
     fn poll_with(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        mut admit: impl FnMut(&mut T),
+        mut admit: impl FnMut(&mut Extensions, T),
     ) -> Poll<Result<Response<ResponseBody<ResBody>>, S::Error>> {
         loop {
             match self.as_mut().project() {
@@ -303,9 +380,8 @@ where
                     let answer = ready!(Pin::new(question).poll(context));
                     let Some((mut service, mut request)) = held.take() else { return Poll::Pending };
                     let next = match answer {
-                        Ok(mut extension) => {
-                            admit(&mut extension);
-                            request.extensions_mut().insert(extension);
+                        Ok(answer) => {
+                            admit(request.extensions_mut(), answer);
                             Self::Admitted(service.call(request))
                         }
                         Err(rejection) => Self::Rejected(Some(responder.respond(rejection, Form::of(&request)))),

@@ -18,10 +18,15 @@ impl Unauthenticated {
     }
 }
 
+/// Returns true if a layer has passed on the request without claims.
+pub(crate) fn is_unauthenticated(extensions: &Extensions) -> bool {
+    extensions.get::<Unauthenticated>().is_some()
+}
+
 /// Returns the rejection of a request without claims: 401 if the client is anonymous, 500 if no
 /// layer has checked the request.
 pub(crate) fn missing_claims(extensions: &Extensions) -> Rejection {
-    if extensions.get::<Unauthenticated>().is_some() {
+    if is_unauthenticated(extensions) {
         return Rejection::new(RejectionKind::NoCredentials);
     }
     #[cfg(feature = "tracing")]

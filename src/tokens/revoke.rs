@@ -60,6 +60,16 @@ impl Revoker {
         }
     }
 
+    /// Returns the claims of an own token, without a check of its times and its revocation.
+    pub(super) fn own_claims(&self, token: &str, token_type: TokenType) -> Result<JwtClaims<NoClaims>, Error> {
+        self.own_sessions()?;
+        let claims = decode_token::<NoClaims>(token, &self.keyring.load().keys, &self.validation)?;
+        if claims.token_type() != Some(token_type) || self.is_external(&claims) {
+            return Err(TokenError::WrongType.into());
+        }
+        Ok(claims)
+    }
+
     /// Revokes the token with this text if an accepted issuer has issued it. Otherwise returns
     /// `None`.
     fn revoke_external_token(&self, token: &str) -> Option<Revoke> {

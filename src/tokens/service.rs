@@ -514,6 +514,17 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Revoked)
     }
 
+    /// Returns the claims of a token with which its user logs out. The token may have expired, and
+    /// may have been revoked: a logout only ends the session of the token.
+    pub(crate) fn claims_at_logout(&self, token: &str, token_type: TokenType) -> Result<JwtClaims<NoClaims>, Error> {
+        self.parts.revoker.own_claims(token, token_type)
+    }
+
+    /// Returns the maximum length of a token in bytes.
+    pub(crate) fn max_token_len(&self) -> usize {
+        self.checker.max_token_len
+    }
+
     /// Revokes the session of these claims with the cause "logout". Revokes the token if it has no
     /// session.
     pub(crate) fn log_out<D>(&self, claims: &JwtClaims<D>) -> Revoke {

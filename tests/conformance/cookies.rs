@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, request};
+use http::{HeaderName, Request, request};
 use http_body_util::Full;
 use tower_bearer::{
     AuthLayer,
@@ -28,8 +28,9 @@ fn form(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     request.body(Full::new(body.into())).unwrap()
 }
 
+/// Returns a POST of a page of the own site.
 fn post(cookie: &str) -> request::Builder {
-    Request::post("/").header("cookie", cookie)
+    Request::post("/").header("cookie", cookie).header("sec-fetch-site", "same-origin")
 }
 
 /// Returns the cookies that an answer sets: name, value, and sorted attributes.
@@ -141,7 +142,7 @@ async fn cok_04_logout_clears_the_cookie_with_the_attributes_it_was_set_with() {
 
     // All sessions: this one's cookie goes with it, and stays where this one stays.
     let (_, token, _) = log_in().await;
-    let keep = Request::post("/?keep_current=true").header("cookie", format!("t={token}"));
+    let keep = post(&format!("t={token}")).uri("/?keep_current=true");
     let answer = send(endpoints.logout_all(), keep.body(Full::default()).unwrap()).await;
     assert!(answer.status.is_success() && of_logout(&answer).is_none());
     let answer = send(endpoints.logout_all(), request(&token)).await;
@@ -159,6 +160,102 @@ fn cok_05_same_site_none_needs_secure() {
 }
 
 #[tokio::test]
+async fn cok_07_an_unsafe_request_with_the_cookie_needs_proof_that_the_own_site_caused_it() {
+    let subject = Subject::new().layered(|layer| layer.allow_cookie("t"));
+    let good = subject.valid().await;
+    // The same response for every token, so that it tells another site nothing.
+    for token in [good.as_str(), "abc", "a b"] {
+        let request = |fields: &[(&str, &str)]| {
+            let request = Request::post("/").header("host", "api.example").header("cookie", format!("t={token}"));
+            fields.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+        };
+        for (what, fields) in [
+            ("a foreign origin", &[("origin", "https://evil.example")][..]),
+            ("an opaque origin", &[("origin", "null")]),
+            ("neither field", &[]),
+            ("neither field, but a referrer", &[("referer", "https://api.example/")]),
+            ("another site", &[("sec-fetch-site", "cross-site"), ("origin", "https://api.example")]),
+            ("a neighbouring host", &[("sec-fetch-site", "same-site")]),
+        ] {
+            subject.expect(what, request(fields), Outcome::CrossSite).await;
+            for method in ["PUT", "PATCH", "DELETE", "CONNECT", "TRACE", "PURGE"] {
+                subject.expect(what, request(fields).method(method), Outcome::CrossSite).await;
+            }
+        }
+    }
+    let request = |method: &str| {
+        Request::post("/").method(method).header("host", "api.example").header("cookie", format!("t={good}"))
+    };
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        let foreign = request(method).header("origin", "https://evil.example");
+        subject.expect(method, foreign, Outcome::Ok).await;
+    }
+    // Cross-site WebSocket hijacking.
+    let upgrade = |origin: &str| request("GET").header("origin", origin).header("upgrade", "websocket");
+    subject.expect("an upgrade", upgrade("https://evil.example"), Outcome::CrossSite).await;
+    subject.expect("an upgrade by the own site", upgrade("https://api.example"), Outcome::Ok).await;
+    for site in ["same-origin", "none"] {
+        subject.expect(site, request("POST").header("sec-fetch-site", site), Outcome::Ok).await;
+    }
+    subject.expect("own origin", request("POST").header("origin", "https://api.example"), Outcome::Ok).await;
+}
+
+#[tokio::test]
+async fn cok_07_with_double_submit_a_request_without_the_csrf_header_is_refused() {
+    let header = HeaderName::from_static("x-csrf-token");
+    let subject = Subject::new().layered(|layer| layer.allow_cookie("t").double_submit("csrf", header));
+    let token = subject.valid().await;
+    let request = |cookie: &str, header: Option<&str>| {
+        let request = post(&format!("t={token}{cookie}"));
+        if let Some(header) = header { request.header("x-csrf-token", header) } else { request }
+    };
+    let long = "x".repeat(20_000);
+    for (cookie, header) in [
+        ("; csrf=abc", None),
+        ("; csrf=abc", Some("")),
+        ("; csrf=abc", Some("abd")),
+        ("; csrf=abc", Some("abcd")),
+        ("; csrf=", Some("")),
+        ("", Some("abc")),
+        ("", Some("")),
+        ("; csrf=abc; csrf=abc", Some("abc")),
+        ("", Some(&long)),
+    ] {
+        subject.expect(cookie, request(cookie, header), Outcome::CrossSite).await;
+    }
+    let repeated = request("; csrf=abc", Some("abc")).header("x-csrf-token", "abc");
+    subject.expect("two headers", repeated, Outcome::CrossSite).await;
+    subject.expect("equal values", request("; csrf=abc", Some("abc")), Outcome::Ok).await;
+    let foreign = Request::post("/").header("cookie", format!("t={token}; csrf=abc")).header("x-csrf-token", "abc");
+    subject.expect("not in place of the source", foreign, Outcome::CrossSite).await;
+    subject.expect("a safe method", request("", None).method("GET"), Outcome::Ok).await;
+    subject.expect("no cookie", bearer(&token).method("POST"), Outcome::Ok).await;
+}
+
+#[tokio::test]
+async fn cok_07_the_check_can_be_switched_off_and_an_origin_trusted() {
+    let subject = Subject::new().layered(|layer| layer.allow_cookie("t").csrf(false));
+    let token = subject.valid().await;
+    let request = |origin: &str| Request::post("/").header("cookie", format!("t={token}")).header("origin", origin);
+    subject.expect("off", request("https://evil.example"), Outcome::Ok).await;
+    let subject = Subject::of(subject.fixture)
+        .layered(|layer| layer.allow_cookie("t").trust_origin("https://app.example").trust_origin("http://a:8080"));
+    for origin in ["https://app.example", "http://a:8080"] {
+        let request = request(origin).header("sec-fetch-site", "cross-site");
+        subject.expect(origin, request, Outcome::Ok).await;
+    }
+    for origin in ["http://app.example", "https://app.example:8443", "http://a", "https://x.app.example"] {
+        subject.expect(origin, request(origin), Outcome::CrossSite).await;
+    }
+    for bad in ["", "null", "app.example", "https://app.example/", "https://*.example", "*"] {
+        assert_eq!(subject.builder().trust_origin(bad).build().unwrap_err().setting(), "trust_origin", "{bad}");
+    }
+    let header = HeaderName::from_static("x-csrf-token");
+    let refused = subject.builder().double_submit("a b", header).build().unwrap_err();
+    assert_eq!(refused.setting(), "double_submit");
+}
+
+#[tokio::test]
 async fn cok_08_a_bearer_header_needs_no_cookie_and_no_further_proof() {
     let subject = Subject::new().layered(|layer| layer.allow_cookie("t"));
     let token = subject.valid().await;
@@ -167,4 +264,14 @@ async fn cok_08_a_bearer_header_needs_no_cookie_and_no_further_proof() {
     }
     let with_another_cookie = bearer(&token).method("POST").header("cookie", "session=abc");
     subject.expect("beside another's cookie", with_another_cookie, Outcome::Ok).await;
+}
+
+#[tokio::test]
+async fn cok_08_a_bearer_header_from_another_site_passes() {
+    let subject = Subject::new().layered(|layer| layer.allow_cookie("t"));
+    let token = subject.valid().await;
+    let foreign = || bearer(&token).method("POST").header("origin", "https://evil.example");
+    subject.expect("another origin", foreign(), Outcome::Ok).await;
+    subject.expect("another site", foreign().header("sec-fetch-site", "cross-site"), Outcome::Ok).await;
+    subject.expect("an empty cookie", foreign().header("cookie", "t="), Outcome::Ok).await;
 }

@@ -42,6 +42,8 @@ pub enum Outcome {
     InvalidRequest,
     /// E403-scope, with the scope that is needed.
     InsufficientScope(&'static str),
+    /// 403 without a challenge: another site may have caused the request.
+    CrossSite,
     /// E503.
     Unavailable,
     /// E500.
@@ -223,6 +225,7 @@ impl Answer {
                 let challenge = format!(r#"Bearer realm="api", error="insufficient_scope", scope="{scope}""#);
                 (RejectionKind::InsufficientScope, 403, Some(challenge), "insufficient_scope", "7")
             }
+            Outcome::CrossSite => (RejectionKind::CrossSite, 403, None, "forbidden", "7"),
             Outcome::Unavailable => (RejectionKind::Unavailable, 503, None, "temporarily_unavailable", "14"),
             Outcome::Internal => (RejectionKind::Internal, 500, None, "server_error", "13"),
         };

@@ -5,6 +5,7 @@
 mod support;
 
 mod axum;
+mod browser;
 mod cutoff;
 mod endpoints;
 mod endpoints_guard;
@@ -13,5 +14,7 @@ mod observe;
 mod requests;
 mod resource;
 mod scopes;
+#[cfg(feature = "bcrypt")]
+mod spa;
 mod tower_contract;
 mod upgrades;

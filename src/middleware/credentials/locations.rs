@@ -6,11 +6,19 @@ use http::{
 };
 
 use super::{
-    cookie::{self, check_cookie_name},
+    cookie,
     credential::{Credential, in_header},
     query, websocket,
 };
-use crate::error::ConfigError;
+use crate::{cookies::check_cookie_name, error::ConfigError};
+
+/// The credential in the locations other than `Authorization`.
+pub(in crate::middleware) struct Found<'a> {
+    pub(in crate::middleware) credential: Credential<'a>,
+    /// True if only cookies contain it. The browser may then have added it to a request of another
+    /// site.
+    pub(in crate::middleware) is_in_cookie: bool,
+}
 
 /// The locations that the application allows. It may allow several of each kind, but only one
 /// WebSocket protocol.
@@ -82,14 +90,11 @@ impl Locations {
         (websocket::read(headers, name, max_token_len) != Credential::Absent).then_some(name)
     }
 
-    /// Returns the credential in these locations, or `Malformed` if they contain several.
-    pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Credential<'a> {
+    /// Returns the credential in these locations, which is `Malformed` if they contain several.
+    pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Found<'a> {
         let mut found = Credential::Absent;
         for name in &self.headers {
             found = found.and(in_header(request.headers(), name, max_token_len));
-        }
-        if !self.cookies.is_empty() {
-            found = found.and(cookie::read(request.headers(), &self.cookies, max_token_len));
         }
         if let Some(name) = &self.websocket_protocol {
             found = found.and(websocket::read(request.headers(), name, max_token_len));
@@ -97,7 +102,17 @@ impl Locations {
         if let (false, Some(query)) = (self.queries.is_empty(), request.uri().query()) {
             found = found.and(query::read(query, &self.queries, max_token_len));
         }
-        found
+        if self.cookies.is_empty() {
+            return Found { credential: found, is_in_cookie: false };
+        }
+        let in_cookie = cookie::read(request.headers(), &self.cookies, max_token_len);
+        let is_in_cookie = found == Credential::Absent && in_cookie != Credential::Absent;
+        Found { credential: found.and(in_cookie), is_in_cookie }
+    }
+
+    /// Returns the names of the cookies.
+    pub(in crate::middleware) fn cookies(&self) -> &[String] {
+        &self.cookies
     }
 
     /// Marks headers as sensitive if they may contain a credential, so that `Debug` does not show

@@ -13,8 +13,31 @@ mod locations;
 mod query;
 mod websocket;
 
-pub(crate) use self::cookie::check_cookie_name;
+use http::HeaderMap;
+use zeroize::Zeroizing;
+
+use super::rejection::{Rejection, RejectionKind};
+
 pub(super) use self::{
     credential::{Credential, in_authorization, mark_sensitive},
     locations::Locations,
 };
+
+/// Reads the cookie with this name: see [`cookie::read`].
+pub(super) fn in_cookie<'a>(headers: &'a HeaderMap, name: &str, max_token_len: usize) -> Credential<'a> {
+    cookie::read(headers, &[name], max_token_len)
+}
+
+/// Returns the text in the cookie with this name, if there is one. Rejects a request with several
+/// such cookies.
+pub(crate) fn token_in_cookie(
+    headers: &HeaderMap,
+    name: &str,
+    max_token_len: usize,
+) -> Result<Option<Zeroizing<String>>, Rejection> {
+    match in_cookie(headers, name, max_token_len) {
+        Credential::Absent => Ok(None),
+        Credential::Token(text) => Ok(Some(Zeroizing::new(String::from_utf8_lossy(text.as_bytes()).into_owned()))),
+        Credential::Malformed => Err(Rejection::new(RejectionKind::InvalidRequest)),
+    }
+}

@@ -4,17 +4,14 @@
 //! dependency `time` for `Expires`. No part needs quotes: `build` validates name and attributes,
 //! and a token is base64url with dots.
 
-use std::sync::Arc;
+use http::HeaderValue;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, header::SET_COOKIE};
-use http_body_util::Full;
-
-use crate::{error::ConfigError, middleware::check_cookie_name, tokens::IssuedToken};
+use super::name::check_cookie_name;
+use crate::{error::ConfigError, tokens::IssuedToken};
 
 /// A cookie with a token (RFC 6265bis). For
-/// [`Endpoints::access_cookie`](super::Endpoints::access_cookie),
-/// [`Endpoints::clear_at_logout`](super::Endpoints::clear_at_logout), and responses of the
+/// [`Endpoints::access_cookie`](crate::endpoints::Endpoints::access_cookie),
+/// [`Endpoints::refresh_cookie`](crate::endpoints::Endpoints::refresh_cookie), and responses of the
 /// application.
 ///
 /// | attribute | default |
@@ -193,22 +190,5 @@ impl TokenCookieBuilder {
         };
         let attributes = format!("; Path={}{domain}; HttpOnly{secure}; SameSite={same_site}", self.path);
         Ok(TokenCookie { name: self.name, attributes })
-    }
-}
-
-/// Adds the cookie with the token to the response.
-pub(crate) fn with_cookie(
-    mut answer: Response<Full<Bytes>>,
-    cookie: Option<&TokenCookie>,
-    token: &IssuedToken,
-) -> Response<Full<Bytes>> {
-    answer.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie.set(token))));
-    answer
-}
-
-/// Adds the fields that remove these cookies.
-pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, cookies: &[Arc<TokenCookie>]) {
-    for cookie in cookies {
-        answer.headers_mut().append(SET_COOKIE, cookie.clear());
     }
 }

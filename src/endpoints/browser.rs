@@ -1,0 +1,285 @@
+//! The endpoints of browser sessions: both tokens are in cookies, and in no body.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode, header::SET_COOKIE, request::Parts};
+use http_body_util::Full;
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{
+    Endpoints,
+    answer::{json, of_grant, of_operation},
+    endpoint::{Endpoint, Handle},
+    fields::Fields,
+    login::Login,
+    logout::{LogoutAll, logged_out},
+    refresh::Refresh,
+};
+use crate::{
+    cookies::{BrowserSessions, TokenCookie},
+    error::ConfigError,
+    jwt::TokenType,
+    middleware::{AuthService, CrossSiteCheck, Rejection, RejectionKind, token_in_cookie},
+    tokens::{TokenPair, TokenService},
+    users::UserAuthentication,
+};
+
+/// A factory of the endpoints of browser sessions. Made by [`Endpoints::browser`].
+pub struct BrowserEndpoints<A: UserAuthentication> {
+    endpoints: Endpoints<A>,
+    cookies: SessionCookies,
+}
+
+/// The cookies of a request, and the check of their source.
+#[derive(Clone, Debug)]
+struct SessionCookies {
+    sessions: BrowserSessions,
+    cross_site: CrossSiteCheck,
+    max_token_len: usize,
+}
+
+impl<A> Endpoints<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize + DeserializeOwned,
+{
+    /// Returns the endpoints of browser sessions. Login and refresh set cookies, and no body
+    /// contains a token. See the [module docs](super#browser-sessions).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the layer has no
+    /// [`browser_sessions`](crate::middleware::AuthLayerBuilder::browser_sessions).
+    pub fn browser(&self) -> Result<BrowserEndpoints<A>, ConfigError> {
+        let sessions = self.auth.browser_sessions().ok_or_else(|| {
+            ConfigError::missing(
+                "browser",
+                "needs a layer that reads the cookies of browser sessions",
+                "call `AuthLayerBuilder::browser_sessions`",
+            )
+        })?;
+        Ok(BrowserEndpoints::new(self.clone(), sessions.clone()))
+    }
+}
+
+impl<A> BrowserEndpoints<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize + DeserializeOwned,
+{
+    fn new(endpoints: Endpoints<A>, sessions: BrowserSessions) -> Self {
+        let (cross_site, max_token_len) = (endpoints.auth.cross_site(), endpoints.auth.tokens().max_token_len());
+        Self { endpoints, cookies: SessionCookies { sessions, cross_site, max_token_len } }
+    }
+
+    /// Returns the endpoint that exchanges a user name and a password for the cookies of a new
+    /// session. Its response is `{"user_id":"..","expires_in":..}`.
+    #[must_use]
+    pub fn login(&self) -> Endpoint<BrowserLogin<A>> {
+        let login = self.endpoints.login_handler(None);
+        self.endpoints.endpoint(BrowserLogin { login, cookies: self.cookies.clone() })
+    }
+
+    /// Returns the endpoint that sets both cookies anew. Its response is `{"expires_in":..}`.
+    ///
+    /// It answers 401 to a refused or missing refresh token, and removes both cookies. If two tabs
+    /// refresh at once, both get the same new tokens
+    /// ([`reuse_grace`](crate::tokens::TokenServiceBuilder::reuse_grace)).
+    #[must_use]
+    pub fn refresh(&self) -> Endpoint<BrowserRefresh<A::Claims>> {
+        let refresh = self.endpoints.refresh_handler();
+        self.endpoints.endpoint(BrowserRefresh { refresh, cookies: self.cookies.clone() })
+    }
+
+    /// Returns the endpoint that ends the session of the cookies, and removes them.
+    ///
+    /// One of the two cookies suffices, and its token may have expired: the token only has to be
+    /// one that this service has signed. So the endpoint can be called twice. Otherwise it answers
+    /// 401, and removes both cookies too.
+    #[must_use]
+    pub fn logout(&self) -> Endpoint<BrowserLogout<A::Claims>> {
+        let tokens = self.endpoints.auth.tokens().clone();
+        self.endpoints.endpoint(BrowserLogout { tokens, cookies: self.cookies.clone() })
+    }
+
+    /// Returns the endpoint that ends all sessions of the user, and removes the cookies. It needs a
+    /// valid access token. With `?keep_current=true` it keeps the session and the cookies.
+    #[must_use]
+    pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
+        let sessions = &self.cookies.sessions;
+        let cookies = [sessions.access_cookie(), sessions.refresh_cookie()].map(|cookie| Arc::new(cookie.clone()));
+        self.endpoints.protected(LogoutAll { tokens: self.endpoints.auth.tokens().clone(), cookies: cookies.into() })
+    }
+}
+
+impl SessionCookies {
+    /// Refuses a request that another site may have caused. Without a cookie, only a request that
+    /// another site *has* caused.
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        let Parts { method, uri, headers, .. } = parts;
+        let has_cookie = |cookie: &TokenCookie| !matches!(self.token_in(cookie, parts), Ok(None));
+        let is_admitted = if has_cookie(self.sessions.access_cookie()) || has_cookie(self.sessions.refresh_cookie()) {
+            self.cross_site.admits(method, uri, headers, self.max_token_len)
+        } else {
+            self.cross_site.admits_without_cookie(method, uri, headers)
+        };
+        if is_admitted { Ok(()) } else { Err(Rejection::new(RejectionKind::CrossSite)) }
+    }
+
+    fn token_in(&self, cookie: &TokenCookie, parts: &Parts) -> Result<Option<Zeroizing<String>>, Rejection> {
+        token_in_cookie(&parts.headers, cookie.name(), self.max_token_len)
+    }
+
+    fn set(&self, mut response: Response<Full<Bytes>>, pair: &TokenPair) -> Response<Full<Bytes>> {
+        let headers = response.headers_mut();
+        headers.append(SET_COOKIE, self.sessions.access_cookie().set(pair.access()));
+        headers.append(SET_COOKIE, self.sessions.refresh_cookie().set(pair.refresh()));
+        response
+    }
+
+    fn clear(&self, headers: &mut HeaderMap) {
+        headers.append(SET_COOKIE, self.sessions.access_cookie().clear());
+        headers.append(SET_COOKIE, self.sessions.refresh_cookie().clear());
+    }
+
+    /// Removes the cookies in a 401, because their tokens are of no more use.
+    fn clear_after(&self, kind: RejectionKind, headers: &mut HeaderMap) {
+        if kind.status() == StatusCode::UNAUTHORIZED {
+            self.clear(headers);
+        }
+    }
+}
+
+/// The handler of [`BrowserEndpoints::login`].
+pub struct BrowserLogin<A: UserAuthentication> {
+    login: Login<A>,
+    cookies: SessionCookies,
+}
+
+impl<A> Handle for BrowserLogin<A>
+where
+    A: UserAuthentication,
+    A::Claims: Serialize,
+{
+    const METHODS: &'static [Method] = &[Method::POST];
+    const READS_BODY: bool = true;
+
+    /// A login acts by its fields, and not by a cookie.
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        let Parts { method, uri, headers, .. } = parts;
+        let is_admitted = self.cookies.cross_site.admits_without_cookie(method, uri, headers);
+        if is_admitted { Ok(()) } else { Err(Rejection::new(RejectionKind::CrossSite)) }
+    }
+
+    async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
+        let (id, pair) = self.login.answer(parts, &fields).await?;
+        let body = serde_json::json!({ "user_id": id.as_str(), "expires_in": pair.access().expires_in() });
+        Ok(self.cookies.set(json(StatusCode::OK, &body), &pair))
+    }
+}
+
+/// The handler of [`BrowserEndpoints::refresh`].
+pub struct BrowserRefresh<C> {
+    refresh: Refresh<C>,
+    cookies: SessionCookies,
+}
+
+impl<C: Serialize + Send + Sync + 'static> Handle for BrowserRefresh<C> {
+    const METHODS: &'static [Method] = &[Method::POST];
+    const READS_BODY: bool = false;
+
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        self.cookies.check(parts)
+    }
+
+    fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
+        self.cookies.clear_after(kind, headers);
+    }
+
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
+        let presented = self.cookies.token_in(self.cookies.sessions.refresh_cookie(), &parts)?;
+        let presented = presented.ok_or(Rejection::new(RejectionKind::NoCredentials))?;
+        let Refresh { tokens, renewal, .. } = &self.refresh;
+        let refreshed = tokens.refresh_or_ask(&presented, Some(&**renewal)).await;
+        let pair = refreshed.map_err(|error| of_grant(error, RejectionKind::InvalidToken))?;
+        let body = serde_json::json!({ "expires_in": pair.access().expires_in() });
+        Ok(self.cookies.set(json(StatusCode::OK, &body), &pair))
+    }
+}
+
+/// The handler of [`BrowserEndpoints::logout`].
+pub struct BrowserLogout<C> {
+    tokens: TokenService<C>,
+    cookies: SessionCookies,
+}
+
+impl<C: Send + Sync + 'static> Handle for BrowserLogout<C> {
+    const METHODS: &'static [Method] = &[Method::POST];
+    const READS_BODY: bool = false;
+
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        self.cookies.check(parts)
+    }
+
+    fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
+        self.cookies.clear_after(kind, headers);
+    }
+
+    async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
+        let sessions = &self.cookies.sessions;
+        let mut refused = Rejection::new(RejectionKind::NoCredentials);
+        let mut ended = Vec::new();
+        for (cookie, token_type) in
+            [(sessions.refresh_cookie(), TokenType::Refresh), (sessions.access_cookie(), TokenType::Access)]
+        {
+            let Some(presented) = self.cookies.token_in(cookie, &parts)? else { continue };
+            match self.tokens.claims_at_logout(&presented, token_type) {
+                // Usually both cookies are of one session.
+                Ok(claims) if ended.contains(&claims.session_id().cloned()) => {}
+                Ok(claims) => {
+                    self.tokens.log_out(&claims).await.map_err(of_operation)?;
+                    ended.push(claims.session_id().cloned());
+                }
+                Err(error) => refused = of_grant(error, RejectionKind::InvalidToken),
+            }
+        }
+        if ended.is_empty() {
+            return Err(refused);
+        }
+        let mut response = logged_out();
+        self.cookies.clear(response.headers_mut());
+        Ok(response)
+    }
+}
+
+impl<A: UserAuthentication> Clone for BrowserEndpoints<A> {
+    fn clone(&self) -> Self {
+        Self { endpoints: self.endpoints.clone(), cookies: self.cookies.clone() }
+    }
+}
+
+impl<A: UserAuthentication> fmt::Debug for BrowserEndpoints<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrowserEndpoints").field("sessions", &self.cookies.sessions).finish_non_exhaustive()
+    }
+}
+
+impl<A: UserAuthentication> fmt::Debug for BrowserLogin<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrowserLogin").finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for BrowserRefresh<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrowserRefresh").finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for BrowserLogout<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrowserLogout").finish_non_exhaustive()
+    }
+}
