@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_bearer::{
     AuthLayer, Claims,
-    endpoints::{Endpoints, TokenCookie},
+    endpoints::{BrowserSessions, Endpoints, TokenCookie},
     middleware::CurrentUserLayer,
     observe::MetricsObserver,
     users::CurrentUser,
@@ -44,15 +44,19 @@ async fn main() -> Result<(), Failure> {
     let tokens = builder.observer(observer).build()?;
     let auth = AuthLayer::new(tokens.clone()).cut_at_expiry(cut_at_expiry()?);
     // A page in a browser cannot set `Authorization` for a WebSocket.
-    let socket_auth = AuthLayer::builder(tokens)
+    let socket_auth = AuthLayer::builder(tokens.clone())
         .cut_at_expiry(cut_at_expiry()?)
         .allow_query("access_token")
         .allow_websocket_protocol("bearer")
         .build()?;
     let (drain, mut drained) = Drain::on_signal()?;
-    // A client may keep its refresh token in this cookie. Logout removes it.
+    // A client may keep its refresh token in this cookie. Logout takes the token and removes it.
     let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
-    let endpoints = Endpoints::new(&auth, Arc::clone(&users)).clear_at_logout(refresh_cookie).show_details();
+    let endpoints = Endpoints::new(&auth, Arc::clone(&users)).refresh_cookie(refresh_cookie).show_details();
+    // A page in a browser has both tokens in cookies, which its script cannot read.
+    let browser_auth = AuthLayer::builder(tokens).browser_sessions(&BrowserSessions::builder().build()?).build()?;
+    let browser = Endpoints::new(&browser_auth, Arc::clone(&users)).browser()?;
+    let browser_user = CurrentUserLayer::new(&browser_auth, Arc::clone(&users));
     let app = Router::new()
         .route("/claims", get(claims))
         .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))
@@ -63,6 +67,10 @@ async fn main() -> Result<(), Failure> {
         .route_layer(auth.clone())
         .route("/ws", get(streams::ws).route_layer(socket_auth))
         .route("/optional", get(optional).layer(auth.clone().optional()))
+        .route("/browser/login", post_service(browser.login()))
+        .route("/browser/refresh", post_service(browser.refresh()))
+        .route("/browser/logout", post_service(browser.logout()))
+        .route("/browser/me", get(me).route_layer(browser_user).route_layer(browser_auth))
         .route("/", get("tower-bearer example\n"))
         .route("/login", post_service(endpoints.login()))
         .route("/refresh", post_service(endpoints.refresh()))

@@ -9,6 +9,7 @@
 mod support;
 
 mod alerts;
+mod browser;
 #[cfg(feature = "sentinel")]
 mod failover;
 mod grpc;
