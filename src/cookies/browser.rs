@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::token_cookie::{SameSite, TokenCookie};
 use crate::error::ConfigError;
 
@@ -52,6 +54,12 @@ impl BrowserSessions {
     #[must_use]
     pub fn access_cookie(&self) -> &TokenCookie {
         &self.0.access
+    }
+
+    /// Returns the value of a `Set-Cookie` field for the cookie of the double submit, which scripts
+    /// can read.
+    pub(crate) fn set_readable(&self, name: &str, value: &str, max_age: u64) -> HeaderValue {
+        self.0.access.set_readable(name, value, max_age)
     }
 
     /// Returns the cookie of the refresh token.

@@ -98,6 +98,15 @@ impl TokenCookie {
         self.value("", 0)
     }
 
+    /// Returns the value of a `Set-Cookie` field of another cookie with the attributes of this one.
+    /// Scripts can read that cookie.
+    pub(super) fn set_readable(&self, name: &str, value: &str, max_age: u64) -> HeaderValue {
+        let attributes = self.attributes.replace("; HttpOnly", "");
+        let text = format!("{name}={value}; Max-Age={max_age}{attributes}");
+        // The callers have validated all characters.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
     fn value(&self, value: &str, max_age: u64) -> HeaderValue {
         let text = format!("{}={value}; Max-Age={max_age}{}", self.name, self.attributes);
         // `build` has validated all characters.

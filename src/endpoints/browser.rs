@@ -22,7 +22,7 @@ use crate::{
     error::ConfigError,
     jwt::TokenType,
     middleware::{AuthService, CrossSiteCheck, Rejection, RejectionKind, token_in_cookie},
-    tokens::{TokenPair, TokenService},
+    tokens::{TokenPair, TokenService, random_id},
     users::UserAuthentication,
 };
 
@@ -132,16 +132,23 @@ impl SessionCookies {
         token_in_cookie(&parts.headers, cookie.name(), self.max_token_len)
     }
 
-    fn set(&self, mut response: Response<Full<Bytes>>, pair: &TokenPair) -> Response<Full<Bytes>> {
+    fn set(&self, mut response: Response<Full<Bytes>>, pair: &TokenPair) -> Result<Response<Full<Bytes>>, Rejection> {
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, self.sessions.access_cookie().set(pair.access()));
         headers.append(SET_COOKIE, self.sessions.refresh_cookie().set(pair.refresh()));
-        response
+        if let Some(name) = self.cross_site.double_submit_cookie() {
+            let value = random_id().map_err(of_operation)?;
+            headers.append(SET_COOKIE, self.sessions.set_readable(name, &value, pair.refresh().expires_in()));
+        }
+        Ok(response)
     }
 
     fn clear(&self, headers: &mut HeaderMap) {
         headers.append(SET_COOKIE, self.sessions.access_cookie().clear());
         headers.append(SET_COOKIE, self.sessions.refresh_cookie().clear());
+        if let Some(name) = self.cross_site.double_submit_cookie() {
+            headers.append(SET_COOKIE, self.sessions.set_readable(name, "", 0));
+        }
     }
 
     /// Removes the cookies in a 401, because their tokens are of no more use.
@@ -176,7 +183,7 @@ where
     async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let (id, pair) = self.login.answer(parts, &fields).await?;
         let body = serde_json::json!({ "user_id": id.as_str(), "expires_in": pair.access().expires_in() });
-        Ok(self.cookies.set(json(StatusCode::OK, &body), &pair))
+        self.cookies.set(json(StatusCode::OK, &body), &pair)
     }
 }
 
@@ -205,7 +212,7 @@ impl<C: Serialize + Send + Sync + 'static> Handle for BrowserRefresh<C> {
         let refreshed = tokens.refresh_or_ask(&presented, Some(&**renewal)).await;
         let pair = refreshed.map_err(|error| of_grant(error, RejectionKind::InvalidToken))?;
         let body = serde_json::json!({ "expires_in": pair.access().expires_in() });
-        Ok(self.cookies.set(json(StatusCode::OK, &body), &pair))
+        self.cookies.set(json(StatusCode::OK, &body), &pair)
     }
 }
 

@@ -203,9 +203,10 @@ impl<C> AuthLayerBuilder<C> {
     /// in the header `header` (double submit). Off by default, because the check of
     /// `Sec-Fetch-Site` and `Origin` suffices.
     ///
-    /// The application sets the cookie at login, with a random value and without `HttpOnly`, so
-    /// that its script can read it. Name it `__Host-..`: otherwise another host of the domain can
-    /// set it. A WebSocket cannot send the header, so the demand does not apply to it.
+    /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
+    /// refresh, with a random value that a script can read. Without these endpoints, the application
+    /// sets it. Name it `__Host-..`: otherwise another host of the domain can set it. A WebSocket
+    /// cannot send the header, so the demand does not apply to it.
     ///
     /// [`build`](Self::build) rejects a name that no cookie can have.
     pub fn double_submit(mut self, cookie: impl Into<String>, header: HeaderName) -> Self {

@@ -71,6 +71,11 @@ impl CrossSiteCheck {
         Ok(())
     }
 
+    /// Returns the name of the cookie of the double submit.
+    pub(crate) fn double_submit_cookie(&self) -> Option<&str> {
+        self.double_submit.as_ref().map(|proof| proof.cookie.as_str())
+    }
+
     /// Returns true if a request whose credential is in a cookie may pass.
     pub(crate) fn admits(&self, method: &Method, uri: &Uri, headers: &HeaderMap, max_token_len: usize) -> bool {
         let is_safe = is_safe(method);

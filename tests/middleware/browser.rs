@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -609,4 +609,45 @@ async fn the_cookies_are_as_configured_and_the_layer_must_read_them() {
     assert!(BrowserSessions::builder().secure(false).same_site(SameSite::None).build().is_err());
     let auth = AuthLayer::new(Fixture::new().tokens);
     assert_eq!(Endpoints::new(&auth, Arc::new(Users)).browser().unwrap_err().setting(), "browser");
+}
+
+#[tokio::test]
+async fn with_double_submit_login_sets_the_cookie_and_each_act_by_cookie_needs_the_header() {
+    let app = app_with(|layer| layer.double_submit("__Host-csrf", HeaderName::from_static("x-csrf-token")));
+    let proof = |answer: &Answer| {
+        let mut lines = answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+        let line = lines.find(|line| line.starts_with("__Host-csrf=")).unwrap();
+        assert!(!line.contains("HttpOnly") && line.contains("; Secure; SameSite=Strict"), "{line}");
+        line.split(['=', ';']).nth(1).unwrap().to_owned()
+    };
+    let login = send(app.browser.login(), form("username=u&password=right")).await;
+    let value = |answer: &Answer, name: &str| {
+        let mut lines = answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap().to_owned());
+        lines.find(|line| line.starts_with(name)).unwrap().split(['=', ';']).nth(1).unwrap().to_owned()
+    };
+    let request = |answer: &Answer, header: Option<&str>| {
+        let jar = Jar { access: value(answer, "__Host-access"), refresh: value(answer, "__Host-refresh") };
+        let cookie = format!("{}; __Host-csrf={}", jar.header(), proof(answer));
+        let request = Request::post("/").header("cookie", cookie).header("sec-fetch-site", "same-origin");
+        let request = if let Some(header) = header { request.header("x-csrf-token", header) } else { request };
+        request.body(Full::default()).unwrap()
+    };
+    assert!(proof(&login).len() >= 16);
+    for header in [None, Some("abc")] {
+        for answer in [
+            send(app.browser.refresh(), request(&login, header)).await,
+            send(app.browser.logout(), request(&login, header)).await,
+            send(app.auth.layer(Inner::default()), request(&login, header)).await,
+        ] {
+            assert_eq!(answer.status, 403, "{header:?}");
+        }
+    }
+    let refreshed = send(app.browser.refresh(), request(&login, Some(&proof(&login)))).await;
+    assert_eq!(refreshed.status, 200);
+    assert_ne!(proof(&refreshed), proof(&login));
+    let right = proof(&refreshed);
+    let answer = send(app.auth.layer(Inner::default()), request(&refreshed, Some(&right))).await;
+    assert_eq!(answer.status, 200);
+    let logout = send(app.browser.logout(), request(&refreshed, Some(&right))).await;
+    assert_eq!((logout.status.as_u16(), proof(&logout).as_str()), (200, ""));
 }
