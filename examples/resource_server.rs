@@ -28,6 +28,7 @@ use tower_bearer::{
     issuers::{HttpKeys, IssuerPolicy, KeySourceError, KeySourceErrorKind, Preset, PublishedKeys},
     jwt::RawClaims,
     middleware::ResourceMetadata,
+    tokens::TokenServiceBuilder,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -39,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let name = variable("ISSUER").ok_or("ISSUER is unset; give the `iss` of the tokens")?;
     let tokens = tokens(&name).await?;
-    let mut auth = AuthLayer::new(tokens.clone());
+    let (mut auth, status) = (AuthLayer::new(tokens.clone()), tokens.clone());
     let mut app = Router::new();
     if let Some(url) = variable("RESOURCE") {
         let metadata = ResourceMetadata::builder(url).authorization_servers([&name]).allow_http(true).build()?;
@@ -54,7 +55,7 @@ async fn main() -> Result<(), BoxError> {
         .route("/read", get("you may read\n").layer(auth.require_scope("read")?))
         .route_layer(auth);
     let listener = TcpListener::bind(variable("BIND").as_deref().unwrap_or("127.0.0.1:3001")).await?;
-    let mut app = app.merge(protected).route("/health", get(health));
+    let mut app = app.merge(protected).route("/health", get(async move || Json(json!(status.status().await))));
     if listener.local_addr()?.ip().is_loopback() {
         app = app.route("/deny", post(deny));
     }
@@ -89,8 +90,8 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
         _ => return Err("give the keys by one of JWKS_URL, JWKS_FILE and DISCOVER=1".into()),
     };
     let mut builder = TokenService::builder().claims();
-    builder = parsed("MAX_TOKEN_BYTES")?.into_iter().fold(builder, |builder, bytes| builder.max_token_len(bytes));
-    builder = seconds("LEEWAY_SECONDS")?.into_iter().fold(builder, |builder, leeway| builder.leeway(leeway));
+    builder = parsed("MAX_TOKEN_BYTES")?.into_iter().fold(builder, TokenServiceBuilder::max_token_len);
+    builder = seconds("LEEWAY_SECONDS")?.into_iter().fold(builder, TokenServiceBuilder::leeway);
     match variable("POLICY").as_deref() {
         None | Some("stateless") => {
             return Ok(builder.accept(issuer.policy(IssuerPolicy::Stateless)).connect().await?);
@@ -112,10 +113,6 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
 
 async fn scopes(claims: Claims<RawClaims>) -> Json<Value> {
     Json(json!({ "scopes": claims.scope().iter().collect::<Vec<_>>() }))
-}
-
-async fn health(State((tokens, _)): State<(Tokens, String)>) -> Json<Value> {
-    Json(json!(tokens.status().await))
 }
 
 /// Revokes by `jti`, `sid` or `sub`. For lack of authentication, only on the loopback interface.

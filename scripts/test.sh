@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test. A new machine needs a Rust toolchain and a C compiler. The script installs the
-# rest with the package manager of the system: a redis-server. The tests start their own servers, on
-# free ports and in folders of their own.
+# rest with the package manager of the system: a redis-server, and Chromium with its driver. The
+# tests start their own servers and browsers, on free ports and in folders of their own.
 #
 # TOWER_BEARER_VECTORS           the folder of the third-party vectors (default ../shared/vectors)
 # TOWER_BEARER_REQUIRE_VECTORS   1: fail if that folder is missing. Otherwise the tests that read it
@@ -14,6 +14,10 @@ command -v cargo >/dev/null || fail "cargo is missing; install a Rust toolchain,
 command -v cc >/dev/null || fail "cc is missing; install a C compiler"
 # Fedora and Arch have replaced Redis by Valkey, which brings a redis-server too.
 command -v redis-server >/dev/null || install redis-server redis-server 'redis valkey-compat-redis' redis 'redis valkey' redis
+
+# The tests of the example `browser` drive a headless Chromium.
+command -v chromedriver >/dev/null ||
+  install chromedriver 'chromium-driver chromium-chromedriver' chromedriver chromium-chromedriver chromium chromedriver
 
 # The scripts of the Redis store declare their flags in their first line, as Redis 7.0 or later
 # understands.

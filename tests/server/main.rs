@@ -10,6 +10,7 @@ mod support;
 
 mod alerts;
 mod browser;
+mod demo;
 #[cfg(feature = "sentinel")]
 mod failover;
 mod grpc;

@@ -14,6 +14,7 @@
 )]
 
 pub mod altered_store;
+pub mod browser;
 pub mod events;
 pub mod example;
 #[cfg(feature = "jwks")]
@@ -57,6 +58,7 @@ use std::{
 pub use self::shifted_clock::ShiftedClock;
 pub use self::{
     altered_store::AlteredStore,
+    browser::Browser,
     events::Events,
     example::Example,
     faulty_store::{Behaviour, FaultyStore, STORE_ERRORS},
