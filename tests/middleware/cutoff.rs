@@ -23,6 +23,7 @@ use tokio::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, CutoffCause, MemoryStore, NewSession, TokenService,
+    endpoints::BrowserSessions,
     middleware::{Rejection, RejectionKind, ResponseBody},
     tokens::TokenPair,
 };
@@ -507,6 +508,25 @@ async fn the_answer_to_a_long_poll_is_refused_if_its_token_was_revoked_meanwhile
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body == "secret", !refused);
     }
+}
+
+#[tokio::test]
+async fn the_refusal_of_a_long_poll_removes_the_cookies_of_its_session() {
+    let tokens = tokens();
+    let pair = log_in(&tokens).await;
+    let sessions = BrowserSessions::builder().build().unwrap();
+    let auth = AuthLayer::builder(tokens.clone()).browser_sessions(&sessions).build().unwrap();
+    let mut request = request(&pair);
+    request.headers_mut().remove("authorization");
+    let cookie = format!("__Host-access={}", pair.access().as_str());
+    request.headers_mut().insert("cookie", cookie.parse().unwrap());
+    let answer = tokio::spawn(auth.layer(slow(Duration::from_millis(400))).oneshot(request));
+    sleep(Duration::from_millis(50)).await;
+    tokens.revoke_session("42", pair.session_id()).await.unwrap();
+    let response = timeout(HANG, answer).await.unwrap().unwrap().unwrap();
+    assert_eq!(response.status(), 401);
+    let cleared: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cleared, [&sessions.access_cookie().clear(), &sessions.refresh_cookie().clear()]);
 }
 
 /// A body that begins late was not proved meanwhile, so it does not get a whole staleness more.
