@@ -4,7 +4,7 @@
 //! |--|--|--|
 //! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
 //! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 |
-//! | [`logout`] | `POST`, bearer, or `refresh_token` | 200; ends the session and clears the configured cookies |
+//! | [`logout`] | `POST`, bearer or `refresh_token` | 200; ends the session, clears the cookies |
 //! | [`logout_all`] | `POST`, bearer | 200; ends every session of the user and clears the cookies |
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
 //! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 if the session is not the user's |
@@ -88,12 +88,14 @@
 //! [`Endpoints::browser`] has the endpoints for pages in browsers. Both tokens are in cookies that
 //! no script can read ([`BrowserSessions`]), and in no body:
 //!
-//! | service | request | response |
-//! |--|--|--|
-//! | [`login`](BrowserEndpoints::login) | `POST`, form or JSON: `username`, `password` | 200 `{"user_id":"..","expires_in":..}`, sets both cookies; 401 |
-//! | [`refresh`](BrowserEndpoints::refresh) | `POST`, cookie | 200 `{"expires_in":..}`, sets both anew; 401, removes both |
-//! | [`logout`](BrowserEndpoints::logout) | `POST`, one of the cookies | 200, or 401; removes both |
-//! | [`logout_all`](BrowserEndpoints::logout_all) | `POST`, access cookie | 200, removes both |
+//! * [`login`](BrowserEndpoints::login) takes `POST` with `username` and `password` in a form or
+//!   JSON. It answers 200 with `{"user_id":"..","expires_in":..}` and sets both cookies, or 401.
+//! * [`refresh`](BrowserEndpoints::refresh) takes `POST` with the refresh cookie. It answers 200
+//!   with `{"expires_in":..}` and sets both cookies anew, or answers 401 and removes them.
+//! * [`logout`](BrowserEndpoints::logout) takes `POST` with one of the cookies. It answers 200 or
+//!   401, and removes both cookies.
+//! * [`logout_all`](BrowserEndpoints::logout_all) takes `POST` with the access cookie. It answers
+//!   200 and removes both cookies.
 //!
 //! Each of them answers 403 to a request that another site causes
 //! ([`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)).

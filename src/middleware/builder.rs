@@ -204,9 +204,9 @@ impl<C> AuthLayerBuilder<C> {
     /// `Sec-Fetch-Site` and `Origin` suffices.
     ///
     /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
-    /// refresh, with a random value that a script can read. Without these endpoints, the application
-    /// sets it. Name it `__Host-..`: otherwise another host of the domain can set it. A WebSocket
-    /// cannot send the header, so the demand does not apply to it.
+    /// refresh, with a random value that a script can read. Without these endpoints, the
+    /// application sets it. Name it `__Host-..`: otherwise another host of the domain can set it. A
+    /// WebSocket cannot send the header, so the demand does not apply to it.
     ///
     /// [`build`](Self::build) rejects a name that no cookie can have.
     pub fn double_submit(mut self, cookie: impl Into<String>, header: HeaderName) -> Self {

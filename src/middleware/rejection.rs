@@ -95,8 +95,8 @@ pub enum RejectionKind {
     /// refused the request, for example for a missing role, the challenge names none. RFC 6750
     /// section 3.1 has one code for both: "higher privileges than provided by the access token".
     InsufficientScope,
-    /// The credential is in a cookie, and another site may have caused the request (CSRF). The token
-    /// was not checked, so the response is the same for every token. See
+    /// The credential is in a cookie, and another site may have caused the request (CSRF). The
+    /// token was not checked, so the response is the same for every token. See
     /// [`AuthLayerBuilder::allow_cookie`](super::AuthLayerBuilder::allow_cookie).
     CrossSite,
     /// The store or another issuer's key server did not answer, or the node is overloaded. The
