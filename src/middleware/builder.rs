@@ -199,9 +199,9 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
-    /// Also demands that each unsafe request with a cookie repeats the value of the cookie `cookie`
-    /// in the header `header` (double submit). Off by default, because the check of
-    /// `Sec-Fetch-Site` and `Origin` suffices.
+    /// Also demands that each request with a cookie repeats the value of the cookie `cookie` in the
+    /// header `header` (double submit), except requests with a safe method. Off by default, because
+    /// the check of `Sec-Fetch-Site` and `Origin` suffices.
     ///
     /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
     /// refresh, with a random value that a script can read. Without these endpoints, the

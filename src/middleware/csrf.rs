@@ -26,7 +26,7 @@ pub(crate) struct CrossSiteCheck {
     double_submit: Option<DoubleSubmit>,
 }
 
-/// A cookie whose value each unsafe request must repeat in a header.
+/// A cookie whose value each request must repeat in a header, except one with a safe method.
 #[derive(Clone, Debug)]
 struct DoubleSubmit {
     cookie: String,
