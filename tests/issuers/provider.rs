@@ -143,7 +143,11 @@ async fn jwk_02_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down() {
     let provider = provider();
     let tokens = connected(&provider).await;
     let (known, began) = (token(&provider, "k1"), Instant::now());
-    for number in 0..10_000 {
+    // On a fast machine, 10 000 tokens take less than the cool-down after the first fetch.
+    let mut number = 0;
+    while number < 10_000 || provider.fetches(JWKS) == 1 {
+        assert!(began.elapsed() < Duration::from_secs(120), "no fetch because of an unknown key");
+        number += 1;
         let refused = status(&tokens, &token(&provider, &format!("unknown-{number}"))).await;
         // While a fetch is under way for longer than a request waits, the key may still come.
         assert!(refused == 401 || refused == 503, "{refused}");
@@ -151,7 +155,7 @@ async fn jwk_02_ten_thousand_unknown_keys_cause_one_fetch_in_a_cool_down() {
     let cool_downs = usize::try_from(began.elapsed().as_secs() / COOL_DOWN.as_secs()).unwrap();
     assert_eq!(status(&tokens, &known).await, 200);
     let fetches = provider.fetches(JWKS);
-    assert!(fetches > 1 && fetches <= 2 + cool_downs, "{fetches} fetches in {:?}", began.elapsed());
+    assert!(fetches <= 2 + cool_downs, "{fetches} fetches in {:?}", began.elapsed());
 }
 
 #[tokio::test]
