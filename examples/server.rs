@@ -50,7 +50,8 @@ async fn main() -> Result<(), Failure> {
         .allow_websocket_protocol("bearer")
         .build()?;
     let (drain, mut drained) = Drain::on_signal()?;
-    // A client may keep its refresh token in this cookie. Logout takes the token and removes it.
+    // A client may keep its refresh token in this cookie. Logout reads the token and removes the
+    // cookie.
     let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
     let endpoints = Endpoints::new(&auth, Arc::clone(&users)).refresh_cookie(refresh_cookie).show_details();
     // A page in a browser has both tokens in cookies, which its script cannot read.

@@ -19,17 +19,16 @@
 //! # The same password from every keyboard
 //!
 //! One system sends `ä` as one code point, another as `a` and a combining diaeresis. The hasher
-//! converts a password to NFKC before it hashes or verifies the password, as NIST SP 800-63B
-//! advises (section 3.1.1.2, in the third edition 5.1.1.2). That section allows NFKC and NFKD.
-//! NFKC is the better choice here:
+//! converts a password to NFKC before it hashes or verifies the password. NIST SP 800-63B advises
+//! NFKC or NFKD (section 3.1.1.2, in the third edition 5.1.1.2). NFKC is the better choice here:
 //!
-//! * It is shorter, and bcrypt has room for 71 bytes. The limit applies to the normalised text.
+//! * It is shorter. bcrypt has room for 71 bytes of the normalised text.
 //! * Most keyboards already send it, so most old hashes match at the first attempt.
 //!
 //! NFKC also makes compatible characters equal: `２` and `²` are the same as `2`.
 //!
 //! A hash of the password as typed, from another library or an earlier version, stays valid. If the
-//! typed text differs from its NFKC form, the check computes both, and one match is enough. A
+//! typed text differs from its NFKC form, the check hashes both, and one match is enough. A
 //! password in ASCII is its own NFKC form and costs one computation.
 //!
 //! # The same cost for every user
@@ -254,8 +253,8 @@ impl PasswordHasher {
     /// Call this after a successful login, while you have the password, and store a new hash.
     ///
     /// Spring's prefix `{bcrypt}` alone is no reason for a new hash. The version `$2a$`, which
-    /// Spring writes, is one. While Spring still reads the same table, put the prefix before the new
-    /// hash, because Spring refuses a hash without it.
+    /// Spring writes, is one. While Spring still reads the same table, put the prefix before the
+    /// new hash. Spring refuses a hash without it.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         let hash = without_prefix(hash);
@@ -325,7 +324,7 @@ impl fmt::Debug for PasswordHasher {
 }
 
 impl Shared {
-    /// Checks one text against the stored hash, or computes as long without one.
+    /// Checks one text against the stored hash, or does the same work without one.
     fn check(&self, text: &str, stored: Option<&(Zeroizing<String>, u32)>) -> Result<bool, PasswordError> {
         let Some((hash, cost)) = stored else {
             self.dummy(text, self.cost);
@@ -355,7 +354,7 @@ impl Shared {
 /// The longest password that bcrypt hashes as a whole, in bytes. Its 72nd byte is the end mark.
 const MAX_BYTES: usize = 71;
 /// The longest typed password that is normalised, in bytes. This limits the work for a flood of
-/// long passwords. No longer text shrinks to [`MAX_BYTES`] in NFKC, as a test computes.
+/// long passwords. A test computes that no longer text shrinks to [`MAX_BYTES`] in NFKC.
 const MAX_TYPED_BYTES: usize = 1024;
 
 /// Returns the texts that the stored hash may be made of: the password in NFKC, and the password as

@@ -6,13 +6,15 @@ const tabs = new BroadcastChannel("session");
 let stream = null;
 let refreshes = 0;
 
-// Sends a request. After a 401 the access token may only have expired: refreshes, and tries again.
+// Sends a request. After a 401, refreshes the tokens and tries again, because the access token may
+// only have expired.
 async function send(method, path) {
   const response = await fetch(path, { method });
   return response.status === 401 && (await refresh()) ? fetch(path, { method }) : response;
 }
 
-// Returns true if the session lives. Several tabs may call this at once: all get the same tokens.
+// Refreshes the tokens. Returns true if the session lives. If several tabs call this at once, all
+// get the same tokens.
 async function refresh() {
   const response = await fetch("/auth/refresh", { method: "POST" });
   if (response.ok) {
@@ -42,8 +44,8 @@ function open() {
   element("stream").textContent = "live";
   stream = new EventSource("/api/events");
   stream.onmessage = (event) => list(JSON.parse(event.data));
-  // The server cuts the stream at the moment when the session ends. It can also be the network, so
-  // the server has to say whether the user is still logged in.
+  // The server cuts the stream when the session ends. But a failure of the network also ends the
+  // stream, so the page asks the server if the user is still logged in.
   stream.onerror = () => show("Your session has ended, and with it the stream.");
 }
 
@@ -115,7 +117,7 @@ element("refresh").onclick = () => {
 
 tabs.onmessage = ({ data }) => (data === "refresh" ? refresh() : show());
 
-// The button "back" may bring this page from the browser's memory, as it was before a logout.
+// The button "back" may show this page from the browser's memory, as it was before a logout.
 addEventListener("pageshow", (event) => event.persisted && show());
 
 await show();

@@ -1,12 +1,11 @@
-//! A single-page app with browser sessions: the guide to them, in one file for each side.
+//! A single-page app with browser sessions: this server, and the script `app.js` as its client.
 //!
 //! `cargo run --example browser`, and open <http://127.0.0.1:3002> in Chromium, Chrome, Edge or
-//! Firefox. They accept `Secure` cookies from a loopback address without TLS. The variables are
-//! those of `common/mod.rs`.
+//! Firefox. These browsers accept `Secure` cookies from a loopback address without TLS. The
+//! environment variables are those of `common/mod.rs`.
 //!
-//! The server keeps both tokens in cookies that no script can read. `app.js` is the whole client.
-//! Try it in two tabs and in a second browser: log out one device from another, and watch its
-//! stream end.
+//! The server keeps both tokens in cookies that no script can read. Try it in two tabs and in a
+//! second browser: log out one device from another, and watch its stream end.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -44,7 +43,7 @@ use tower_bearer::{
 use tower_http::set_header::SetResponseHeaderLayer;
 use users::{User, Users};
 
-/// The time between two looks at the user's sessions.
+/// The time between two queries for the user's sessions.
 const PERIOD: Duration = Duration::from_millis(500);
 
 #[tokio::main]
@@ -52,7 +51,8 @@ async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
     let users = Arc::new(Users::default());
     let tokens = tokens_from_env().await?.0.build()?;
-    // The layer reads the access token from its cookie, and refuses what another site causes.
+    // The layer reads the access token from its cookie, and refuses requests that another site
+    // causes.
     let sessions = BrowserSessions::builder().build()?;
     let auth = AuthLayer::builder(tokens.clone()).browser_sessions(&sessions).build()?;
     let endpoints = Endpoints::new(&auth, Arc::clone(&users));
@@ -80,7 +80,8 @@ async fn main() -> Result<(), Failure> {
     Ok(drained.await?)
 }
 
-/// Returns the page with its script. They are public, because they contain nothing about a user.
+/// Returns the routes of the page, its script and its style. They are public, because they contain
+/// nothing about a user.
 fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let file = |content_type, text: &'static str| get(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text));
     let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));

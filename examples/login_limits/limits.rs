@@ -1,6 +1,6 @@
 //! Limits of the attempts to log in: by user name and network, and by each alone.
 //!
-//! A node counts for itself. With several nodes behind one address, count in a shared store.
+//! Each node counts for itself. With several nodes behind one address, count in a shared store.
 
 use std::{
     convert::Infallible,
@@ -62,8 +62,8 @@ impl<C: Clock + Clone> Limits<C> {
 impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
     async fn admit(&self, attempt: &LoginAttempt) -> Result<Admission, BoxError> {
         let (user, network) = (attempt.username(), network(attempt)?);
-        // The first limit that refuses takes nothing from those after it. So one client cannot use
-        // up what others in its network, or the user elsewhere, still have.
+        // An attempt that one limit refuses does not count in the limits after it. So guesses at
+        // one user from one network use up neither the network's limit nor the user's.
         let wait = (self.pair.take(&(user, network)))
             .or_else(|| self.network.take(&network))
             .or_else(|| self.user.take(&user));
@@ -90,7 +90,7 @@ fn network(attempt: &LoginAttempt) -> Result<IpAddr, BoxError> {
     })
 }
 
-/// A limit for each key. When its map is full, it forgets keys that came only once first.
+/// A limit for each key. A full map first forgets the keys that came only once.
 struct Limit<C: Clock> {
     quota: Quota,
     clock: C,
@@ -107,7 +107,8 @@ impl<C: Clock + Clone> Limit<C> {
         Self { quota, clock, known: Cache::new(MAX_KEYS), hasher: RandomState::new() }
     }
 
-    /// Takes one attempt of this key, or returns the time until the next one.
+    /// Counts an attempt of this key. If the key has none left, returns the time until the next
+    /// one.
     fn take(&self, key: &impl Hash) -> Option<Duration> {
         let new = || Ok::<_, Infallible>(Arc::new(Limiter::direct_with_clock(self.quota, self.clock.clone())));
         let Ok(limiter) = self.known.get_or_insert_with(&self.hasher.hash_one(key), new);

@@ -1,4 +1,4 @@
-//! A login that refuses to be guessed: 429 before a password is hashed.
+//! A login with a guard against guessed passwords: it answers 429 before it hashes a password.
 //!
 //! `cargo run --example login_limits` listens on 127.0.0.1:3000. Start from the module `limits`
 //! when you write a guard of your own.

@@ -28,7 +28,7 @@ const NAMES: [&str; 7] = [
 ///
 /// | variable | value |
 /// |--|--|
-/// | `JWT_SECRET_KEY` | the secret for HS256, HS384 or HS512, used byte for byte, without white space at its ends |
+/// | `JWT_SECRET_KEY` | the exact secret for HS256, HS384 or HS512; no white space at its ends |
 /// | `JWT_ALGORITHM` | the name of a signature algorithm (RFC 7518 section 3.1) |
 /// | `JWT_ACCESS_TOKEN_EXPIRE_MINUTES` | lifetime of an access token, 1 to 525 600 (one year) |
 /// | `JWT_REFRESH_TOKEN_EXPIRE_DAYS` | lifetime of an unused refresh token, 1 to 3650 (ten years) |

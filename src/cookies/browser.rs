@@ -21,8 +21,8 @@ use crate::error::ConfigError;
 /// Both cookies are `HttpOnly`, `Secure` and `SameSite=Strict`, and last as long as their token.
 ///
 /// The prefix `__Host-` lets no other host of the domain set the cookie. It demands the path `/`,
-/// so browsers send the refresh token with each request to the host: each service behind the host
-/// gets it, and each log of request headers may contain it. If that is too much, set a
+/// so browsers send the refresh token with each request to the host. Each service behind the host
+/// gets the token, and each log of request headers may contain it. If that is too much, set a
 /// `refresh_path`.
 ///
 /// Browsers drop a cookie of more than 4096 bytes: keep the claims small.
@@ -70,7 +70,8 @@ impl BrowserSessions {
 }
 
 impl BrowserSessionsBuilder {
-    /// Sets the requests from other sites with which browsers send the cookies. Default: `Strict`.
+    /// Sets the attribute `SameSite`: the requests from other sites to which browsers add the
+    /// cookies. Default: `Strict`.
     ///
     /// With `Strict`, a user who follows a link from another site seems logged out until the page
     /// itself makes a request. Use `Lax` if the server renders pages for users who are logged in.
@@ -83,8 +84,8 @@ impl BrowserSessionsBuilder {
 
     /// Makes browsers send the refresh token only to paths under `path`, such as `/auth`. The
     /// refresh and logout endpoints must be under it. The name of the cookie is then
-    /// `__Secure-refresh`, because `__Host-` allows no path. Another host of the domain can set a
-    /// cookie of that name.
+    /// `__Secure-refresh`, because `__Host-` allows no path but `/`. Another host of the domain can
+    /// set a cookie of that name.
     pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
         self.refresh_path = Some(path.into());
         self

@@ -32,7 +32,7 @@ pub struct BrowserEndpoints<A: UserAuthentication> {
     cookies: SessionCookies,
 }
 
-/// The cookies of a request, and the check of their source.
+/// The cookies of the sessions, and the check of requests with them.
 #[derive(Clone, Debug)]
 struct SessionCookies {
     sessions: BrowserSessions,
@@ -95,9 +95,9 @@ where
 
     /// Returns the endpoint that ends the session of the cookies, and removes them.
     ///
-    /// One of the two cookies suffices, and its token may have expired: the token only has to be
-    /// one that this service has signed. So the endpoint can be called twice. Otherwise it answers
-    /// 401, and removes both cookies too.
+    /// One of the two cookies suffices. Its token may have expired or been revoked, if this service
+    /// has signed it. So a repeated call with the same cookies succeeds. Without such a token, the
+    /// endpoint answers 401, and also removes both cookies.
     #[must_use]
     pub fn logout(&self) -> Endpoint<BrowserLogout<A::Claims>> {
         let tokens = self.endpoints.auth.tokens().clone();
@@ -115,8 +115,8 @@ where
 }
 
 impl SessionCookies {
-    /// Refuses a request that another site may have caused. Without a cookie, only a request that
-    /// another site *has* caused.
+    /// Refuses a request with a cookie if another site may have caused it. Refuses a request
+    /// without a cookie only if its headers name another site.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         let Parts { method, uri, headers, .. } = parts;
         let has_cookie = |cookie: &TokenCookie| !matches!(self.token_in(cookie, parts), Ok(None));
@@ -173,7 +173,7 @@ where
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
 
-    /// A login acts by its fields, and not by a cookie.
+    /// Refuses a request only if its headers name another site, because a login needs no cookie.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         let Parts { method, uri, headers, .. } = parts;
         let is_admitted = self.cookies.cross_site.admits_without_cookie(method, uri, headers);

@@ -96,7 +96,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { handler, responder } = self.clone();
-        // A layer around the endpoint has passed on an anonymous request.
+        // True if a layer around the endpoint has passed on an anonymous request.
         let is_anonymous = is_unauthenticated(request.extensions());
         Box::pin(async move {
             let rejection = match answer(&*handler, request).await {

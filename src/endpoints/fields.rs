@@ -56,12 +56,13 @@ impl Fields {
         }
     }
 
-    /// Returns true if the body is a form or JSON.
+    /// Returns true if the headers announce a form or JSON.
     pub(super) fn are_in(headers: &HeaderMap) -> bool {
         supported_media_type(headers).is_some()
     }
 
-    /// Returns the text of the field with this name, or `None` if the field is missing.
+    /// Returns the text of the field with this name, or `None` if the field is missing. Otherwise
+    /// the same as [`one`](Self::one).
     pub(super) fn at_most_one(&self, name: &str) -> Result<Option<&str>, Rejection> {
         if self.0.iter().any(|(own, _)| own == name) { self.one(name).map(Some) } else { Ok(None) }
     }

@@ -1,4 +1,5 @@
-//! The guard of the login: decides before a password is hashed if a client may try it.
+//! The guard of the login. It decides if a client may try a password, before the endpoint hashes
+//! it.
 
 use std::{
     fmt,
@@ -20,8 +21,8 @@ use crate::{
     observe::LoginFailure,
 };
 
-/// The longest time for one call of the guard. A guard on a slow server would otherwise keep logins
-/// and their connections.
+/// The longest time for one call of the guard. Without this limit, a guard that waits for a slow
+/// server would hold logins and their connections.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// An application's guard of the login, against guessed passwords. Set it with
@@ -31,18 +32,19 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 /// [`finished`](Self::finished) after the check. So a refused guess costs no hash.
 ///
 /// * **Count in `admit`**, and take the attempt back after a success. A guard that counts only
-///   failures in `finished` admits all guesses that arrive at once. A client that disconnects is
-///   never reported.
+///   failures in `finished` admits all guesses that arrive at once. The endpoint never reports a
+///   client that disconnects.
 /// * **Count unknown names like known ones.** Otherwise a 429 reveals which users exist.
-/// * **Use the name as your user lookup compares it**, for example in lower case. Otherwise each
-///   spelling has an allowance of its own. The name is up to 16 KiB long: use a hash as the key.
+/// * **Count the name in the form that your user lookup compares**, for example in lower case.
+///   Otherwise each spelling has an allowance of its own. The name is up to 16 KiB long: use a hash
+///   as the key.
 /// * **Bound your memory.** The client chooses the names.
 /// * **Refuse by name and address together, and by each alone.** A strict limit by name alone lets
 ///   everybody lock that user out.
 ///
-/// If `admit` panics or returns an error, the endpoint refuses the login with 500. If the store or
-/// an overload is at fault ([`Error::fault`]), it refuses with 503. It also refuses with 503 if it
-/// has no answer after 5 seconds. A guard must not block its thread.
+/// If `admit` panics or returns an error, the endpoint refuses the login with 500. It refuses with
+/// 503 if the error names the store or an overload as its [`fault`](Error::fault), or if the guard
+/// gives no answer within 5 seconds. A guard must not block its thread.
 ///
 /// The example `login_limits` is a whole guard.
 ///
@@ -54,7 +56,7 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 ///     observe::LoginFailure,
 /// };
 ///
-/// /// Ten failures of all users together, to keep this short.
+/// /// Ten attempts of all users together after each success, to keep this short.
 /// #[derive(Default)]
 /// struct Ten(AtomicU32);
 ///
@@ -173,7 +175,7 @@ impl Guard {
             Ok(Ok(Ok(Admission::Admit))) => Ok(()),
             Ok(Ok(Ok(Admission::RetryAfter(time)))) => Err((LoginFailure::Limited, Rejection::too_many_requests(time))),
             Ok(Ok(Err(error))) => Err(failed(match Error::of_application(error) {
-                // The client has not sent what this error refuses.
+                // Such an error is about an input of the guard, which the client did not send.
                 error if error.fault() == Fault::Client => Error::Application(error.into()),
                 error => error,
             })),
@@ -192,10 +194,10 @@ impl Guard {
     pub(super) async fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) {
         let Some(guard) = &self.0 else { return };
         let call = AssertUnwindSafe(guard.finished(attempt, outcome)).catch_unwind();
-        // The decision has been made. Refusing now would leave a session without a client.
+        // The endpoint has made its decision. A refusal now would leave a session without a client.
         if !matches!(timeout(MAX_TIME, call).await, Ok(Ok(()))) {
             #[cfg(feature = "tracing")]
-            tracing::warn!("the login guard panicked or took over 5 s after a login; its count may be too high");
+            tracing::warn!("the login guard panicked or took over 5 s in `finished`; its count may be too high");
         }
     }
 }

@@ -54,7 +54,8 @@ where
     A: UserAuthentication,
     A::Claims: Serialize,
 {
-    /// Asks the guard, and logs the user of the fields in. Returns the user's id and the tokens.
+    /// Asks the guard, then logs in the user that the fields name. Returns the user's id and the
+    /// tokens.
     pub(super) async fn answer(&self, parts: Parts, fields: &Fields) -> Result<(Subject, TokenPair), Rejection> {
         let credentials = Credentials::new(fields.one("username")?, fields.one("password")?);
         let label = label(&parts.headers);

@@ -83,13 +83,15 @@
 //! ```
 //!
 //! [`ResourceMetadata::service`]: crate::middleware::ResourceMetadata::service
+//!
 //! # Browser sessions
 //!
 //! [`Endpoints::browser`] has the endpoints for pages in browsers. Both tokens are in cookies that
 //! no script can read ([`BrowserSessions`]), and in no body:
 //!
 //! * [`login`](BrowserEndpoints::login) takes `POST` with `username` and `password` in a form or
-//!   JSON. It answers 200 with `{"user_id":"..","expires_in":..}` and sets both cookies, or 401.
+//!   JSON. It answers 200 with `{"user_id":"..","expires_in":..}` and sets both cookies, or answers
+//!   401.
 //! * [`refresh`](BrowserEndpoints::refresh) takes `POST` with the refresh cookie. It answers 200
 //!   with `{"expires_in":..}` and sets both cookies anew, or answers 401 and removes them.
 //! * [`logout`](BrowserEndpoints::logout) takes `POST` with one of the cookies. It answers 200 or
@@ -256,7 +258,7 @@ where
         self
     }
 
-    /// Sets a guard against guessed passwords: it may refuse a login with 429 before the endpoint
+    /// Sets a guard against guessed passwords. It may refuse a login with 429 before the endpoint
     /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`].
     #[must_use]
     pub fn guard_login(mut self, guard: impl LoginGuard) -> Self {
@@ -293,8 +295,8 @@ where
     ///
     /// An expired access token suffices if this service has signed it. Without an access token, the
     /// endpoint takes a refresh token: from the field `refresh_token` of a form or of JSON, or from
-    /// the [`refresh_cookie`](Self::refresh_cookie). It may have expired too. Any other bad token
-    /// is 401. An expired token of another issuer is 401 too.
+    /// the [`refresh_cookie`](Self::refresh_cookie). The refresh token may have expired too. Any
+    /// other bad token gets 401, and so does an expired token of another issuer.
     ///
     /// For another issuer's token, this endpoint, [`logout_all`](Self::logout_all) and
     /// [`revoke_session`](Self::revoke_session) write revocations to the store. The issuer may

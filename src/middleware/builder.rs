@@ -119,15 +119,15 @@ impl<C> AuthLayerBuilder<C> {
     /// each request whose credential is in a cookie, before it checks the token. A request passes
     /// if one of these conditions is met:
     ///
-    /// * The method is GET, HEAD or OPTIONS, and the request does not ask for an upgrade to a
+    /// * The method is GET, HEAD or OPTIONS, and the request does not ask for an upgrade, as for a
     ///   WebSocket.
     /// * `Sec-Fetch-Site` is `same-origin` or `none`.
     /// * `Sec-Fetch-Site` is absent, and `Origin` has the host and port of the request.
     /// * `Origin` is a [trusted](Self::trust_origin) one.
     ///
     /// The layer rejects other requests with 403 ([`RejectionKind::CrossSite`]). This includes
-    /// requests without both headers. A client that is not a browser sends `Authorization`, which
-    /// needs no check. A proxy must pass on the client's `Host`, or you trust your own origin.
+    /// requests with neither header. A client that is not a browser sends `Authorization`, which
+    /// needs no check. If a proxy replaces the client's `Host`, trust your own origin.
     ///
     /// In addition, set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and name it
     /// `__Host-..`. `SameSite=Lax` is enough if no `GET` changes anything.
@@ -155,7 +155,9 @@ impl<C> AuthLayerBuilder<C> {
     /// * both cookies if the token was revoked or its session is over,
     /// * the access cookie if the token has expired, or is bad in another way.
     ///
-    /// It removes no cookie if the store fails, or if another site may have caused the request.
+    /// It removes no cookie if the store fails, or if another site may have caused the request. Nor
+    /// does it if the token is not yet valid, if the application's validator refuses it, or if two
+    /// cookies have the name.
     pub fn browser_sessions(mut self, sessions: &BrowserSessions) -> Self {
         self.config.cookies.sessions = Some(sessions.clone());
         self.config.cookies.cleared = Some(ClearedCookies::of(sessions));
@@ -215,7 +217,7 @@ impl<C> AuthLayerBuilder<C> {
     }
 
     /// Switches off the check of requests with a cookie if `check` is `false`. Default: `true`. Use
-    /// `false` only if a layer outside makes an equal check.
+    /// `false` only if an outer layer makes an equal check.
     pub fn csrf(mut self, check: bool) -> Self {
         self.config.cookies.cross_site.enable(check);
         self
@@ -225,13 +227,13 @@ impl<C> AuthLayerBuilder<C> {
     /// `forgive` is `true`. The response removes the cookie. Default: `false`: the layer rejects
     /// the request.
     ///
-    /// A browser sends a cookie without being asked, so on a public page the cookie of a revoked
-    /// session would be an error until it expires. The setting does not apply to other locations,
-    /// to a failure of the store (503) and to requests that another site causes (403). It changes
-    /// nothing if a token is required.
+    /// Browsers send a cookie with every request. So without this setting, a public page would
+    /// answer 401 to the cookie of a revoked session until it expires. The setting does not apply
+    /// to other locations, to a failure of the store (503) and to requests that another site causes
+    /// (403). It changes nothing if a token is required.
     ///
-    /// The layer knows the path of a cookie of [`browser_sessions`](Self::browser_sessions). Of
-    /// another cookie it assumes the path `/` and no domain.
+    /// For the cookies of [`browser_sessions`](Self::browser_sessions) the layer knows the path.
+    /// For another cookie it assumes the path `/` and no domain.
     pub fn forgive_cookies(mut self, forgive: bool) -> Self {
         self.config.cookies.are_forgiven = forgive;
         self

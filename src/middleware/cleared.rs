@@ -34,8 +34,8 @@ impl ClearedCookies {
         Self(Arc::new(Fields { access: vec![sessions.access_cookie().clear()], refresh }))
     }
 
-    /// Returns the fields for cookies whose attributes are unknown: those of [`TokenCookie`].
-    /// Browsers ignore the field if the cookie has another path or domain.
+    /// Returns the fields for cookies whose attributes are unknown. The fields have the defaults of
+    /// [`TokenCookie`]. Browsers ignore a field if the cookie has another path or domain.
     pub(super) fn of_names(names: &[String]) -> Result<Self, ConfigError> {
         let clear = |name: &String| TokenCookie::builder().name(name).build().map(|cookie| cookie.clear());
         let access = names.iter().map(clear).collect::<Result<_, _>>()?;
@@ -61,8 +61,8 @@ impl Useless {
                 TokenError::Revoked { .. } | TokenError::SessionExpired => Some(Self::Session),
                 // The token may be acceptable later.
                 TokenError::NotYetValid { .. } | TokenError::Refused => None,
-                // A store that has lost its data for a moment does not know the session either. So
-                // the refresh decides about the refresh cookie.
+                // A session is also unknown to a store that has lost its data for a moment. So the
+                // refresh decides about the refresh cookie.
                 _ => Some(Self::Access),
             },
             Some(_) => None,

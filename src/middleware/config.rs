@@ -43,7 +43,7 @@ pub(super) enum Demand {
     Token,
     /// A valid token or none.
     Optional,
-    /// A valid token, an expired one of this service, or none: for a logout. For an expired token
+    /// For a logout: a valid token, an expired one of this service, or none. For an expired token
     /// the layer adds [`ExpiredClaims`](super::expired::ExpiredClaims).
     Logout,
 }

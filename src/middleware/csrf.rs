@@ -3,8 +3,8 @@
 //! Browsers add cookies to requests by themselves, also to requests that another site causes. They
 //! also say where a request comes from: in `Sec-Fetch-Site` (Fetch Metadata), and in `Origin`. No
 //! script can change these fields. `tower-http`'s `CsrfLayer` passes a request without both fields,
-//! because no recent browser sends one. This check refuses it, because the request has a cookie: a
-//! client that is not a browser has no reason to send one, and can send `Authorization` instead.
+//! because no recent browser sends one. This check refuses it, because the request has a cookie. A
+//! client that is not a browser can send `Authorization` instead.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
@@ -82,16 +82,15 @@ impl CrossSiteCheck {
         if !self.is_enabled || (is_safe && !headers.contains_key(UPGRADE)) {
             return true;
         }
-        // A page cannot set the header of a WebSocket's request.
+        // A page cannot add a header to the request of a WebSocket.
         let has_proof = is_safe
             || *method == Method::CONNECT
             || self.double_submit.as_ref().is_none_or(|proof| proof.is_in(headers, max_token_len));
         has_proof && self.source(uri, headers) == Source::Trusted
     }
 
-    /// Returns true if a request that needs no cookie, such as a login, may pass: no field says
-    /// that another site has caused it. *Otherwise another site could log the user in as somebody
-    /// else.*
+    /// Returns true if a request that needs no cookie, such as a login, may pass. It may pass
+    /// unless its headers name another site, which could log the user in as somebody else.
     pub(crate) fn admits_without_cookie(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
         !self.is_enabled || is_safe(method) || self.source(uri, headers) != Source::Foreign
     }
@@ -127,7 +126,7 @@ impl DoubleSubmit {
     }
 }
 
-/// Compares in a time that depends only on the lengths.
+/// Compares two texts in a time that depends only on their lengths.
 fn is_equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |different, (one, other)| different | (one ^ other)) == 0
 }

@@ -45,9 +45,9 @@
 //! 2. If the request is exempt, the layer passes it on, without claims
 //!    ([`AuthLayerBuilder::exempt`], [`AuthLayerBuilder::exempt_if`]).
 //! 3. It reads the request's one credential. It answers 401 if the request has none, and 400 if the
-//!    credential is malformed or the request has several.
-//!    If the credential is in a cookie, it answers 403 to a request that another site may have
-//!    caused ([`AuthLayerBuilder::allow_cookie`]).
+//!    credential is malformed or the request has several. If the credential is in a cookie, it
+//!    first answers 403 to a request that another site may have caused
+//!    ([`AuthLayerBuilder::allow_cookie`]).
 //! 4. It checks the token, as [`TokenService::validate_token`](crate::TokenService::validate_token)
 //!    does.
 //! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.

@@ -95,9 +95,9 @@ pub enum RejectionKind {
     /// refused the request, for example for a missing role, the challenge names none. RFC 6750
     /// section 3.1 has one code for both: "higher privileges than provided by the access token".
     InsufficientScope,
-    /// The credential is in a cookie, and another site may have caused the request (CSRF). The
-    /// token was not checked, so the response is the same for every token. See
-    /// [`AuthLayerBuilder::allow_cookie`](super::AuthLayerBuilder::allow_cookie).
+    /// Another site may have caused a request whose credential is in a cookie, or a login of a
+    /// browser session (CSRF). The token was not checked, so the response is the same for every
+    /// token. See [`AuthLayerBuilder::allow_cookie`](super::AuthLayerBuilder::allow_cookie).
     CrossSite,
     /// The store or another issuer's key server did not answer, or the node is overloaded. The
     /// token may be valid or not.
@@ -176,8 +176,8 @@ impl Rejection {
 
     /// Returns the rejection of a client that has made too many attempts: 429, with `Retry-After`.
     ///
-    /// The header has whole seconds, rounded up, and at least 1. A rejection by [`new`](Self::new)
-    /// says 1 second.
+    /// The header has whole seconds, rounded up, and at least 1. A rejection made by
+    /// [`new`](Self::new) has `Retry-After: 1`.
     ///
     /// ```
     /// use std::time::Duration;

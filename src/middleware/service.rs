@@ -132,8 +132,8 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             credential = credential.and(other.credential);
         }
         if is_in_cookie {
-            // Comes before the check of the token, so that the response tells another site nothing
-            // about the token.
+            // This check comes before that of the token, so that the response tells another site
+            // nothing about the token.
             let (method, uri, headers) = (request.method(), request.uri(), request.headers());
             if !config.cookies.cross_site.admits(method, uri, headers, checker.max_token_len) {
                 return Decision::Reject(Rejection::new(RejectionKind::CrossSite));
@@ -285,11 +285,11 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
 /// A check that waits for the store or an issuer's keys, and resolves to an answer or a rejection.
 struct ClaimsFromStore<C> {
     pending: Box<Pending<C>>,
-    /// True if a request with a bad token is an anonymous one.
+    /// True if the layer passes on a request with a bad token as an anonymous one.
     forgives: bool,
 }
 
-/// The answer to the question about a token.
+/// The result of a check that lets the request pass.
 enum Answer<C> {
     Claims(Claims<C>),
     /// The token is bad, but the request passes as an anonymous one.

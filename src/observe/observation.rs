@@ -29,8 +29,8 @@ pub enum Observation {
         /// The `error` of the challenge.
         error: ChallengeError,
     },
-    /// A layer has rejected a request with 403: its token lacks a scope or breaks a rule, or its
-    /// token is in a cookie and another site may have caused the request.
+    /// A layer has rejected a request with 403. Its token lacks a scope or breaks a rule, or is in
+    /// a cookie of a request that another site may have caused.
     Forbid,
     /// The service has opened a session: a login.
     SessionOpened,

@@ -200,8 +200,8 @@ impl<C> TokenServiceBuilder<C> {
     /// [`algorithm`](Self::algorithm). The secret needs at least as many random bytes as the hash
     /// has (RFC 7518 section 3.2). The builder wipes its copy from memory.
     ///
-    /// [`build`](Self::build) refuses text that begins or ends with white space. Read a secret from a
-    /// file with `trim`: files often end with a newline, and environment variables do not.
+    /// [`build`](Self::build) refuses text that begins or ends with white space. Trim a secret that
+    /// you read from a file: files often end with a newline.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.set_secret(secret.as_ref(), "secret");
         self

@@ -60,7 +60,7 @@ impl Revoker {
         }
     }
 
-    /// Returns the claims of an own token, without a check of its times and its revocation.
+    /// Returns the claims of an own token. Checks neither its times nor its revocation.
     pub(super) fn own_claims(&self, token: &str, token_type: TokenType) -> Result<JwtClaims<NoClaims>, Error> {
         self.own_sessions()?;
         let claims = decode_token::<NoClaims>(token, &self.keyring.load().keys, &self.validation)?;

@@ -357,7 +357,7 @@ async fn a_rejection_of_the_layer_removes_the_cookies_that_it_makes_useless() {
         let answer = app.get(bad).await;
         assert_eq!(bad.after(&answer), without_access(&jar), "{answer:?}");
     }
-    // Not the layer's own cookie.
+    // Of two cookies with one name, the layer does not know which one is its own.
     let mut twice = get(&jar);
     twice.headers_mut().append("cookie", HeaderValue::from_static("__Host-access=abc"));
     let answer = send(app.auth.layer(Inner::default()), twice).await;

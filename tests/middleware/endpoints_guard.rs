@@ -205,7 +205,7 @@ async fn a_guard_that_cannot_tell_clients_apart_lets_nobody_in() {
     assert_eq!(site.hasher.rounds_computed(), before);
 }
 
-/// A guard that fails by the name of the user, and records the outcomes.
+/// A guard whose failure depends on the user's name. It records the outcomes.
 #[derive(Clone, Default)]
 struct Failing(Arc<Mutex<Vec<Outcome>>>);
 

@@ -79,7 +79,7 @@ async fn no_script_and_no_body_has_a_token() {
     seen.dedup();
     assert_eq!(seen.len(), 4, "login and refresh set two tokens each");
 
-    // All that a script can read, the bodies too that the page does not read itself.
+    // Everything that a script can read, also bodies that the page itself does not read.
     let readable = browser
         .run(
             "const databases = (await indexedDB.databases()).map(({ name }) => name);
@@ -101,7 +101,7 @@ async fn no_script_and_no_body_has_a_token() {
         assert!(found.is_some(), "{path}: {exchanges:?}");
     }
     for token in &seen {
-        // Also the signature alone would be too much.
+        // Even the signature alone must not appear.
         let signature = token.rsplit('.').next().unwrap();
         assert!(!readable.contains(signature));
         assert!(exchanges.iter().all(|exchange| !exchange.body.contains(signature)), "{exchanges:?}");

@@ -33,8 +33,8 @@ impl Browser {
     pub async fn start() -> Self {
         let driver = Driver::start();
         let client = HttpClient::of(&format!("http://127.0.0.1:{}", driver.port));
-        // In a container, Chromium's sandbox lacks rights and `/dev/shm` is small. It loads only the
-        // pages of the tests.
+        // In a container, Chromium's sandbox lacks rights and `/dev/shm` is small. The browser
+        // loads only pages of the tests.
         let arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=900,700"];
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
@@ -114,7 +114,7 @@ impl Browser {
     }
 
     /// Returns the responses of the present tab since the last call: method, address, status and
-    /// body. The body is empty if the browser has it no more, as that of a stream.
+    /// body. The body is empty if the browser no longer has it, as with a stream.
     pub async fn responses(&self) -> Vec<Exchange> {
         let log = self.post("/se/log", json!({ "type": "performance" })).await;
         let events: Vec<Value> = log.as_array().expect("a log").iter().filter_map(event).collect();

@@ -75,8 +75,8 @@ impl SigningKey {
     /// * The secret is shorter than the hash (RFC 7518 section 3.2), one byte repeated, known from
     ///   public examples, or the text of another key.
     /// * The secret is text that begins or ends with white space, such as the newline at the end of
-    ///   a file. Text is UTF-8 without control characters. Other bytes may have any ends, and so may
-    ///   the secret of a JWK.
+    ///   a file. Text is UTF-8 without control characters other than white space. Other bytes may
+    ///   have any ends. So may the secret of a JWK.
     /// * No signature backend is compiled in.
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = secret.as_ref();

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
 
 /// Reads the cookie with one of these names. Returns `Malformed` for two of them, because a
-/// neighbouring domain can set the second one. One cookie with an empty value is absent: some
+/// neighbouring domain can set the second one. A single cookie with an empty value is absent: some
 /// frameworks clear a cookie that way.
 pub(in crate::middleware) fn read<'a>(
     headers: &'a HeaderMap,

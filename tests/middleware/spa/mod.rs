@@ -94,7 +94,8 @@ async fn a_user_logs_in_is_refreshed_silently_and_logs_out() {
         assert_eq!(body, json!({ "subject": "1" }));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // The token has expired by the clock of the store, which the test cannot set. The page sees the 401, refreshes, and repeats its request.
+    // The token has expired by the clock of the store, which the test cannot set. The page sees the
+    // 401, refreshes, and repeats its request.
     assert_eq!(browser.names(), ["__Secure-refresh"]);
     assert_eq!(browser.post("/auth/refresh", "").await.0, 200);
     assert_eq!(browser.names(), ["__Host-access", "__Secure-refresh"]);

@@ -79,7 +79,7 @@ fn text_with_a_newline_at_its_end_is_no_secret_except_in_a_jwk() {
     }
     let service = crate::TokenService::builder().secret(text).store(crate::MemoryStore::default()).build().unwrap_err();
     assert_eq!(service.setting(), "secret");
-    // This is how a service goes on that has signed with the newline.
+    // A service that has signed with the newline continues with a JWK.
     let k = URL_SAFE_NO_PAD.encode(text);
     let jwk = format!(r#"{{"kty":"oct","alg":"HS256","k":"{k}"}}"#);
     let signing = SigningKey::from_jwk(&jwk).unwrap();
