@@ -252,6 +252,9 @@ impl PasswordHasher {
     /// Returns true if a stored hash has another cost or version than [`hash`](Self::hash) writes.
     /// Call this after a successful login, while you have the password, and store a new hash.
     ///
+    /// A hash of a text that is not in NFKC is not noticed. To replace such hashes too, store a new
+    /// hash after each login whose password is not ASCII.
+    ///
     /// Spring's prefix `{bcrypt}` alone is no reason for a new hash. The version `$2a$`, which
     /// Spring writes, is one. While Spring still reads the same table, put the prefix before the
     /// new hash. Spring refuses a hash without it.

@@ -3,40 +3,48 @@
 
 const element = (id) => document.getElementById(id);
 const tabs = new BroadcastChannel("session");
+const AWAY = "The service is not available. Try again in a moment.";
 let stream = null;
 let refreshes = 0;
+let turns = 0;
 
-// Sends a request. After a 401, refreshes the tokens and tries again, because the access token may
-// only have expired.
-async function send(method, path) {
-  const response = await fetch(path, { method });
-  return response.status === 401 && (await refresh()) ? fetch(path, { method }) : response;
+// Sends a request. If the network fails, the response is an error as that of a server.
+async function ask(method, path, body) {
+  return fetch(path, { method, body, cache: "no-store" }).catch(() => Response.error());
 }
 
-// Refreshes the tokens. Returns true if the session lives. If several tabs call this at once, all
-// get the same tokens.
+// Sends a request. After a 401 the access token may only have expired: refreshes, and tries again.
+async function send(method, path) {
+  const response = await ask(method, path);
+  if (response.status !== 401) return response;
+  const refreshed = await refresh();
+  return refreshed.ok ? ask(method, path) : refreshed;
+}
+
+// Gets new tokens. Several tabs may call this at once: all get the same tokens.
 async function refresh() {
-  const response = await fetch("/auth/refresh", { method: "POST" });
+  const response = await ask("POST", "/auth/refresh");
   if (response.ok) {
     refreshes += 1;
     element("refreshed").textContent = `This tab has refreshed them: ${refreshes}×.`;
   }
-  return response.ok;
+  return response;
 }
 
-// Asks the server who the user is, and shows the account or the form for the login.
+// Asks the server who the user is, and shows the account or the form for the login. Another call
+// may begin meanwhile. Then only the last one shows its answer.
 async function show(notice = "") {
-  close();
-  const response = await send("GET", "/api/me").catch(() => null);
-  const user = response?.ok ? await response.json() : null;
-  if (!user && response?.status !== 401) {
-    notice = "The service is not available. Reload the page in a moment.";
-  }
-  element("notice").textContent = user ? "" : notice;
+  const turn = ++turns;
+  forget();
+  const response = await send("GET", "/api/me");
+  const user = response.ok ? await response.json().catch(() => null) : null;
+  if (turn !== turns) return;
+  element("notice").textContent = user ? "" : response.status === 401 ? notice : AWAY;
   element("guest").hidden = Boolean(user);
   element("account").hidden = !user;
-  element("name").textContent = user?.username ?? "";
-  if (user) open();
+  if (!user) return;
+  element("name").textContent = user.username;
+  open();
 }
 
 function open() {
@@ -44,17 +52,24 @@ function open() {
   element("stream").textContent = "live";
   stream = new EventSource("/api/events");
   stream.onmessage = (event) => list(JSON.parse(event.data));
-  // The server cuts the stream when the session ends. But a failure of the network also ends the
-  // stream, so the page asks the server if the user is still logged in.
-  stream.onerror = () => show("Your session has ended, and with it the stream.");
+  // The server cuts the stream at the moment when the session ends. It can also be the network, so
+  // the server has to say whether the user is still logged in.
+  const opened = Date.now();
+  stream.onerror = () => {
+    const pause = Date.now() - opened < 1000 ? 1000 : 0;
+    forget();
+    setTimeout(() => show("Your session has ended, and with it the stream."), pause);
+  };
 }
 
-// Forgets everything about the user.
-function close() {
+// Removes everything about the user from the page.
+function forget() {
   stream?.close();
   stream = null;
   element("stream").className = "";
   element("stream").textContent = "no stream";
+  element("account").hidden = true;
+  element("name").textContent = "";
   list([]);
 }
 
@@ -67,7 +82,12 @@ function list(sessions) {
     since.textContent = `since ${new Date(opened_at * 1000).toLocaleTimeString()}${current ? ", this device" : ""}`;
     const end = document.createElement("button");
     end.textContent = current ? "Log out this device" : "Log out that device";
-    end.onclick = () => send("DELETE", `/api/sessions/${encodeURIComponent(sid)}`);
+    end.onclick = async () => {
+      const response = await send("DELETE", `/api/sessions/${encodeURIComponent(sid)}`);
+      // A 404 says that the session has ended already. After a 401, this device is logged out.
+      if (response.status === 401) await show();
+      else if (!response.ok && response.status !== 404) element("notice").textContent = AWAY;
+    };
     item.className = current ? "current" : "other";
     item.append(text, since, end);
     return item;
@@ -89,26 +109,29 @@ async function changed(notice) {
 
 element("login").onsubmit = async (event) => {
   event.preventDefault();
-  const form = new FormData(event.target);
-  const response = await fetch("/auth/login", { method: "POST", body: new URLSearchParams(form) });
+  const response = await ask("POST", "/auth/login", new URLSearchParams(new FormData(event.target)));
   if (response.ok) {
     event.target.reset();
     await changed();
   } else {
-    element("notice").textContent =
-      response.status === 401 ? "User name or password is wrong." : "The login failed. Try again in a moment.";
+    element("notice").textContent = response.status === 401 ? "User name or password is wrong." : AWAY;
   }
 };
 
-for (const [id, path] of [["logout", "/auth/logout"], ["logout-all", "/auth/logout-all"]]) {
-  element(id).onclick = async () => {
-    const response = await send("POST", path);
-    // A 401 says that the session had ended already.
-    const isOut = response.ok || response.status === 401;
-    await changed(isOut ? "You are logged out." : "");
-    if (!isOut) element("notice").textContent = "You may still be logged in. Try again.";
-  };
-}
+element("logout").onclick = async () => {
+  // One of the two cookies suffices, so there is no need to refresh.
+  const response = await ask("POST", "/auth/logout");
+  // A 401 says that the session has ended already.
+  if (response.ok || response.status === 401) await changed("You are logged out.");
+  else element("notice").textContent = AWAY;
+};
+
+element("logout-all").onclick = async () => {
+  const response = await send("POST", "/auth/logout-all");
+  if (response.ok) await changed("You are logged out.");
+  else if (response.status === 401) await changed("Log in again to log out the other devices.");
+  else element("notice").textContent = AWAY;
+};
 
 element("refresh").onclick = () => {
   tabs.postMessage("refresh");
@@ -117,7 +140,8 @@ element("refresh").onclick = () => {
 
 tabs.onmessage = ({ data }) => (data === "refresh" ? refresh() : show());
 
-// The button "back" may show this page from the browser's memory, as it was before a logout.
+// The button "back" may bring this page from the browser's memory, as it was before a logout.
+addEventListener("pagehide", forget);
 addEventListener("pageshow", (event) => event.persisted && show());
 
 await show();

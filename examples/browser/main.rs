@@ -19,7 +19,7 @@ use axum::{
     Json, Router,
     extract::State,
     http::{
-        HeaderValue,
+        HeaderName, HeaderValue,
         header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE},
     },
     response::{
@@ -92,14 +92,19 @@ fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .layer(
             ServiceBuilder::new()
                 // An injected script could not read the tokens, but could send requests.
-                .layer(header(CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"))
+                .layer(header(
+                    CONTENT_SECURITY_POLICY,
+                    "default-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+                ))
                 // The browser would otherwise keep the filled page for its button "back".
                 .layer(header(CACHE_CONTROL, "no-store")),
         )
 }
 
-async fn me(user: CurrentUser<User>) -> Json<Value> {
-    Json(json!({ "user_id": user.id, "username": user.name }))
+/// The browser must not show a stored answer after a logout.
+async fn me(user: CurrentUser<User>) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
+    let header = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    ([header], Json(json!({ "user_id": user.id, "username": user.name })))
 }
 
 /// Sends the list of the user's sessions whenever it changes. The layer cuts the stream when its

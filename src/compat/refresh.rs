@@ -88,8 +88,12 @@ impl<C: Serialize + Send + Sync + 'static> Handle for RefreshWithoutRotation<C> 
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
 
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        self.0.check(parts)
+    }
+
     async fn handle(&self, _: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
-        let Refresh { tokens, renewal, access_cookie } = &self.0;
+        let Refresh { tokens, renewal, access_cookie, .. } = &self.0;
         let presented = fields.one("refresh_token")?;
         let refreshed = tokens.refresh_access_token_or_ask(presented, Some(&**renewal)).await;
         let access = refreshed.map_err(|error| of_grant(error, RejectionKind::InvalidGrant))?;

@@ -33,6 +33,7 @@ pub struct BrowserSessions(Arc<Cookies>);
 struct Cookies {
     access: TokenCookie,
     refresh: TokenCookie,
+    is_secure: bool,
 }
 
 /// A builder of [`BrowserSessions`]. Made by [`BrowserSessions::builder`].
@@ -62,6 +63,11 @@ impl BrowserSessions {
         self.0.access.set_readable(name, value, max_age)
     }
 
+    /// Returns true if the cookies have `Secure`.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.is_secure
+    }
+
     /// Returns the cookie of the refresh token.
     #[must_use]
     pub fn refresh_cookie(&self) -> &TokenCookie {
@@ -74,7 +80,8 @@ impl BrowserSessionsBuilder {
     /// cookies. Default: `Strict`.
     ///
     /// With `Strict`, a user who follows a link from another site seems logged out until the page
-    /// itself makes a request. Use `Lax` if the server renders pages for users who are logged in.
+    /// itself makes a request. Use `Lax` if the server renders pages for users who are logged in. The
+    /// cookie of the refresh token then stays `Strict`, because only the page itself refreshes.
     /// Use `None` only for a front end on another site, and name its origin with
     /// [`trust_origin`](crate::middleware::AuthLayerBuilder::trust_origin).
     pub fn same_site(mut self, same_site: SameSite) -> Self {
@@ -110,9 +117,14 @@ impl BrowserSessionsBuilder {
             (true, None) => ("__Host-access", "__Host-refresh"),
             (true, Some(_)) => ("__Host-access", "__Secure-refresh"),
         };
-        let cookie = |name| TokenCookie::builder().name(name).same_site(self.same_site).secure(self.secure);
+        let cookie = |name, same_site| TokenCookie::builder().name(name).same_site(same_site).secure(self.secure);
+        let of_refresh = if self.same_site == SameSite::None { SameSite::None } else { SameSite::Strict };
         let refresh_path = self.refresh_path.as_deref().unwrap_or("/");
-        let cookies = Cookies { access: cookie(access).build()?, refresh: cookie(refresh).path(refresh_path).build()? };
+        let cookies = Cookies {
+            access: cookie(access, self.same_site).build()?,
+            refresh: cookie(refresh, of_refresh).path(refresh_path).build()?,
+            is_secure: self.secure,
+        };
         Ok(BrowserSessions(Arc::new(cookies)))
     }
 }

@@ -109,8 +109,12 @@ where
     #[must_use]
     pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
         let sessions = &self.cookies.sessions;
-        let cookies = [sessions.access_cookie(), sessions.refresh_cookie()].map(|cookie| Arc::new(cookie.clone()));
-        self.endpoints.protected(LogoutAll { tokens: self.endpoints.auth.tokens().clone(), cookies: cookies.into() })
+        let proof = self.cookies.cross_site.double_submit_cookie();
+        // The layer's builder has checked the name.
+        let proof = proof.and_then(|name| TokenCookie::builder().name(name).secure(sessions.is_secure()).build().ok());
+        let cookies = [sessions.access_cookie(), sessions.refresh_cookie()].into_iter().cloned().chain(proof);
+        let cookies = cookies.map(Arc::new).collect();
+        self.endpoints.protected(LogoutAll { tokens: self.endpoints.auth.tokens().clone(), cookies })
     }
 }
 
@@ -119,25 +123,39 @@ impl SessionCookies {
     /// without a cookie only if its headers name another site.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         let Parts { method, uri, headers, .. } = parts;
-        let has_cookie = |cookie: &TokenCookie| !matches!(self.token_in(cookie, parts), Ok(None));
-        let is_admitted = if has_cookie(self.sessions.access_cookie()) || has_cookie(self.sessions.refresh_cookie()) {
-            self.cross_site.admits(method, uri, headers, self.max_token_len)
-        } else {
-            self.cross_site.admits_without_cookie(method, uri, headers)
-        };
+        if !self.are_in(headers) {
+            return self.cross_site.check_without_cookie(parts);
+        }
+        let is_admitted = self.cross_site.admits(method, uri, headers, self.max_token_len);
         if is_admitted { Ok(()) } else { Err(Rejection::new(RejectionKind::CrossSite)) }
     }
 
-    fn token_in(&self, cookie: &TokenCookie, parts: &Parts) -> Result<Option<Zeroizing<String>>, Rejection> {
-        token_in_cookie(&parts.headers, cookie.name(), self.max_token_len)
+    /// Returns true if a request has one of the cookies, whatever is in it.
+    fn are_in(&self, headers: &HeaderMap) -> bool {
+        let cookies = [self.sessions.access_cookie(), self.sessions.refresh_cookie()];
+        cookies.iter().any(|cookie| !matches!(self.token_in(cookie, headers), Ok(None)))
     }
 
-    fn set(&self, mut response: Response<Full<Bytes>>, pair: &TokenPair) -> Result<Response<Full<Bytes>>, Rejection> {
+    fn token_in(&self, cookie: &TokenCookie, headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Rejection> {
+        token_in_cookie(headers, cookie.name(), self.max_token_len)
+    }
+
+    /// Sets the cookies of a response. `proof` is the present value of the double submit: a new one
+    /// would break the requests that another tab has begun.
+    fn set(
+        &self,
+        mut response: Response<Full<Bytes>>,
+        pair: &TokenPair,
+        proof: Option<Zeroizing<String>>,
+    ) -> Result<Response<Full<Bytes>>, Rejection> {
         let headers = response.headers_mut();
         headers.append(SET_COOKIE, self.sessions.access_cookie().set(pair.access()));
         headers.append(SET_COOKIE, self.sessions.refresh_cookie().set(pair.refresh()));
         if let Some(name) = self.cross_site.double_submit_cookie() {
-            let value = random_id().map_err(of_operation)?;
+            let value = match proof {
+                Some(value) => value,
+                None => random_id().map(Zeroizing::new).map_err(of_operation)?,
+            };
             headers.append(SET_COOKIE, self.sessions.set_readable(name, &value, pair.refresh().expires_in()));
         }
         Ok(response)
@@ -175,15 +193,13 @@ where
 
     /// Refuses a request only if its headers name another site, because a login needs no cookie.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
-        let Parts { method, uri, headers, .. } = parts;
-        let is_admitted = self.cookies.cross_site.admits_without_cookie(method, uri, headers);
-        if is_admitted { Ok(()) } else { Err(Rejection::new(RejectionKind::CrossSite)) }
+        self.cookies.cross_site.check_without_cookie(parts)
     }
 
     async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let (id, pair) = self.login.answer(parts, &fields).await?;
         let body = serde_json::json!({ "user_id": id.as_str(), "expires_in": pair.access().expires_in() });
-        self.cookies.set(json(StatusCode::OK, &body), &pair)
+        self.cookies.set(json(StatusCode::OK, &body), &pair, None)
     }
 }
 
@@ -201,18 +217,24 @@ impl<C: Serialize + Send + Sync + 'static> Handle for BrowserRefresh<C> {
         self.cookies.check(parts)
     }
 
+    fn has_cookies(&self, headers: &HeaderMap) -> bool {
+        self.cookies.are_in(headers)
+    }
+
     fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
         self.cookies.clear_after(kind, headers);
     }
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
-        let presented = self.cookies.token_in(self.cookies.sessions.refresh_cookie(), &parts)?;
+        let presented = self.cookies.token_in(self.cookies.sessions.refresh_cookie(), &parts.headers)?;
         let presented = presented.ok_or(Rejection::new(RejectionKind::NoCredentials))?;
         let Refresh { tokens, renewal, .. } = &self.refresh;
         let refreshed = tokens.refresh_or_ask(&presented, Some(&**renewal)).await;
         let pair = refreshed.map_err(|error| of_grant(error, RejectionKind::InvalidToken))?;
         let body = serde_json::json!({ "expires_in": pair.access().expires_in() });
-        self.cookies.set(json(StatusCode::OK, &body), &pair)
+        let name = self.cookies.cross_site.double_submit_cookie();
+        let proof = name.and_then(|name| token_in_cookie(&parts.headers, name, self.cookies.max_token_len).ok());
+        self.cookies.set(json(StatusCode::OK, &body), &pair, proof.flatten())
     }
 }
 
@@ -230,7 +252,15 @@ impl<C: Send + Sync + 'static> Handle for BrowserLogout<C> {
         self.cookies.check(parts)
     }
 
+    fn has_cookies(&self, headers: &HeaderMap) -> bool {
+        self.cookies.are_in(headers)
+    }
+
+    /// Removes the cookies in a 400 too, because the user wants to be logged out.
     fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
+        if kind == RejectionKind::InvalidRequest {
+            self.cookies.clear(headers);
+        }
         self.cookies.clear_after(kind, headers);
     }
 
@@ -241,7 +271,16 @@ impl<C: Send + Sync + 'static> Handle for BrowserLogout<C> {
         for (cookie, token_type) in
             [(sessions.refresh_cookie(), TokenType::Refresh), (sessions.access_cookie(), TokenType::Access)]
         {
-            let Some(presented) = self.cookies.token_in(cookie, &parts)? else { continue };
+            let presented = match self.cookies.token_in(cookie, &parts.headers) {
+                Ok(Some(presented)) => presented,
+                Ok(None) => continue,
+                // Another host of the domain may have set a second cookie of the name. It must not
+                // keep the user from the logout.
+                Err(rejection) => {
+                    refused = rejection;
+                    continue;
+                }
+            };
             match self.tokens.claims_at_logout(&presented, token_type) {
                 // Usually both cookies are of one session.
                 Ok(claims) if ended.contains(&claims.session_id().cloned()) => {}

@@ -9,7 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, request::Parts};
+use http::{
+    HeaderMap, Method, Request, Response,
+    header::{AUTHORIZATION, COOKIE},
+    request::Parts,
+};
 use http_body::Body;
 use http_body_util::Full;
 use tower::Service;
@@ -66,7 +70,14 @@ pub trait Handle: Send + Sync + 'static {
         Self::READS_BODY
     }
 
-    /// Adds fields to the response to a rejected request.
+    /// Returns true if the request has cookies that a rejection may remove.
+    fn has_cookies(&self, headers: &HeaderMap) -> bool {
+        let _ = headers;
+        false
+    }
+
+    /// Adds fields to the response to a rejected request with such cookies. A request without them
+    /// may be late, and the response would remove the cookies of a new login.
     fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
         let _ = (kind, headers);
     }
@@ -94,8 +105,13 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Self { handler, responder } = self.clone();
+        // So that `Debug` shows no credential, for example to a guard of the login.
+        for (name, value) in request.headers_mut().iter_mut() {
+            value.set_sensitive(value.is_sensitive() || name == COOKIE || name == AUTHORIZATION);
+        }
+        let has_cookies = handler.has_cookies(request.headers());
         // True if a layer around the endpoint has passed on an anonymous request.
         let is_anonymous = is_unauthenticated(request.extensions());
         Box::pin(async move {
@@ -109,7 +125,9 @@ where
                 RejectionKind::NoCredentials if is_anonymous => rejection.into_response(),
                 _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
             };
-            handler.add_to_rejection(kind, response.headers_mut());
+            if has_cookies {
+                handler.add_to_rejection(kind, response.headers_mut());
+            }
             Ok(response)
         })
     }

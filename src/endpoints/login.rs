@@ -18,7 +18,7 @@ use crate::{
     cookies::TokenCookie,
     error::Error,
     ids::Subject,
-    middleware::{Rejection, RejectionKind},
+    middleware::{CrossSiteCheck, Rejection, RejectionKind},
     observe::{LoginFailure, Observation},
     tokens::{AuthTime, NewSession, TokenPair, TokenService},
     users::{Credentials, Grant, UserAuthentication},
@@ -32,6 +32,7 @@ pub struct Login<A: UserAuthentication> {
     pub(super) tokens: TokenService<A::Claims>,
     pub(super) users: Arc<A>,
     pub(super) access_cookie: Option<Arc<TokenCookie>>,
+    pub(super) cross_site: CrossSiteCheck,
     pub(super) guard: Guard,
 }
 
@@ -42,6 +43,12 @@ where
 {
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
+
+    /// Refuses a request if its headers name another site, and its response would set a cookie. The
+    /// user would otherwise act in a session of that site's choice.
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        if self.access_cookie.is_some() { self.cross_site.check_without_cookie(parts) } else { Ok(()) }
+    }
 
     async fn handle(&self, parts: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let (_, pair) = self.answer(parts, &fields).await?;

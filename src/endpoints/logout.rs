@@ -33,11 +33,15 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
     const READS_BODY: bool = true;
 
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
-        if Self::METHODS.contains(&parts.method) || Self::has_access_token(parts) {
-            Ok(())
-        } else {
-            Err(missing_claims(&parts.extensions))
+        if Self::has_access_token(parts) {
+            return Ok(());
         }
+        if !Self::METHODS.contains(&parts.method) {
+            return Err(missing_claims(&parts.extensions));
+        }
+        // Another site could send a refresh token of its own. The response would remove the cookies
+        // of the user.
+        if self.cookies.is_empty() { Ok(()) } else { self.cross_site.check_without_cookie(parts) }
     }
 
     fn reads_body(&self, parts: &Parts) -> bool {

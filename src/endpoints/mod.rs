@@ -219,8 +219,9 @@ where
     /// clears the cookie. The response bodies do not change. Without this setting, no endpoint sets
     /// a cookie.
     ///
-    /// See [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
-    /// about CSRF.
+    /// Login and refresh then refuse a request if its headers name another site, and so does logout
+    /// if the token is in the body. See
+    /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie).
     ///
     /// # Errors
     ///
@@ -259,7 +260,8 @@ where
     }
 
     /// Sets a guard against guessed passwords. It may refuse a login with 429 before the endpoint
-    /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`].
+    /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`]. Call this
+    /// before [`browser`](Self::browser), which takes the guard with it.
     #[must_use]
     pub fn guard_login(mut self, guard: impl LoginGuard) -> Self {
         self.guard = Guard::new(guard);
@@ -274,7 +276,7 @@ where
 
     fn login_handler(&self, access_cookie: Option<Arc<TokenCookie>>) -> Login<A> {
         let (tokens, users) = (self.auth.tokens().clone(), Arc::clone(&self.users));
-        Login { tokens, users, access_cookie, guard: self.guard.clone() }
+        Login { tokens, users, access_cookie, cross_site: self.auth.cross_site(), guard: self.guard.clone() }
     }
 
     /// Returns the endpoint that exchanges a refresh token for new tokens, with rotation.
@@ -288,6 +290,7 @@ where
             tokens: self.auth.tokens().clone(),
             renewal: Arc::new(renew_from(Arc::clone(&self.users))),
             access_cookie: self.access_cookie.clone(),
+            cross_site: self.auth.cross_site(),
         }
     }
 

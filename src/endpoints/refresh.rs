@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cookies::TokenCookie,
-    middleware::{Rejection, RejectionKind},
+    middleware::{CrossSiteCheck, Rejection, RejectionKind},
     tokens::{OnRefresh, TokenService},
 };
 
@@ -25,11 +25,17 @@ pub struct Refresh<C> {
     /// `on_refresh` hook.
     pub(crate) renewal: Arc<dyn OnRefresh<C>>,
     pub(crate) access_cookie: Option<Arc<TokenCookie>>,
+    pub(crate) cross_site: CrossSiteCheck,
 }
 
 impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
+
+    /// As at a login, refuses a request of another site if the response would set a cookie.
+    fn check(&self, parts: &Parts) -> Result<(), Rejection> {
+        if self.access_cookie.is_some() { self.cross_site.check_without_cookie(parts) } else { Ok(()) }
+    }
 
     async fn handle(&self, _: Parts, fields: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let presented = fields.one("refresh_token")?;

@@ -130,7 +130,8 @@ impl<C> AuthLayerBuilder<C> {
     /// needs no check. If a proxy replaces the client's `Host`, trust your own origin.
     ///
     /// In addition, set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and name it
-    /// `__Host-..`. `SameSite=Lax` is enough if no `GET` changes anything.
+    /// `__Host-..`. `SameSite=Lax` is enough if no `GET` changes anything. If a layer overrides the
+    /// method of requests, put it outside of this layer, so that the check sees the new method.
     ///
     /// [`RejectionKind::CrossSite`]: super::RejectionKind::CrossSite
     ///
@@ -208,9 +209,12 @@ impl<C> AuthLayerBuilder<C> {
     /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
     /// refresh, with a random value that a script can read. Without these endpoints, the
     /// application sets it. Name it `__Host-..`: otherwise another host of the domain can set it. A
-    /// WebSocket cannot send the header, so the demand does not apply to it.
+    /// WebSocket cannot send the header, so the demand does not apply to it. Sessions that began
+    /// before this setting have no such cookie: their users must log in again.
     ///
-    /// [`build`](Self::build) rejects a name that no cookie can have.
+    /// [`build`](Self::build) rejects a name that no cookie can have, the name of a cookie of
+    /// [`browser_sessions`](Self::browser_sessions), and a name with a prefix if these cookies have
+    /// no `Secure`.
     pub fn double_submit(mut self, cookie: impl Into<String>, header: HeaderName) -> Self {
         let outcome = self.config.cookies.cross_site.set_double_submit(cookie.into(), header);
         self.note(outcome)
@@ -279,7 +283,8 @@ impl<C> AuthLayerBuilder<C> {
     /// forward or log them. Default: `false`.
     ///
     /// The layer removes the `Authorization` field and all allowed parameters, cookies and headers,
-    /// also from anonymous and exempt requests. It cannot remove copies that outer layers made,
+    /// also from anonymous and exempt requests. It removes all cookies of
+    /// [`browser_sessions`](Self::browser_sessions). It cannot remove copies that outer layers made,
     /// such as the query in Axum's `OriginalUri`.
     pub fn strip_credentials(mut self, strip: bool) -> Self {
         self.config.strip_credentials = strip;
@@ -397,6 +402,13 @@ impl<C> AuthLayerBuilder<C> {
     /// The error of the first invalid setting.
     pub fn build(mut self) -> Result<AuthLayer<C>, ConfigError> {
         self.outcome?;
+        if let (Some(sessions), Some(locations)) = (&self.config.cookies.sessions, &mut self.config.locations) {
+            self.config.cookies.cross_site.check_double_submit(sessions)?;
+            let proof = self.config.cookies.cross_site.double_submit_cookie();
+            for name in proof.into_iter().chain([sessions.refresh_cookie().name()]) {
+                locations.strip_cookie_too(name);
+            }
+        }
         if let (true, None, Some(locations)) =
             (self.config.cookies.are_forgiven, &self.config.cookies.cleared, &self.config.locations)
         {

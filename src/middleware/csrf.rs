@@ -9,11 +9,18 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
     header::{HOST, ORIGIN, UPGRADE},
+    request::Parts,
     uri::Authority,
 };
 
-use super::credentials::{self, Credential};
-use crate::{cookies::check_cookie_name, error::ConfigError};
+use super::{
+    credentials::{self, Credential},
+    rejection::{Rejection, RejectionKind},
+};
+use crate::{
+    cookies::{BrowserSessions, check_cookie_name},
+    error::ConfigError,
+};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -71,6 +78,27 @@ impl CrossSiteCheck {
         Ok(())
     }
 
+    /// Checks that browsers accept the cookie of the double submit beside those of the sessions.
+    pub(super) fn check_double_submit(&self, sessions: &BrowserSessions) -> Result<(), ConfigError> {
+        let Some(name) = self.double_submit_cookie() else { return Ok(()) };
+        if [sessions.access_cookie(), sessions.refresh_cookie()].iter().any(|cookie| cookie.name() == name) {
+            // Scripts could otherwise read the token.
+            return Err(ConfigError::conflict(
+                "double_submit",
+                format!("names the cookie `{name}`, which contains a token of the browser sessions"),
+                "give the cookie another name, such as `__Host-csrf`",
+            ));
+        }
+        if !sessions.is_secure() && (name.starts_with("__Host-") || name.starts_with("__Secure-")) {
+            return Err(ConfigError::conflict(
+                "double_submit",
+                format!("names the cookie `{name}`, which needs `Secure`, but the browser sessions have none"),
+                "give a name without prefix while `BrowserSessionsBuilder::secure` is `false`",
+            ));
+        }
+        Ok(())
+    }
+
     /// Returns the name of the cookie of the double submit.
     pub(crate) fn double_submit_cookie(&self) -> Option<&str> {
         self.double_submit.as_ref().map(|proof| proof.cookie.as_str())
@@ -89,10 +117,14 @@ impl CrossSiteCheck {
         has_proof && self.source(uri, headers) == Source::Trusted
     }
 
-    /// Returns true if a request that needs no cookie, such as a login, may pass. It may pass
-    /// unless its headers name another site, which could log the user in as somebody else.
-    pub(crate) fn admits_without_cookie(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-        !self.is_enabled || is_safe(method) || self.source(uri, headers) != Source::Foreign
+    /// Checks a request that needs no cookie, but whose response sets or removes cookies. Refuses it
+    /// if its headers name another site, which could log the user in as somebody else.
+    pub(crate) fn check_without_cookie(&self, parts: &Parts) -> Result<(), Rejection> {
+        let is_foreign = || self.source(&parts.uri, &parts.headers) == Source::Foreign;
+        if self.is_enabled && !is_safe(&parts.method) && is_foreign() {
+            return Err(Rejection::new(RejectionKind::CrossSite));
+        }
+        Ok(())
     }
 
     fn source(&self, uri: &Uri, headers: &HeaderMap) -> Source {

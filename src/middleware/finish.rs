@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::CACHE_CONTROL};
 use super::{
     body::ResponseBody,
     cleared::{ClearedCookies, Useless},
-    config::{Config, CutoffSettings},
+    config::{Config, CookieRules, CutoffSettings},
+    credentials::{Credential, in_cookie},
     rejection::Rejection,
     responder::{Form, Responder},
     upgrade::Upgrade,
@@ -74,10 +75,18 @@ impl Finisher {
         self.is_private = true;
     }
 
-    /// Lets a rejection of the token remove the cookies of the layer.
-    pub(super) fn set_cleared<C>(&mut self, config: &Config<C>) {
-        let forgotten = || config.cookies.forgotten.as_ref().filter(|_| config.forgives_cookies());
-        self.cleared = config.cookies.cleared.as_ref().or_else(forgotten).cloned();
+    /// Lets a rejection of the token remove the cookies of the layer. The token of another cookie
+    /// removes no cookie of a browser session.
+    pub(super) fn set_cleared<C>(&mut self, config: &Config<C>, headers: &HeaderMap) {
+        let CookieRules { sessions, cleared, forgotten, .. } = &config.cookies;
+        let is_of_session = |name| {
+            let is_only_one = config.locations.as_ref().is_some_and(|locations| locations.cookies().len() == 1);
+            is_only_one || in_cookie(headers, name, config.tokens.checker.max_token_len) != Credential::Absent
+        };
+        self.cleared = match sessions {
+            Some(sessions) => cleared.clone().filter(|_| is_of_session(sessions.access_cookie().name())),
+            None => forgotten.clone().filter(|_| config.forgives_cookies()),
+        };
     }
 
     /// Notes that the request passes although its token is bad. The response removes the cookies
@@ -157,7 +166,7 @@ impl Finisher {
             let rejection = Rejection::from(Error::from(refusal));
             #[cfg(feature = "tracing")]
             super::rejection_log::log(&rejection);
-            self.useless = Useless::after(&rejection);
+            // No cookie is removed: meanwhile the user may have logged in again.
             response.extensions_mut().insert(rejection);
         }
         if let Some(rejection) = response.extensions().get::<Rejection>().filter(|rejection| !rejection.is_rendered()) {

@@ -140,7 +140,7 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             }
             // Of two cookies with one name, the layer does not know which one is its own.
             if credential != Credential::Malformed {
-                finisher.set_cleared(config);
+                finisher.set_cleared(config, request.headers());
             }
         }
         let forgives = is_in_cookie && config.forgives_cookies();

@@ -511,7 +511,7 @@ async fn the_answer_to_a_long_poll_is_refused_if_its_token_was_revoked_meanwhile
 }
 
 #[tokio::test]
-async fn the_refusal_of_a_long_poll_removes_the_cookies_of_its_session() {
+async fn the_refusal_of_a_long_poll_removes_no_cookies_because_the_user_may_have_logged_in_again() {
     let tokens = tokens();
     let pair = log_in(&tokens).await;
     let sessions = BrowserSessions::builder().build().unwrap();
@@ -525,8 +525,7 @@ async fn the_refusal_of_a_long_poll_removes_the_cookies_of_its_session() {
     tokens.revoke_session("42", pair.session_id()).await.unwrap();
     let response = timeout(HANG, answer).await.unwrap().unwrap().unwrap();
     assert_eq!(response.status(), 401);
-    let cleared: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
-    assert_eq!(cleared, [&sessions.access_cookie().clear(), &sessions.refresh_cookie().clear()]);
+    assert_eq!(response.headers().get("set-cookie"), None);
 }
 
 /// A body that begins late was not proved meanwhile, so it does not get a whole staleness more.

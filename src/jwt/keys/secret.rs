@@ -100,7 +100,9 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
 /// states the exact bytes.
 pub(super) fn check_ends(setting: &'static str, secret: &[u8]) -> Result<(), ConfigError> {
     let is_text = |text: &&str| text.chars().all(|c| !c.is_control() || c.is_whitespace());
-    if str::from_utf8(secret).ok().filter(is_text).is_some_and(|text| text.trim() != text) {
+    // Some editors put a byte order mark before the text. It is no white space to Unicode.
+    let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
+    if str::from_utf8(secret).ok().filter(is_text).is_some_and(|text| text.trim_matches(is_space) != text) {
         return Err(ConfigError::new(
             setting,
             "is a secret that begins or ends with white space, often the newline at the end of a file",
@@ -158,7 +160,7 @@ mod tests {
     fn text_with_white_space_at_an_end_is_refused_without_quoting_it() {
         let secret = "a TEST secret of\nwhich the middle may have spaces";
         assert!(check_ends("secret", secret.as_bytes()).is_ok());
-        for space in [" ", "\n", "\r\n", "\t", "\n\n", "\u{a0}", "\u{2028}", "\u{3000}"] {
+        for space in [" ", "\n", "\r\n", "\t", "\n\n", "\u{a0}", "\u{2028}", "\u{3000}", "\u{feff}"] {
             for text in [format!("{secret}{space}"), format!("{space}{secret}")] {
                 let message = check_ends("secret", text.as_bytes()).unwrap_err().to_string();
                 assert!(message.contains("`secret` is a secret that begins or ends with white space"), "{message}");

@@ -26,6 +26,9 @@ pub(in crate::middleware) struct Found<'a> {
 pub(in crate::middleware) struct Locations {
     queries: Vec<String>,
     cookies: Vec<String>,
+    /// Cookies with other secrets, which the layer does not read. It removes them as it removes a
+    /// credential.
+    other_cookies: Vec<String>,
     headers: Vec<HeaderName>,
     websocket_protocol: Option<String>,
 }
@@ -50,6 +53,11 @@ impl Locations {
         check_cookie_name("allow_cookie", &name)?;
         self.cookies.push(name);
         Ok(())
+    }
+
+    /// Adds a cookie that the layer does not read, but removes with the credentials.
+    pub(in crate::middleware) fn strip_cookie_too(&mut self, name: &str) {
+        self.other_cookies.push(name.to_owned());
     }
 
     pub(in crate::middleware) fn allows_cookie(&self, name: &str) -> bool {
@@ -137,6 +145,9 @@ impl Locations {
         }
         if !self.cookies.is_empty() {
             cookie::strip(request.headers_mut(), &self.cookies);
+        }
+        if !self.other_cookies.is_empty() {
+            cookie::strip(request.headers_mut(), &self.other_cookies);
         }
         if let Some(name) = &self.websocket_protocol {
             websocket::strip(request.headers_mut(), name);
