@@ -260,8 +260,9 @@ where
     }
 
     /// Sets a guard against guessed passwords. It may refuse a login with 429 before the endpoint
-    /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`]. Call this
-    /// before [`browser`](Self::browser), which takes the guard with it.
+    /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`].
+    ///
+    /// Call this before [`browser`](Self::browser), which copies the guard.
     #[must_use]
     pub fn guard_login(mut self, guard: impl LoginGuard) -> Self {
         self.guard = Guard::new(guard);

@@ -284,8 +284,8 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// The layer removes the `Authorization` field and all allowed parameters, cookies and headers,
     /// also from anonymous and exempt requests. It removes all cookies of
-    /// [`browser_sessions`](Self::browser_sessions). It cannot remove copies that outer layers made,
-    /// such as the query in Axum's `OriginalUri`.
+    /// [`browser_sessions`](Self::browser_sessions). It cannot remove copies that outer layers
+    /// made, such as the query in Axum's `OriginalUri`.
     pub fn strip_credentials(mut self, strip: bool) -> Self {
         self.config.strip_credentials = strip;
         self

@@ -701,7 +701,7 @@ async fn another_site_can_neither_set_nor_remove_a_cookie_through_an_endpoint() 
         request.body(Full::from(body.to_owned())).unwrap()
     };
     for (site, with, without) in [("cross-site", 403, 200), ("same-site", 403, 200), ("same-origin", 200, 200)] {
-        for (endpoints, status) in [(&with_cookie, with), (&plain, without)] {
+        for (endpoints, sets_cookies, status) in [(&with_cookie, true, with), (&plain, false, without)] {
             let pair = fixture.tokens.create_token_pair(NewSession::new("42")).await.unwrap();
             let refresh = format!("refresh_token={}", pair.refresh().as_str());
             let answer = send(endpoints.login(), request(site, "username=u&password=right")).await;
@@ -711,7 +711,7 @@ async fn another_site_can_neither_set_nor_remove_a_cookie_through_an_endpoint() 
             let answer = send(endpoints.logout(), request(site, &refresh)).await;
             assert_eq!(answer.status.as_u16(), status, "{site}: {answer:?}");
             let is_removed = answer.headers.contains_key("set-cookie");
-            assert_eq!(is_removed, status == 200 && std::ptr::eq(endpoints, &with_cookie), "{site}");
+            assert_eq!(is_removed, status == 200 && sets_cookies, "{site}");
         }
         // The attacker cannot use the header of a bearer token across sites without CORS.
         let pair = fixture.tokens.create_token_pair(NewSession::new("42")).await.unwrap();
