@@ -30,10 +30,11 @@
 //! | failure | response |
 //! |--|--|
 //! | a field is missing, repeated or not a string | 400 `invalid_request` |
-//! | the media type is neither a form nor JSON | 415 |
+//! | the media type is neither a form nor JSON | 415; [`logout`] reads no such body: 401 |
 //! | the body is larger than 16 KiB | 413 |
 //! | the body does not arrive within 10 s | 408 |
 //! | the method is not in the table above (`GET` includes `HEAD`) | 405 |
+//! | another site causes a request whose response would set or remove cookies | 403 |
 //! | the [guard](LoginGuard) refuses the login | 429 with `Retry-After` |
 //! | the store fails | 503 |
 //!

@@ -228,16 +228,17 @@ impl<C> AuthLayerBuilder<C> {
     }
 
     /// Lets an [`optional`](Self::optional) layer treat a bad token in a cookie as no token, if
-    /// `forgive` is `true`. The response removes the cookie. Default: `false`: the layer rejects
-    /// the request.
+    /// `forgive` is `true`. The response removes the cookie, unless its token may be good later or
+    /// the validator refused it. Default: `false`: the layer rejects the request.
     ///
     /// Browsers send a cookie with every request. So without this setting, a public page would
     /// answer 401 to the cookie of a revoked session until it expires. The setting does not apply
     /// to other locations, to a failure of the store (503) and to requests that another site causes
     /// (403). It changes nothing if a token is required.
     ///
-    /// For the cookies of [`browser_sessions`](Self::browser_sessions) the layer knows the path.
-    /// For another cookie it assumes the path `/` and no domain.
+    /// For the cookies of [`browser_sessions`](Self::browser_sessions) the layer knows the path, and
+    /// removes no other cookie beside them. Without these sessions it assumes the path `/` and no
+    /// domain.
     pub fn forgive_cookies(mut self, forgive: bool) -> Self {
         self.config.cookies.are_forgiven = forgive;
         self
