@@ -292,7 +292,7 @@ async fn a_server_whose_tls_does_not_fit() {
     assert_error(&error, &RedisCause::WrongCertificateName, ConnectErrorKind::Tls, &sentence);
 
     let error = connect(&format!("rediss://127.0.0.1:{}/", plain.port()), "ca", None).await;
-    let rest = "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, the port has no TLS, otherwise check the server's load";
+    let rest = "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, correct the port in the URL, because this one has no TLS, otherwise check the server's load";
     assert_error(&error, &RedisCause::NoTlsAnswer, ConnectErrorKind::Unreachable, &server(plain.port(), rest));
 
     let error = self::connect(&format!("redis://127.0.0.1:{port}/")).await;
@@ -329,7 +329,7 @@ async fn a_server_that_refuses_the_clients_version_or_ciphers() {
     for options in [&old_version[..], &old_cipher, &no_certificate] {
         let (_redis, port) = crate::tls::start_with("server", options);
         let error = connect_by_tls(port, "ca").await;
-        let rest = "failed the TLS handshake; read in its log which is missing: TLS 1.2 or 1.3, an ECDHE cipher, or a `client_certificate`";
+        let rest = "failed the TLS handshake; read in its log what it demands of this node: a `client_certificate`, or a protocol or cipher other than TLS 1.2 and 1.3 with ECDHE";
         assert_error(&error, &RedisCause::Tls, ConnectErrorKind::Tls, &server(port, rest));
     }
 }

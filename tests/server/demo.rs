@@ -235,3 +235,14 @@ async fn a_form_of_another_site_is_refused() {
     browser.shows("Hello, alice").await;
     assert_eq!(browser.cookies().await.len(), 2);
 }
+
+#[tokio::test]
+async fn an_outage_is_no_logout() {
+    let (demo, browser) = (Example::start("browser", &[]), Browser::start().await);
+    log_in(&browser, &demo).await;
+    drop(demo);
+    browser.shows("The service is not available.").await;
+    picture(&browser, "not-available").await;
+    assert_eq!(browser.cookies().await.len(), 2);
+    assert!(!browser.text().await.contains("logged out"), "{}", browser.text().await);
+}

@@ -240,8 +240,8 @@ impl RedisCause {
                  load and the network, otherwise raise `timeout`"
             }
             Self::NoTlsAnswer => {
-                "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, the port has no \
-                 TLS, otherwise check the server's load"
+                "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, correct the \
+                 port in the URL, because this one has no TLS, otherwise check the server's load"
             }
             Self::Closed => {
                 "closed the connection; read its log (a port that demands TLS closes each connection at once: write \
@@ -262,8 +262,8 @@ impl RedisCause {
             }
             Self::PlainServer => "does not use TLS; correct the port, enable TLS on it, or write redis://",
             Self::Tls => {
-                "failed the TLS handshake; read in its log which is missing: TLS 1.2 or 1.3, an ECDHE cipher, or a \
-                 `client_certificate`"
+                "failed the TLS handshake; read in its log what it demands of this node: a `client_certificate`, or a \
+                 protocol or cipher other than TLS 1.2 and 1.3 with ECDHE"
             }
             Self::Credentials => {
                 "refuses the user or password, or demands one; check those in the URL, or those that your \
