@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| STACK.with(|stack| run(stack, data)));
 
 fn run(stack: &Stack, data: &[u8]) {
     let request = request(stack, data);
-    let [field, elsewhere] = places(request.headers(), request.uri());
+    let [field, elsewhere, empty] = places(request.headers(), request.uri());
     for (index, layer) in stack.layers.iter().enumerate() {
         let inner = service_fn(move |request: Request<Full<Bytes>>| async move {
             if index > 1 {
@@ -78,7 +78,7 @@ fn run(stack: &Stack, data: &[u8]) {
             // the optional layer accepts anonymous clients.
             200 if body == "known" => assert!(found.len() == 1 && found[0].contains(&stack.token), "{found:?}"),
             200 => assert!(index == 3 && found.is_empty(), "{found:?}"),
-            400 => assert!(!found.is_empty(), "no credential is malformed"),
+            400 => assert!(!found.is_empty() || empty.len() > 1, "no credential is malformed"),
             401 => assert!(found.len() < 2, "{found:?}"),
             other => panic!("{other}"),
         }
@@ -114,9 +114,9 @@ fn request(stack: &Stack, data: &[u8]) -> Request<Full<Bytes>> {
     request
 }
 
-/// Returns the credentials in `Authorization`, and those in all other places, by a simple
-/// independent parser.
-fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 2] {
+/// Returns the credentials in `Authorization`, those in all other places, and the cookies with an
+/// empty value, which are no credentials. Uses a simple independent parser.
+fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 3] {
     let lines = |name: HeaderName| {
         let lines = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
         lines.collect::<Vec<_>>().into_iter()
@@ -137,7 +137,9 @@ fn places(headers: &HeaderMap, uri: &Uri) -> [Vec<String>; 2] {
     let cookies = lines(COOKIE).flat_map(|line| line.split(';').map(str::to_owned).collect::<Vec<_>>());
     let cookies =
         cookies.filter(|pair| pair.split_once('=').is_some_and(|(name, _)| name.trim_matches([' ', '\t']) == "token"));
+    let value = |pair: &str| pair.split_once('=').unwrap_or_default().1.trim_matches([' ', '\t']).to_owned();
+    let (empty, cookies): (Vec<_>, Vec<_>) = cookies.partition(|pair| ["", "\"\""].contains(&&*value(pair)));
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let query = query.filter(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned());
-    [field, own.into_iter().chain(cookies).chain(query).collect()]
+    [field, own.into_iter().chain(cookies).chain(query).collect(), empty]
 }

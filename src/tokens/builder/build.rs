@@ -345,15 +345,13 @@ impl Config {
     /// Warns if each restart refuses the tokens of other issuers from before it.
     fn warn_about_memory(&self, authority: &Authority) {
         let is_memory = authority.store().is_some_and(|store| store.name() == "memory");
-        #[cfg(feature = "tracing")]
         if is_memory && authority.denylist().is_some() && !self.accepts_older_than_store {
+            #[cfg(feature = "tracing")]
             tracing::warn!(
                 "the store is in memory, so this node refuses other issuers' tokens from before its start; use a \
                  store that lasts, or `accept_older_than_store(true)`"
             );
         }
-        #[cfg(not(feature = "tracing"))]
-        let _ = is_memory;
     }
 
     /// Returns the store and the denylist that decide about revocations.

@@ -73,7 +73,7 @@ impl Browser {
 }
 
 #[test]
-fn the_server_of_a_single_page_app_takes_at_most_60_lines() {
+fn the_server_of_a_single_page_app_takes_at_most_sixty_lines() {
     assert!(include_str!("server.rs").lines().count() <= 60);
 }
 
