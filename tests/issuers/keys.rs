@@ -22,11 +22,14 @@ use tower_bearer::{
     tokens::TokenServiceBuilder,
 };
 
-use crate::support::{
-    Log, TokioClock,
-    fixture::{START, sign_with},
-    secrets::Secrets,
-    test_keys,
+use crate::{
+    status,
+    support::{
+        Log, TokioClock,
+        fixture::{START, sign_with},
+        secrets::Secrets,
+        test_keys,
+    },
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -125,16 +128,6 @@ fn token_of(issuer: &str, kid: &str) -> String {
 
 fn token(kid: &str) -> String {
     token_of(ISSUER, kid)
-}
-
-/// The answer to a request, as its status.
-async fn status(tokens: &TokenService, token: &str) -> u16 {
-    match tokens.validate_token(token, TokenType::Access).await {
-        Ok(_) => 200,
-        Err(Error::Token(TokenError::UnknownKey)) => 401,
-        Err(Error::IssuerKeys(_)) => 503,
-        Err(error) => panic!("{error:?}"),
-    }
 }
 
 /// Returns a builder whose clock goes with the timers.

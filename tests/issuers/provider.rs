@@ -5,19 +5,22 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use tower_bearer::{
-    Error, TokenService, TokenType,
+    TokenService,
     clock::{Clock, SystemClock},
-    error::{ConfigErrorKind, TokenError},
+    error::ConfigErrorKind,
     issuers::{HttpKeys, Issuer, IssuerPolicy, KeySourceError, KeySourceErrorKind},
     jwt::Algorithm,
     tokens::ConditionKind,
 };
 
-use crate::support::{
-    eventually,
-    fake_provider::{Conduct, DISCOVERY, FakeProvider, JWKS, public_jwk},
-    fixture::sign_with,
-    test_keys,
+use crate::{
+    status,
+    support::{
+        eventually,
+        fake_provider::{Conduct, DISCOVERY, FakeProvider, JWKS, public_jwk},
+        fixture::sign_with,
+        test_keys,
+    },
 };
 
 /// The shortest cool-down that the crate allows.
@@ -38,16 +41,6 @@ fn token(provider: &FakeProvider, kid: &str) -> String {
     let claims = json!({ "iss": provider.url(), "aud": "api", "sub": "42", "iat": now, "exp": now + 3600 });
     let key = test_keys::encoding(Algorithm::ES256);
     sign_with(jsonwebtoken::Algorithm::ES256, &key, header.as_bytes(), claims.to_string().as_bytes())
-}
-
-/// Returns the answer to a request, as its status.
-async fn status(tokens: &TokenService, token: &str) -> u16 {
-    match tokens.validate_token(token, TokenType::Access).await {
-        Ok(_) => 200,
-        Err(Error::Token(TokenError::UnknownKey)) => 401,
-        Err(Error::IssuerKeys(_)) => 503,
-        Err(error) => panic!("{error:?}"),
-    }
 }
 
 /// Makes the service fetch the keys again, and waits for the end of the fetch.

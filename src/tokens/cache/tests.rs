@@ -32,17 +32,18 @@ fn text(number: usize, len: usize) -> String {
     format!("{number:0len$}")
 }
 
+fn verified(claims: &Claims) -> VerifiedToken<NoClaims> {
+    VerifiedToken {
+        claims: claims.clone(),
+        origin: Origin::Own,
+        route: None,
+        alive: Alive::default(),
+        is_foreign: false,
+    }
+}
+
 fn keep(cache: &TokenCache<NoClaims>, text: &str, claims: &Claims) {
-    cache.insert(
-        cache.lookup_key(text.as_bytes()).unwrap().to_token_key(),
-        VerifiedToken {
-            claims: claims.clone(),
-            origin: Origin::Own,
-            route: None,
-            alive: Alive::default(),
-            is_foreign: false,
-        },
-    );
+    cache.insert(cache.lookup_key(text.as_bytes()).unwrap().to_token_key(), verified(claims));
 }
 
 fn has(cache: &TokenCache<NoClaims>, text: &str) -> bool {
@@ -138,16 +139,7 @@ fn a_text_is_found_by_all_of_it() {
     let version = 0;
     assert!(cache.get(&LookupKey { hash, version, bytes: token.as_bytes() }).is_some());
     assert!(cache.get(&LookupKey { hash, version, bytes: other.as_bytes() }).is_none());
-    cache.insert(
-        LookupKey { hash, version, bytes: other.as_bytes() }.to_token_key(),
-        VerifiedToken {
-            claims: claims.clone(),
-            origin: Origin::Own,
-            route: None,
-            alive: Alive::default(),
-            is_foreign: false,
-        },
-    );
+    cache.insert(LookupKey { hash, version, bytes: other.as_bytes() }.to_token_key(), verified(&claims));
     assert!(cache.get(&LookupKey { hash, version, bytes: other.as_bytes() }).is_some());
     assert!(has(&cache, &token));
     assert_eq!(cache.entries(), 2);
