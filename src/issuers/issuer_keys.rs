@@ -345,12 +345,14 @@ impl IssuerKeys {
         };
         let next = if let Some(error) = failure {
             state.failures = state.failures.saturating_add(1);
+            #[cfg(feature = "tracing")]
             self.log_failure(&mut state, &error, now);
             state.failure = Some(Failure::of(&error));
             let longest = SHORTEST_INTERVAL.max(fetching.times.cool_down);
             let doubled = fetching.times.cool_down.saturating_mul(1 << (state.failures - 1).min(8));
             began.saturating_add(doubled.min(longest))
         } else {
+            #[cfg(feature = "tracing")]
             self.log_recovery(&mut state);
             (state.failures, state.failure) = (0, None);
             // The fetch must come before the keys are out of date or too old. The jitter keeps the
@@ -393,10 +395,6 @@ impl IssuerKeys {
         }
     }
 
-    #[cfg(not(feature = "tracing"))]
-    #[allow(clippy::unused_self, reason = "as with the feature `tracing`")]
-    fn log_failure(&self, _: &mut FetchState, _: &KeySourceError, _: Duration) {}
-
     #[cfg(feature = "tracing")]
     fn log_recovery(&self, state: &mut FetchState) {
         if state.failures > 0 {
@@ -405,10 +403,6 @@ impl IssuerKeys {
             tracing::info!(issuer = self.identifier, failures = state.failures, "the keys of an issuer were fetched");
         }
     }
-
-    #[cfg(not(feature = "tracing"))]
-    #[allow(clippy::unused_self, reason = "as with the feature `tracing`")]
-    fn log_recovery(&self, _: &mut FetchState) {}
 }
 
 impl fmt::Debug for IssuerKeys {
