@@ -80,8 +80,8 @@ impl BrowserSessionsBuilder {
     /// cookies. Default: `Strict`.
     ///
     /// With `Strict`, a user who follows a link from another site seems logged out until the page
-    /// itself makes a request. Use `Lax` if the server renders pages for users who are logged in. The
-    /// cookie of the refresh token then stays `Strict`, because only the page itself refreshes.
+    /// itself makes a request. Use `Lax` if the server renders pages for users who are logged in.
+    /// The cookie of the refresh token then stays `Strict`, because only the page itself refreshes.
     /// Use `None` only for a front end on another site, and name its origin with
     /// [`trust_origin`](crate::middleware::AuthLayerBuilder::trust_origin).
     pub fn same_site(mut self, same_site: SameSite) -> Self {

@@ -83,12 +83,12 @@
 //! | the node does not have the key | the request waits for a fetch: see the next table |
 //! | the issuer withdraws a key | 401 after the next fetch, also for tokens in the cache |
 //! | fetches fail | the present keys verify tokens until [`max_stale`], then 503 |
-//! | a fetched set has no usable key, or has a secret | the node drops all keys of the issuer: 401 |
+//! | a set has no usable key, or has a secret | the node drops all keys of the issuer: 401 |
 //!
 //! Requests with an unknown key share one fetch, and wait for it at most one second. If the last
-//! fetch began less than a [`cool_down`] ago, they start no new fetch, but wait for one under way. If
-//! the key is still unknown after that, the answer depends on the node's keys. Keys are *fresh* for the time that
-//! the issuer lets caches use them.
+//! fetch began less than a [`cool_down`] ago, they start no new fetch, but wait for one under way.
+//! If the key is still unknown after that, the answer depends on the node's keys. Keys are *fresh*
+//! for the time that the issuer lets caches use them.
 //!
 //! | keys of the node | answer |
 //! |--|--|

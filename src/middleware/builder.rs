@@ -236,7 +236,7 @@ impl<C> AuthLayerBuilder<C> {
     /// to other locations, to a failure of the store (503) and to requests that another site causes
     /// (403). It changes nothing if a token is required.
     ///
-    /// For the cookies of [`browser_sessions`](Self::browser_sessions) the layer knows the path, and
+    /// The layer knows the path of the cookies of [`browser_sessions`](Self::browser_sessions), and
     /// removes no other cookie beside them. Without these sessions it assumes the path `/` and no
     /// domain.
     pub fn forgive_cookies(mut self, forgive: bool) -> Self {

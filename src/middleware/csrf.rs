@@ -117,8 +117,8 @@ impl CrossSiteCheck {
         has_proof && self.source(uri, headers) == Source::Trusted
     }
 
-    /// Checks a request that needs no cookie, but whose response sets or removes cookies. Refuses it
-    /// if its headers name another site, which could log the user in as somebody else.
+    /// Checks a request that needs no cookie, but whose response sets or removes cookies. Refuses
+    /// the request if its headers name another site, which could log the user in as somebody else.
     pub(crate) fn check_without_cookie(&self, parts: &Parts) -> Result<(), Rejection> {
         let is_foreign = || self.source(&parts.uri, &parts.headers) == Source::Foreign;
         if self.is_enabled && !is_safe(&parts.method) && is_foreign() {
