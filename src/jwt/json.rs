@@ -44,22 +44,50 @@ where
         }
 
         fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<T, A::Error> {
-            let mut seen = HashSet::with_capacity(16);
+            let mut seen = SeenNames { few: Vec::with_capacity(16), more: HashSet::new() };
+            let mut members = 0;
             while let Some(Name(name)) = map.next_key()? {
                 if seen.contains(&name) {
                     return Err(A::Error::custom("duplicate member"));
                 }
-                if seen.len() == T::MAX_MEMBERS {
+                if members == T::MAX_MEMBERS {
                     return Err(A::Error::custom("too many members"));
                 }
                 self.0.read_member(&name, &mut map)?;
                 seen.insert(name);
+                members += 1;
             }
             Ok(self.0)
         }
     }
 
     deserializer.deserialize_map(ObjectVisitor(empty))
+}
+
+/// The names of the members that [`read_object`] has read.
+#[derive(Default)]
+struct SeenNames<'de> {
+    few: Vec<Cow<'de, str>>,
+    /// The names after the first [`FEW`](Self::FEW).
+    more: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> SeenNames<'de> {
+    /// The number of names that are compared one by one. Real tokens have fewer members, and for
+    /// these the hashes of a set cost more than the comparisons.
+    const FEW: usize = 32;
+
+    fn contains(&self, name: &str) -> bool {
+        self.few.iter().any(|seen| seen == name) || self.more.contains(name)
+    }
+
+    fn insert(&mut self, name: Cow<'de, str>) {
+        if self.few.len() < Self::FEW {
+            self.few.push(name);
+        } else {
+            self.more.insert(name);
+        }
+    }
 }
 
 /// A reader that checks and drops ignored values.

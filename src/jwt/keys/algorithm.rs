@@ -10,8 +10,8 @@
 use std::{fmt, str::FromStr};
 
 use jsonwebtoken::{
-    DecodingKey, DecodingKeyKind, EncodingKey,
-    crypto::CryptoProvider,
+    DecodingKey, EncodingKey,
+    crypto::{CryptoProvider, JwtVerifier},
     jwk::{EllipticCurve, ThumbprintHash},
 };
 
@@ -214,26 +214,10 @@ impl Backend {
         signer.try_sign(message).map_err(|_| Error::Signing)
     }
 
-    /// Returns true if the signature is good. Each call creates a verifier, because the boxed
-    /// verifiers of `jsonwebtoken` are neither `Send` nor `Sync`. The creation copies the key, and
-    /// computes nothing.
-    #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
-    pub(crate) fn verify(self, algorithm: Algorithm, key: &DecodingKey, message: &[u8], signature: &Vec<u8>) -> bool {
-        if let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
-            && !is_residue(signature, n)
-        {
-            return false;
-        }
-        (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key)
-            .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
-    }
-
-    /// Returns true if the public key is a point of its curve. For RSA keys and secrets it checks
-    /// only the type.
-    pub(crate) fn accepts(self, algorithm: Algorithm, key: &DecodingKey) -> bool {
-        // RustCrypto decodes the point when the verifier is created, AWS-LC only at the first
-        // signature.
-        (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key).is_ok() && point_is_valid(algorithm, key)
+    /// Returns a verifier for one key, or `None` if the backend refuses the key. The verifiers of
+    /// AWS-LC check only the type of the key.
+    pub(super) fn verifier(self, algorithm: Algorithm, key: &DecodingKey) -> Option<Box<dyn JwtVerifier>> {
+        (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key).ok()
     }
 
     pub(crate) fn sha256(self, data: &[u8]) -> Option<Vec<u8>> {
@@ -263,13 +247,6 @@ impl Backend {
     }
 }
 
-/// Returns true if an RSA signature is as long as the modulus, and below it (RFC 8017 sections
-/// 8.1.2, 8.2.2 and 5.2.2). For PSS, `RustCrypto` does not check this, so `s + n` would be a second
-/// signature of the same text.
-fn is_residue(number: &[u8], modulus: &[u8]) -> bool {
-    number.len() == modulus.len() && number < modulus
-}
-
 #[cfg(feature = "aws-lc-rs")]
 #[allow(clippy::unnecessary_wraps, reason = "the variant without a backend returns None")]
 fn provider() -> Option<&'static CryptoProvider> {
@@ -285,25 +262,6 @@ fn provider() -> Option<&'static CryptoProvider> {
 #[cfg(not(any(feature = "rust-crypto", feature = "aws-lc-rs")))]
 fn provider() -> Option<&'static CryptoProvider> {
     None
-}
-
-#[cfg(feature = "aws-lc-rs")]
-fn point_is_valid(algorithm: Algorithm, key: &DecodingKey) -> bool {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
-
-    let parsed = |bytes| match algorithm.key_type() {
-        KeyType::P256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).is_ok(),
-        KeyType::P384 => ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes).is_ok(),
-        KeyType::Ed25519 => ParsedPublicKey::new(&ED25519, bytes).is_ok(),
-        KeyType::Secret { .. } | KeyType::Rsa => true,
-    };
-    // `PublicKey` checks RSA keys, which `DecodingKey` stores as numbers instead of bytes.
-    key.try_get_as_bytes().map_or(algorithm.key_type() == KeyType::Rsa, parsed)
-}
-
-#[cfg(not(feature = "aws-lc-rs"))]
-fn point_is_valid(_: Algorithm, _: &DecodingKey) -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, EncodingKey};
+use jsonwebtoken::EncodingKey;
 
 use super::{
     algorithm::{Algorithm, Backend, KeyType},
@@ -12,6 +12,7 @@ use super::{
     pss,
     public_key::PublicKey,
     secret,
+    verifier::Verifier,
 };
 use crate::{
     error::{ConfigError, Error},
@@ -57,12 +58,10 @@ pub struct SigningKey {
 /// name follows the same rule.
 #[derive(Clone)]
 pub struct VerifyingKey {
-    backend: Backend,
-    algorithm: Algorithm,
+    verifier: Verifier,
     kid: Option<String>,
     /// The member `issuer` of the JWK.
     issuer: Option<Box<str>>,
-    key: DecodingKey,
 }
 
 impl SigningKey {
@@ -176,7 +175,7 @@ impl SigningKey {
     /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.verifying.algorithm
+        self.verifying.algorithm()
     }
 
     /// Returns the key that verifies this key's signatures, with the same name. For a secret, that
@@ -187,7 +186,7 @@ impl SigningKey {
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.verifying.backend.sign(self.verifying.algorithm, &self.key, message)
+        self.verifying.verifier.backend.sign(self.algorithm(), &self.key, message)
     }
 
     /// Reads the first PEM text that contains a private key of the algorithm's type.
@@ -371,7 +370,7 @@ impl VerifyingKey {
     /// Returns the algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.verifier.algorithm
     }
 
     /// Returns the JWK thumbprint (RFC 7638, SHA-256), which identifies a public key independently
@@ -379,19 +378,19 @@ impl VerifyingKey {
     /// secret (RFC 7638 section 7).
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
-        self.public()?.thumbprint(self.backend, self.algorithm)
+        self.public()?.thumbprint(self.verifier.backend, self.algorithm())
     }
 
     /// Returns the numbers of a public key, or `None` for a secret.
     pub(super) fn public(&self) -> Option<PublicKey> {
-        PublicKey::of_checked(self.algorithm, &self.key)
+        PublicKey::of_checked(self.algorithm(), &self.verifier.key)
     }
 
     /// Returns true if this key verifies the signature of the message, and false on any failure.
     /// The backend compares MACs in constant time.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        self.backend.verify(self.algorithm, &self.key, message, signature)
+        self.verifier.verify(message, signature)
     }
 
     fn of_secret(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<Self, ConfigError> {
@@ -411,7 +410,8 @@ impl VerifyingKey {
         // hash. The HMAC reveals no more than the signature of any token.
         let mac = backend.sign(algorithm, &EncodingKey::from_secret(secret), LABEL).unwrap_or_default();
         let kid = mac.get(..9).map(|start| URL_SAFE_NO_PAD.encode(start));
-        Self { backend, algorithm, kid, issuer: None, key: DecodingKey::from_secret(secret) }.named(setting)
+        let verifier = Verifier::of_secret(backend, algorithm, secret);
+        Self { verifier, kid, issuer: None }.named(setting)
     }
 
     fn of_public(
@@ -420,8 +420,8 @@ impl VerifyingKey {
         algorithm: Algorithm,
         public: &PublicKey,
     ) -> Result<Self, ConfigError> {
-        let key = public.check(setting, backend, algorithm)?;
-        Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), issuer: None, key }.named(setting)
+        let verifier = public.check(setting, backend, algorithm)?;
+        Self { verifier, kid: public.thumbprint(backend, algorithm), issuer: None }.named(setting)
     }
 
     /// Returns the key if its default name could be computed. Without this check a failure would go
@@ -470,7 +470,7 @@ impl fmt::Debug for SigningKey {
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifyingKey")
-            .field("algorithm", &self.algorithm)
+            .field("algorithm", &self.algorithm())
             .field("kid", &self.kid)
             .finish_non_exhaustive()
     }

@@ -11,6 +11,7 @@ mod pem;
 mod pss;
 mod public_key;
 mod secret;
+mod verifier;
 
 pub(crate) use self::jwk_set::NoKeys;
 pub use self::{

@@ -6,6 +6,7 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey};
 use super::{
     algorithm::{Algorithm, Backend, KeyType},
     der, ed25519,
+    verifier::Verifier,
 };
 use crate::error::ConfigError;
 
@@ -82,53 +83,52 @@ impl PublicKey {
     }
 
     /// Checks size, exponent and modulus of an RSA key, or that a point lies on its curve. Returns
-    /// the key in the backend's form.
+    /// the verifier with the key.
     pub(super) fn check(
         &self,
         setting: &'static str,
         backend: Backend,
         algorithm: Algorithm,
-    ) -> Result<DecodingKey, ConfigError> {
+    ) -> Result<Verifier, ConfigError> {
         let refuse = |problem: String| {
-            Err(ConfigError::new(setting, problem, "make a new key pair, for example with `openssl genpkey`"))
+            ConfigError::new(setting, problem, "make a new key pair, for example with `openssl genpkey`")
         };
         if let Self::Rsa { n, e } = self {
             let bits = bit_len(n);
             if !RSA_BITS.contains(&bits) || n.last().is_none_or(|byte| byte % 2 == 0) {
-                return refuse(format!(
+                return Err(refuse(format!(
                     "is an RSA key of {bits} bits, but {algorithm} needs an odd modulus of 2048 to 8192 bits"
-                ));
+                )));
             }
             // With exponent 1 every text is its own signature. Even exponents are invalid. A huge
             // exponent would cost time at every request.
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
-                return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
+                return Err(refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned()));
             }
             if is_roca(n) {
-                return refuse("is an RSA key from a generator whose keys can be factored (CVE-2017-15361)".to_owned());
+                return Err(refuse(
+                    "is an RSA key from a generator whose keys can be factored (CVE-2017-15361)".to_owned(),
+                ));
             }
             // RustCrypto accepts at most 4096 bits, and fails only when it reads the key.
             if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
-                return refuse(format!("is an RSA key of {bits} bits, more than the signature backend accepts"));
+                return Err(refuse(format!("is an RSA key of {bits} bits, more than the signature backend accepts")));
             }
         }
         if let Self::Ec { x, y: last } | Self::Ed25519 { x: last @ x } = self {
             let len = algorithm.key_type().coordinate_len();
             if Some(x.len()) != len || Some(last.len()) != len {
-                return refuse(format!("is a public key on another curve than that of {algorithm}"));
+                return Err(refuse(format!("is a public key on another curve than that of {algorithm}")));
             }
         }
-        let key = self.decoding_key();
-        let is_point = match self {
+        let is_usable = match self {
             Self::Ed25519 { x } => ed25519::is_public_key(x),
             Self::Rsa { .. } | Self::Ec { .. } => true,
         };
-        if !is_point || !backend.accepts(algorithm, &key) {
-            return refuse(format!(
-                "is a public key that is no point of the curve of {algorithm}, or is of small order"
-            ));
-        }
-        Ok(key)
+        let verifier = Verifier::of_public(backend, algorithm, self.decoding_key()).filter(|_| is_usable);
+        verifier.ok_or_else(|| {
+            refuse(format!("is a public key that is no point of the curve of {algorithm}, or is of small order"))
+        })
     }
 
     /// Computes the JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in
