@@ -16,9 +16,8 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::{clock::Timestamp, ids::TokenId};
 
-/// Writes the text of an error, then the texts of its sources, separated by `: `. The errors of
-/// this crate implement `Debug` with this function. So a `main` that returns such an error prints
-/// its cause.
+/// Writes the text of an error and of its sources, separated by `: `. `Debug` of this crate's
+/// errors uses this function, because `main` prints a returned error with `Debug`.
 pub(crate) fn write_chain(error: &dyn StdError, f: &mut impl fmt::Write) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();
@@ -174,7 +173,7 @@ impl StdError for ConfigError {
 /// The reason why a token is refused.
 ///
 /// The reason is for logs and for the application. The client learns only that its token is
-/// invalid, because details would help an attacker. RFC 6750 section 3.1 has one code for all
+/// invalid, because details would help an attacker. RFC 6750 section 3.1 has one code for all these
 /// reasons.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -206,8 +205,8 @@ pub enum TokenError {
     #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
     Claims(&'static str),
     /// The token is valid, but its claims do not fit the application's claims type. Usually the
-    /// application has changed the type since it issued the token. See [Changing your
-    /// claims](crate::tokens#changing-your-claims).
+    /// application has changed the type since it issued the token. See
+    /// [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
         /// The name of the field in the claims type, if known. The name never contains text of the
@@ -234,10 +233,10 @@ pub enum TokenError {
         at: Timestamp,
     },
     /// The store has no record of the token's session. The session ended long ago, or the store has
-    /// lost its data.
+    /// lost it.
     #[error("the store has no record of the token's session; log in again")]
     UnknownSession,
-    /// The session has reached the end of its lifetime, although the token has not.
+    /// The session has expired, although the token has not.
     #[error("the token's session has expired; log in again")]
     SessionExpired,
     /// The token, its session or all of its user's sessions were revoked.
@@ -341,8 +340,8 @@ impl StoreError {
 }
 
 impl fmt::Display for StoreError {
-    /// Formats the failure. Adds a remedy only if there is no source. A source contains its own
-    /// remedy.
+    /// Formats the failure. Adds a remedy only if there is no source, because a source names its
+    /// own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (problem, remedy) = match self.kind {
             StoreErrorKind::Unavailable => ("the token store is unavailable", "check that it runs and can be reached"),
@@ -394,15 +393,16 @@ pub enum KeySourceErrorKind {
     /// The node could not connect to the server, or the connection broke. The host name, the port,
     /// TLS or the proxy is wrong, or the server is down.
     Unreachable,
-    /// The answer did not arrive within [`FETCH_DEADLINE`](crate::issuers::FETCH_DEADLINE).
+    /// The answer did not arrive within [`FETCH_DEADLINE`](crate::issuers::FETCH_DEADLINE). A
+    /// request also gets this kind if it has waited for a fetch for 1 second.
     Timeout,
     /// The server answered with another status than 200, or with a redirect that the crate does not
     /// follow.
     Status,
     /// The answer is longer than the limit of 512 KiB.
     TooLarge,
-    /// The answer is not a JWK Set or a metadata document, or the set has no usable key. A set with
-    /// a secret or a private key, or of more than 256 KiB, also has this kind.
+    /// The answer is not a JWK Set or a metadata document. Or the set has no usable key, a secret,
+    /// a private key or more than 256 KiB.
     Unreadable,
     /// The metadata document names another issuer (`OpenID` Connect Discovery 1.0 section 4.3, RFC
     /// 8414 section 3.3).
