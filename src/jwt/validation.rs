@@ -193,7 +193,7 @@ impl Validation {
             return Err(ConfigError::out_of_range(
                 "leeway",
                 "is over a day",
-                "give the difference between your nodes' clocks, usually a few seconds",
+                "give the largest difference between your nodes' clocks, usually a few seconds",
             ));
         }
         for (setting, lifetime) in [
@@ -219,11 +219,15 @@ impl Validation {
             return Err(ConfigError::new(
                 "require_claims",
                 format!("contains `{name}`, which no accepted token can have"),
-                "leave it out; to require `iss` or `aud`, configure the issuer or an audience",
+                "remove it; to require `iss` or `aud`, also configure the issuer or an audience",
             ));
         }
         if self.max_token_len < 64 {
-            return Err(ConfigError::out_of_range("max_token_len", "is less than any token needs", "give about 8192"));
+            return Err(ConfigError::out_of_range(
+                "max_token_len",
+                "is below 64 bytes, too few for a token",
+                "give about 8192",
+            ));
         }
         Ok(())
     }

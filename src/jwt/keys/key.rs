@@ -244,7 +244,7 @@ impl SigningKey {
         }
         Err(ConfigError::new(
             SIGNING,
-            "is a private key whose signature the given public key does not verify",
+            "is a private key whose test signature fails to verify with its public key",
             "give both halves of the same key pair",
         ))
     }

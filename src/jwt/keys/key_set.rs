@@ -68,7 +68,7 @@ impl KeySet {
         if self.verifying.len() >= MAX_KEYS {
             return Err(ConfigError::out_of_range(
                 "verifying_key",
-                format!("is added to a set of {} keys, but {MAX_KEYS} are the most", self.verifying.len()),
+                format!("is added to a set of {} keys, but the maximum is {MAX_KEYS}", self.verifying.len()),
                 "remove old keys once every token that they signed has expired",
             ));
         }
@@ -78,7 +78,7 @@ impl KeySet {
         if key.kid().is_some() && self.verifying.iter().any(is_same) {
             return Err(ConfigError::conflict(
                 "verifying_key",
-                format!("is an {} key with the `kid` of another such key of the set", key.algorithm()),
+                format!("has the algorithm {} and the `kid` of another key of the set", key.algorithm()),
                 "add each key once, and give different keys different names",
             ));
         }

@@ -65,7 +65,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             "is an EC key in SEC1 form",
             "convert it to PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
         ),
-        (_, Some(_), Some(_)) => refuse("holds more than one PEM block", "give exactly one key"),
+        (_, Some(_), Some(_)) => refuse("contains more than one PEM block", "give exactly one key"),
         (_, Some(label), None) if half.labels().contains(&label) => Ok(()),
         (_, Some("ENCRYPTED PRIVATE KEY"), _) => {
             refuse("is encrypted", "decrypt it with `openssl pkey -in old.pem -out new.pem`")
@@ -80,10 +80,12 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             refuse("is a public key, which cannot sign", "give the private key, or use `VerifyingKey`")
         }
         (Half::Public, Some("PRIVATE KEY" | "RSA PRIVATE KEY"), _) => refuse(
-            "is a private key, which a verifier must not hold",
+            "is a private key, which a verifier must not have",
             "give the public key: `openssl pkey -in private.pem -pubout -out public.pem`",
         ),
-        (_, Some(_), _) => refuse("has an unknown PEM label", "give PKCS#8 for a private key, SPKI for a public one"),
+        (_, Some(_), _) => {
+            refuse("has an unknown label after BEGIN", "give a private key as PKCS#8, a public key as SPKI")
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl PublicKey {
             // With exponent 1, every text is its own signature. Even exponents are invalid. A huge
             // exponent would cost time at every request.
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
-                return refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned());
+                return refuse("is an RSA key whose public exponent is even, below 3 or over 32 bits long".to_owned());
             }
             if is_roca(n) {
                 return refuse("is an RSA key from a generator whose keys can be factored (CVE-2017-15361)".to_owned());
@@ -127,9 +127,7 @@ impl PublicKey {
             Self::Rsa { .. } | Self::Ec { .. } => true,
         };
         if !is_point || !backend.accepts(algorithm, &key) {
-            return refuse(format!(
-                "is a public key that is no point of the curve of {algorithm}, or is of small order"
-            ));
+            return refuse(format!("is a public key that is no point of the curve of {algorithm}, or has small order"));
         }
         Ok(key)
     }
