@@ -17,7 +17,7 @@ use crate::{
     tokens::IssuedToken,
 };
 
-/// Converts an error of a request that sends credentials or a refresh token. If the client is at
+/// Returns the rejection for a request with credentials or a refresh token. If the client is at
 /// fault, the rejection has this `kind`.
 pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
@@ -26,8 +26,8 @@ pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     }
 }
 
-/// Converts an error that the client's credentials did not cause. Even a token error becomes 500,
-/// because the layer has already accepted the client's token.
+/// Returns the rejection for an error that the client's credentials did not cause. Even a token
+/// error becomes 500, because the layer has already accepted the client's token.
 pub(super) fn of_operation(error: Error) -> Rejection {
     let kind = match error.fault() {
         _ if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,

@@ -175,7 +175,7 @@ impl SessionCookies {
         }
     }
 
-    /// Removes the cookies if the response is a 401, because their tokens are useless.
+    /// Removes the cookies if the response is a 401, because the tokens in the cookies are useless.
     fn clear_after(&self, kind: RejectionKind, headers: &mut HeaderMap) {
         if kind.status() == StatusCode::UNAUTHORIZED {
             self.clear(headers);

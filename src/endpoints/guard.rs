@@ -39,14 +39,14 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 ///   spelling has its own allowance. The name can be 16 KiB long: use its hash as the key.
 /// * **Bound your memory.** The client can invent any number of names.
 /// * **Limit by name and address together, and less strictly by each alone.** With a strict limit
-///   by name alone, anybody could lock that user out.
+///   by name alone, anybody could lock a user out.
 ///
 /// The endpoint refuses the login if `admit` fails:
 ///
-/// * with 500 if `admit` panics or returns an error,
-/// * with 503 if the error reports a failure of the store, of another issuer's keys, or an overload
-///   (see [`Error::fault`]),
-/// * with 503 if `admit` takes longer than 5 seconds.
+/// * with 503 if `admit` takes longer than 5 seconds,
+/// * with 503 if `admit` returns the error of a failed store, of missing issuer keys or of an
+///   overload (see [`Error::fault`]),
+/// * with 500 if `admit` returns any other error, or panics.
 ///
 /// A guard must not block its thread.
 ///
@@ -163,7 +163,7 @@ impl<G: LoginGuard> AnyGuard for G {
     }
 }
 
-/// The application's guard, or `None`. If the guard fails, it does not admit the login.
+/// The application's guard, or `None`. If the guard fails, the endpoint refuses the login.
 #[derive(Clone, Default)]
 pub(super) struct Guard(Option<Arc<dyn AnyGuard>>);
 

@@ -73,8 +73,8 @@ where
         }
         let outcome = self.log_in(credentials, label).await;
         self.guard.finished(&attempt, outcome.as_ref().map(drop).map_err(LoginFailure::of)).await;
-        // If revocations superseded both attempts, the client gets the response for wrong
-        // credentials.
+        // If the user's sessions were revoked during both attempts, the client gets the response
+        // for wrong credentials.
         outcome.map_err(|error| {
             self.tokens.observer().observe(|| Observation::LoginFailed { reason: LoginFailure::of(&error) });
             of_grant(error, RejectionKind::InvalidCredentials)
@@ -87,8 +87,8 @@ where
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome.map(|pair| (id, pair));
         }
-        // A revocation of all the user's sessions superseded the login. The second attempt checks
-        // the password again, because the revocation may have followed a change of the password.
+        // All sessions of the user were revoked during the first attempt. The second attempt checks
+        // the password again, because it may have changed with the revocation.
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
@@ -131,7 +131,7 @@ impl<A: UserAuthentication> fmt::Debug for Login<A> {
 }
 
 /// Returns the label of the session: the `User-Agent`, shortened and without control characters.
-/// Control characters could change a terminal that prints the list of sessions.
+/// Control characters could manipulate a terminal that prints the list of sessions.
 fn label(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()

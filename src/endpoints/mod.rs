@@ -3,7 +3,7 @@
 //! | service | request | response |
 //! |--|--|--|
 //! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
-//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 |
+//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response with new tokens; 400 |
 //! | [`logout`] | `POST`, bearer or `refresh_token` | 200; ends the session, clears the cookies |
 //! | [`logout_all`] | `POST`, bearer | 200; ends every session of the user and clears the cookies |
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
@@ -44,7 +44,7 @@
 //! uses. That session expires. After a dropped refresh, the client can repeat the refresh with the
 //! same token ([`reuse_grace`](crate::tokens::TokenServiceBuilder::reuse_grace)).
 //!
-//! In Axum, with the users of [`UserAuthentication`]'s example:
+//! In Axum, with `Users` from the example of [`UserAuthentication`]:
 //!
 //! ```
 //! # use std::sync::Arc;

@@ -51,6 +51,7 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
         // The `sub` of another issuer's token may equal the id of a different user of this service.
+        // The response must not show that user's sessions.
         if claims.is_external() {
             return Err(Rejection::forbidden());
         }
