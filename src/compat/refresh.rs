@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Mints a new access token for the session of a refresh token. Like the predecessor, this
-    /// method does not rotate the refresh token.
+    /// Mints a new access token for the session of a refresh token, without rotation of the refresh
+    /// token. This is the refresh of [the predecessor](crate::compat).
     ///
     /// Prefer [`refresh`](Self::refresh). Without rotation, a thief can use a stolen refresh token
     /// until it expires, and the service does not notice.
@@ -73,9 +73,9 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Returns the endpoint that exchanges a refresh token for an access token without rotation,
-    /// like the predecessor. Prefer [`refresh`](Self::refresh), because this endpoint never detects
-    /// a stolen refresh token.
+    /// Returns the endpoint that exchanges a refresh token for an access token, without rotation.
+    /// [The predecessor](crate::compat) refreshed in the same way. Prefer
+    /// [`refresh`](Self::refresh), because this endpoint never detects a stolen refresh token.
     #[must_use]
     pub fn refresh_without_rotation(&self) -> Endpoint<RefreshWithoutRotation<A::Claims>> {
         self.endpoint(RefreshWithoutRotation(self.refresh_handler()))

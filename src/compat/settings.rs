@@ -1,4 +1,4 @@
-//! Settings from the environment, with the predecessor's variable names.
+//! Settings from the environment, with the variable names of `fastcore.security`.
 
 use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
 
@@ -24,7 +24,8 @@ const NAMES: [&str; 7] = [
     ALLOWED_AUDIENCES,
 ];
 
-/// The settings from the environment, with the predecessor's variable names.
+/// The settings from the environment, with the variable names of `fastcore.security`, the
+/// predecessor of this crate.
 ///
 /// | variable | value |
 /// |--|--|
@@ -39,8 +40,8 @@ const NAMES: [&str; 7] = [
 /// `JWT_ALLOWED_AUDIENCES` is a JSON array of strings or a comma-separated list.
 ///
 /// If a variable is not set, the setting is `None`, and the default of [`TokenServiceBuilder`]
-/// applies. An empty or invalid value causes a [`ConfigError`] that names the variable. So a typing
-/// error does not silently select the default.
+/// applies. An empty or invalid value causes a [`ConfigError`] that names the variable. So a typo
+/// does not silently select the default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -232,7 +233,7 @@ fn lifetime(
     Ok(Duration::from_secs(seconds_per_unit.saturating_mul(units)))
 }
 
-/// Parses a JSON array, as the predecessor does, or a comma-separated list.
+/// Parses a JSON array, as `fastcore.security` does, or a comma-separated list.
 fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError> {
     let value = text(name, value)?;
     let items: Vec<String> = if value.trim_start().starts_with('[') {
