@@ -9,6 +9,10 @@
 //! In the last column, the application has a bug: the route has no [`AuthLayer`](crate::AuthLayer)
 //! with the same claims type. The extractor logs the bug, and never treats the client as anonymous.
 //!
+//! The table also applies to [`Cutoff<C>`](Cutoff). Inside a
+//! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer), it applies to
+//! [`CurrentUser<U>`](CurrentUser) too.
+//!
 //! A handler may return a [`Rejection`]. The layer around the handler then makes the response with
 //! its own realm and [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook.
 //!

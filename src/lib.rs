@@ -70,7 +70,7 @@
 //! | `redis` | yes | `RedisStore` |
 //! | `bcrypt` | yes | `password` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC |
-//! | `rust-crypto` | | signatures in pure Rust; with both, AWS-LC is used |
+//! | `rust-crypto` | | signatures in pure Rust; AWS-LC takes precedence over it |
 //! | `tracing` | yes | log messages about rejections and failures |
 //! | `metrics` | | metrics about checks, sessions, the replica and the store: [`observe`] |
 //! | `axum` | | extractors |

@@ -93,7 +93,7 @@ mod sealed {
 }
 
 /// Converts a rejection by the table of [`RejectionKind`](crate::middleware::RejectionKind). The
-/// cause becomes the source of the status, which Tonic does not send to the client.
+/// cause becomes the source of the status. Tonic does not send the source to the client.
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();
