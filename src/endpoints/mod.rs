@@ -3,7 +3,7 @@
 //! | service | request | response |
 //! |--|--|--|
 //! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
-//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response with new tokens; 400 |
+//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 new token response; 400 |
 //! | [`logout`] | `POST`, bearer or `refresh_token` | 200; ends the session, clears the cookies |
 //! | [`logout_all`] | `POST`, bearer | 200; ends every session of the user and clears the cookies |
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
