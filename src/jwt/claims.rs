@@ -363,8 +363,8 @@ impl<C> JwtClaims<C> {
     }
 }
 
-/// The claims that each issuer can write under names of its own. The settings of the issuer give
-/// the names.
+/// The claims of a token of another issuer that have no fixed names. The settings of the issuer
+/// name them.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) scope: Scope,

@@ -201,8 +201,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        // `deserialize_any` would fail for fractions if another crate enables
-        // `serde_json/arbitrary_precision`. It would then pass a fraction as a map.
+        // If another crate enables `serde_json/arbitrary_precision`, `deserialize_any` passes a
+        // fraction as a map. This visitor would then fail.
         deserializer.deserialize_f64(NumericDateVisitor)
     }
 }

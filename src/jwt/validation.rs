@@ -391,8 +391,8 @@ impl Validation {
         Ok(claims)
     }
 
-    /// Verifies the form and the signature of a token, and that it has the required claims. Returns
-    /// the header's `typ` and the claims.
+    /// Verifies the form and the signature of a token, and the presence of the required claims.
+    /// Returns the header's `typ` and the claims.
     fn verify(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, JwtClaims<RawClaims>), TokenError> {
         let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let claims = Payload::parse(&payload)?;

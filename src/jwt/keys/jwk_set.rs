@@ -25,9 +25,9 @@ use crate::{
 
 const SETTING: &str = "jwks";
 
-/// The maximum length of a set in bytes: more than 64 large RSA keys with certificates need. The
-/// reader checks the length before it parses, because the set may come from the network. The limit
-/// also bounds the number of published keys to about 3000.
+/// The maximum length of a set in bytes. A set of 64 large RSA keys with certificates is shorter.
+/// The reader checks the length before it parses, because the set may come from the network. The
+/// limit also bounds the number of published keys to about 3000.
 const MAX_LEN: usize = 256 * 1024;
 
 /// Reads the operator's own set. Fails if a key is not usable.

@@ -29,8 +29,8 @@ const VERIFYING: &str = "verifying_key";
 /// The message that each new key signs as a test. The default name of a secret is the beginning of
 /// this message's HMAC.
 ///
-/// No token can have the test signature, because a token's signed text contains a `.` (RFC 7515
-/// section 5.1).
+/// The message contains no `.`, so the test signature cannot be valid for a token (RFC 7515 section
+/// 5.1).
 const LABEL: &[u8] = b"tower-bearer key";
 
 /// A key that signs tokens and verifies them, for exactly one [`Algorithm`].
@@ -54,7 +54,7 @@ pub struct SigningKey {
 /// A key that only verifies tokens, for exactly one [`Algorithm`].
 ///
 /// Each constructor makes the checks of [`SigningKey`], except for the test signature. The default
-/// name is also that of [`SigningKey`].
+/// name is the same as that of a [`SigningKey`].
 #[derive(Clone)]
 pub struct VerifyingKey {
     backend: Backend,
@@ -180,8 +180,8 @@ impl SigningKey {
         self.verifying.algorithm
     }
 
-    /// Returns the key that verifies this key's signatures. It has the same name. For a secret, the
-    /// returned key also contains the secret.
+    /// Returns the key that verifies this key's signatures. The returned key has the same name. For
+    /// a secret, it also contains the secret.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
@@ -253,9 +253,9 @@ impl SigningKey {
 impl VerifyingKey {
     /// Returns true if this key may verify tokens of `issuer`.
     ///
-    /// Without the JWK member `issuer`, the key may verify the tokens of every issuer. With it, the
-    /// key may verify only the tokens of that issuer. A `{tenantid}` in the member matches every
-    /// tenant.
+    /// If the JWK of the key has no member `issuer`, the key may verify the tokens of every issuer.
+    /// If it has this member, the key may verify only the tokens of that issuer. The text
+    /// `{tenantid}` in the member matches every tenant.
     ///
     /// A key server for several tenants also publishes keys of a single tenant. Without this check,
     /// the holder of such a key could sign tokens of all other tenants.
@@ -426,8 +426,8 @@ impl VerifyingKey {
         Self { backend, algorithm, kid: public.thumbprint(backend, algorithm), issuer: None, key }.named(setting)
     }
 
-    /// Returns the key if its default name was computed. Otherwise the backend is faulty, and the
-    /// error shows the fault when the key is created instead of at the first key rotation.
+    /// Returns the key if its default name was computed. Otherwise the backend is faulty. The error
+    /// then appears at the creation of the key, and not at the first key rotation.
     fn named(self, setting: &'static str) -> Result<Self, ConfigError> {
         if self.kid.is_some() {
             return Ok(self);

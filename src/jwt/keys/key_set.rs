@@ -63,7 +63,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// The set has 16 keys, or another key with the same algorithm and name.
+    /// The set already has 16 keys, or a key with the same algorithm and name.
     pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
         if self.verifying.len() >= MAX_KEYS {
             return Err(ConfigError::out_of_range(
@@ -200,7 +200,8 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithms), json)? })
     }
 
-    /// Returns an error if the list is empty or contains an HMAC, whose keys cannot be published.
+    /// Returns an error if `algorithms` is empty or contains an HMAC, because the keys of an HMAC
+    /// are secret.
     pub(crate) fn check_published_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
         jwk_set::check_asked(Some(algorithms))
     }

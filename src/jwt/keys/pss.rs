@@ -136,8 +136,8 @@ fn allows(mut parameters: Reader<'_>, hash: &Hash) -> Option<()> {
     fields.end()
 }
 
-/// Returns `Some` if an `AlgorithmIdentifier` names this hash. Its parameters must be NULL or
-/// absent (RFC 4055 section 2.1).
+/// Returns `Some` if an `AlgorithmIdentifier` names this hash. The parameters of the
+/// `AlgorithmIdentifier` must be NULL or absent (RFC 4055 section 2.1).
 fn is_hash(mut identifier: Reader<'_>, hash: &Hash) -> Option<()> {
     (identifier.element(OBJECT_IDENTIFIER)? == hash.identifier).then_some(())?;
     if identifier.is_next(NULL) {

@@ -109,8 +109,8 @@ impl PublicKey {
             if is_roca(n) {
                 return refuse("is an RSA key from a generator whose keys can be factored (CVE-2017-15361)".to_owned());
             }
-            // RustCrypto accepts at most 4096 bits. This call makes it read the key, and so check
-            // the size.
+            // RustCrypto accepts at most 4096 bits, but checks this only when it reads the key.
+            // This call makes it read the key.
             if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
                 return refuse(format!("is an RSA key of {bits} bits, more than the signature backend accepts"));
             }
@@ -177,7 +177,7 @@ fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
         let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
         let powers = std::iter::successors(Some(1), |power| Some(power * (65_537 % prime) % prime));
-        // After at most `prime` steps, the powers repeat.
+        // The powers repeat after fewer than `prime` steps.
         powers.take(prime as usize).any(|power| power == residue)
     })
 }
