@@ -483,7 +483,8 @@ fn check_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<(), StoreErro
     if ids.into_iter().all(|id| (1..=LONGEST_ID).contains(&id.len())) {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("a subject or id is empty or too long; pass one of 1 to 255 bytes"))
+    Err(StoreError::new(StoreErrorKind::Rejected)
+        .with_source("a subject or id is empty or too long; pass 1 to 255 bytes"))
 }
 
 /// Returns the ids in a revocation. Leaves out the name of an external id, because the store
