@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct AcceptedIssuer {
     /// The accepted values of `iss`.
     pub(super) identifiers: Vec<String>,
-    /// True if each identifier belongs to one tenant. All tenants share one source of keys.
+    /// True if the setting `tenants` is set. `identifiers` then has one identifier for each tenant.
     pub(super) has_tenants: bool,
     pub(crate) validation: Validation,
     pub(super) names: ClaimNames,
@@ -35,9 +35,8 @@ pub(crate) struct AcceptedIssuers {
 }
 
 impl AcceptedIssuer {
-    /// Verifies a token with these keys. Checks its times only if there is a `now`, and never
-    /// checks its revocation. `issuer` is the token's `iss`, which the caller read to choose this
-    /// issuer.
+    /// Verifies a token with these keys. Checks the token's times only if `now` is given, and never
+    /// checks its revocation. `issuer` must be the token's `iss`.
     pub(crate) fn verify(
         &self,
         token: &UnverifiedToken<'_>,

@@ -10,7 +10,7 @@ use crate::{
     jwt::{External, Header, Mapped, Payload, RawClaims, Scope},
 };
 
-/// The names of the claims whose names differ between issuers.
+/// The names under which an issuer writes its claims. Different issuers use different names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClaimNames {
     pub(super) scopes: Vec<String>,

@@ -98,7 +98,8 @@ enum Source {
     Fetched(Arc<dyn KeySource>),
     #[cfg(feature = "jwks")]
     Http(Box<HttpKeysBuilder>),
-    /// The identifier is the address from which the metadata document is found.
+    /// The identifier is also the address of the issuer. There the node finds the metadata
+    /// document.
     #[cfg(feature = "jwks")]
     Discovery,
 }
@@ -354,7 +355,7 @@ impl Issuer {
                 return Err(ConfigError::missing(
                     "audience",
                     format!("of the issuer `{}` is missing", self.identifier),
-                    "give the name of your service in the issuer's tokens, or call `any_audience()`",
+                    "give the `aud` that the issuer's tokens have for your service, or call `any_audience()`",
                 ));
             }
             (false, true) => {

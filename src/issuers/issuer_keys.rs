@@ -46,11 +46,11 @@ use crate::{
     store::BoxFuture,
 };
 
-/// The time for which the keys are fresh if the issuer sets no time for caches. A withdrawn key
-/// verifies tokens for at most this time.
+/// The fresh time if the issuer sets no time for caches. A withdrawn key verifies tokens for at
+/// most this time while fetches succeed.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// The limits of the time for caches that an issuer sets. *Without them, the task would fetch a set
-/// with `no-cache` continuously, and a set with a cache time of a year only once.*
+/// The shortest and the longest fresh time, whatever the issuer sets. *Otherwise the task would
+/// fetch a set with `no-cache` continuously, and a set with a cache time of a year only once.*
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// The longest pause between two readings of the clock.
@@ -151,7 +151,8 @@ struct FetchState {
     logged_at: Option<Duration>,
 }
 
-/// A copy of a [`KeySourceError`]. Each request that needs the keys gets an error made from it.
+/// The content of a [`KeySourceError`], which cannot be cloned. Each refused request gets an error
+/// of its own.
 #[derive(Clone)]
 struct Failure {
     kind: KeySourceErrorKind,
@@ -263,8 +264,8 @@ impl IssuerKeys {
     /// Returns the error for a token whose key is still unknown after the wait.
     ///
     /// If the keys are fresh and no fetch is under way, the issuer has no such key, and the token
-    /// is refused. Otherwise, if the last fetch failed, the key may exist. The error is then that
-    /// of the fetch.
+    /// is refused. Otherwise, if the last fetch failed, the key may exist, so the result is the
+    /// error of that fetch.
     pub(crate) fn unknown_key(&self) -> Error {
         let Some(fetching) = &self.fetching else { return TokenError::UnknownKey.into() };
         let state = fetching.lock();
@@ -404,7 +405,7 @@ impl IssuerKeys {
     #[cfg(feature = "tracing")]
     fn log_recovery(&self, state: &mut FetchState) {
         if state.failures > 0 {
-            // If fetches fail again, the first failure is logged at once, even within
+            // If fetches fail again later, the first failure is logged at once, even within
             // `LOG_INTERVAL`.
             state.logged_at = None;
             tracing::info!(issuer = self.identifier, failures = state.failures, "the keys of an issuer were fetched");
@@ -488,7 +489,8 @@ impl Fetching {
             let until = stale_at.map_or(next, |stale_at| stale_at.min(next));
             let left = until.saturating_sub(self.clock.elapsed()).min(STEP);
             tokio::select! {
-                // The notification may be an old one that the last fetch has already answered.
+                // The last fetch may already have served this notification. A new request has set
+                // `is_under_way`.
                 () = self.wanted.notified() => if self.lock().is_under_way { return },
                 () = sleep(left) => {}
             }

@@ -45,7 +45,7 @@ where
     }
 }
 
-/// The longest duration of one fetch. The crate then drops the fetch.
+/// The longest duration of one fetch. After this time the service drops the fetch.
 pub const FETCH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The text of an issuer's JWK Set (RFC 7517 section 5).

@@ -71,8 +71,8 @@
 //! # }
 //! ```
 //!
-//! `docs/guide.md` shows issuers beside own sessions, users of several issuers, and own claims. The
-//! example `resource_server` is a complete service.
+//! `docs/guide.md` shows a service with other issuers and own sessions, users of several issuers,
+//! and custom claims. The example `resource_server` is a complete service.
 //!
 //! # The path of a token
 //!

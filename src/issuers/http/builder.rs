@@ -138,9 +138,8 @@ impl HttpKeysBuilder {
         }
     }
 
-    /// Creates the client. Features of `reqwest` change the defaults of some options, and another
-    /// crate of the application may turn the features on. So this method sets each of these
-    /// options.
+    /// Creates the client. Sets some options to their usual defaults, because another crate of the
+    /// application may enable a feature of `reqwest` that changes a default.
     fn client(&self, proxy: Option<&Url>) -> Result<Client, ConfigError> {
         let mut client = Client::builder()
             .tls_backend_rustls()

@@ -12,8 +12,8 @@ use http::{
 ///
 /// * `no-store` and `no-cache` set the time to zero.
 /// * `s-maxage` has no effect, because it is only for shared caches (section 5.2.2.10).
-/// * The result is `max-age` minus `Age`, the time that the response has spent in other caches
-///   (section 4.2.3).
+/// * The result is `max-age` minus `Age`. `Age` is the time that the response has spent in other
+///   caches (section 4.2.3).
 /// * An unreadable `max-age` sets the time to zero. If there are several `max-age`, the smallest
 ///   one applies (section 4.2.1).
 pub(super) fn lifetime(headers: &HeaderMap) -> Option<Duration> {

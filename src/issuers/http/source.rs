@@ -13,8 +13,8 @@ use crate::{
     store::BoxFuture,
 };
 
-/// The deadline of a fetch. It is shorter than [`FETCH_DEADLINE`], after which the task drops the
-/// fetch. So the error comes from this module, and names the slow address.
+/// The deadline of a fetch. At [`FETCH_DEADLINE`] the task would drop the fetch. This deadline
+/// comes earlier, so that the fetch can return an error with the slow address.
 const DEADLINE: Duration = FETCH_DEADLINE.saturating_sub(Duration::from_millis(100));
 
 const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`";
@@ -73,7 +73,7 @@ pub(super) enum Target {
     Metadata(Metadata),
 }
 
-/// A JWK Set, of which only the required member `keys` is parsed (RFC 7517 section 5).
+/// A JWK Set. Only its required member `keys` is parsed (RFC 7517 section 5).
 #[derive(Deserialize)]
 struct JwkSet {
     #[serde(rename = "keys")]

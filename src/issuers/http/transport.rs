@@ -40,7 +40,7 @@ impl Transport {
         Self { client }
     }
 
-    /// Fetches a document. Returns it whatever its status is.
+    /// Fetches a document. Returns the document even if its status is not 200.
     ///
     /// # Errors
     ///
@@ -88,7 +88,8 @@ impl Document {
         Err(failure(KeySourceErrorKind::Status, url, format!("answered {}", self.status)))
     }
 
-    /// Creates an error: the document is not `expected`, but something else.
+    /// Creates an error about this document. `expected` describes the document that the server
+    /// should have sent.
     pub(super) fn unreadable(&self, url: &Url, expected: &'static str) -> KeySourceError {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let found = content_type.map_or_else(|| "absent".to_owned(), quoted);

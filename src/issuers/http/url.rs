@@ -75,7 +75,8 @@ pub(super) fn place(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path()).chars().take(SHOWN).collect()
 }
 
-/// Returns the [`place`] of a URL that the application has set. The text may also be no URL.
+/// Returns the [`place`] of a URL that the application has set. Returns `(not a URL)` for any other
+/// text.
 pub(super) fn place_of(text: &str) -> String {
     parse_any(text).map_or_else(|_| "(not a URL)".to_owned(), |url| place(&url))
 }
