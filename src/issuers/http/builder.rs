@@ -138,8 +138,8 @@ impl HttpKeysBuilder {
         }
     }
 
-    /// Creates the client. Sets some options to their usual defaults, because another crate of the
-    /// application may enable a feature of `reqwest` that changes a default.
+    /// Creates the client. Sets each option whose default depends on a feature of `reqwest`,
+    /// because another crate of the application may enable that feature.
     fn client(&self, proxy: Option<&Url>) -> Result<Client, ConfigError> {
         let mut client = Client::builder()
             .tls_backend_rustls()
