@@ -27,7 +27,7 @@ use super::{
 /// | `tower_bearer.sessions.ended` | counter | `cause` | | ends of sessions before their expiry |
 /// | `tower_bearer.logins.failed` | counter | `reason` | | failed calls of the login endpoint |
 /// | `tower_bearer.refresh` | counter | `result` | | exchanges of refresh tokens |
-/// | `tower_bearer.revocation.propagation` | histogram | | s | time until a node reads a revocation |
+/// | `tower_bearer.revocation.propagation` | histogram | | s | time until a revocation was read |
 /// | `tower_bearer.replica.age` | gauge | | s | time since the last complete read of the log |
 /// | `tower_bearer.replica.bound` | gauge | | s | the staleness that the service allows |
 /// | `tower_bearer.replica.leased_buckets` | gauge | | | buckets with a lease |
