@@ -31,8 +31,8 @@ const ENTRIES_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Bucket {
     reader: Mutex<LogReader>,
-    /// Visible to the module `shared`, which compares the data's version with that of an earlier
-    /// verdict.
+    /// The data that requests read under a lease. The module `shared` compares their version with
+    /// that of an earlier verdict.
     pub(super) data: Leased<BucketData>,
     /// The node has applied every revocation up to this time, in nanoseconds of the leases' clock.
     /// The time never goes back, and does not depend on a lease.
@@ -80,7 +80,8 @@ pub(in crate::replica) struct BucketData {
     coverage: u64,
     /// The deny set may have dropped revocations that were logged up to this time.
     forgotten: Timestamp,
-    /// Count of skipped entries: they are unreadable, or their ids are too long for a valid token.
+    /// Count of skipped entries. The node skips an entry that is unreadable, or whose ids are
+    /// longer than those of any valid token.
     skipped: u64,
     /// True if the deny set has rejected an entry, and no [`Outcome`] has reported the rejection
     /// yet.
@@ -172,8 +173,8 @@ impl Bucket {
     /// Adds the revocation of a token that the store has refused. If the entry is too long, adds
     /// nothing: the node then asks the store about the token again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // The log may lack this revocation. Because its log time is 0, the horizon does not rise
-        // when the deny set drops it.
+        // The log may lack this revocation, so its log time is 0. If the deny set drops it later,
+        // the horizon does not rise.
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
@@ -286,7 +287,7 @@ impl Bucket {
     }
 
     /// Applies the page of a read. `wall` is the time of this node's clock. Passes the applied
-    /// entries to `announce` after requests can see them. Holds no lock during that call.
+    /// entries to `announce` when the deny set contains them. Holds no lock during that call.
     pub(super) fn apply_and(
         &self,
         read: &PendingRead,
@@ -375,8 +376,8 @@ impl Bucket {
         }
     }
 
-    /// Marks each of these revocations as lost if `is_lost` is true of its epoch. Returns true if
-    /// any marked revocation still matters.
+    /// Marks each of these revocations as lost if `is_lost` returns true for the epoch of its
+    /// entry. Returns true if any marked revocation still matters.
     fn mark_lost(&self, revocations: &[Revocation], now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for part in revocations.chunks(ENTRIES_AT_ONCE) {
@@ -390,8 +391,8 @@ impl Bucket {
         has_lost
     }
 
-    /// Marks each revocation in the deny set as lost if `is_lost` is true of its epoch. Returns
-    /// true if any marked revocation still matters.
+    /// Marks each revocation in the deny set as lost if `is_lost` returns true for the epoch of its
+    /// entry. Returns true if any marked revocation still matters.
     fn mark_all_lost(&self, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for start in self.look(|data| data.deny_set.segment_starts().collect::<Vec<_>>()) {

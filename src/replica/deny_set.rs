@@ -157,8 +157,8 @@ impl DenySet {
         held.filter(move |entry| entry.number >= number).map(|entry| entry.epoch)
     }
 
-    /// Marks the entry of a revocation as lost if `is_lost` is true of the entry's epoch. Returns
-    /// true if the entry was marked and still matters at `now`.
+    /// Marks the entry of a revocation as lost if `is_lost` returns true for the entry's epoch.
+    /// Returns true if the entry was marked and still matters at `now`.
     pub(super) fn mark_lost(&mut self, revocation: &Revocation, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| Some((address, self.segments.entry(address)?)));
@@ -175,15 +175,15 @@ impl DenySet {
         self.segments.starts()
     }
 
-    /// Marks each entry of one segment as lost if `is_lost` is true of the entry's epoch. Returns
-    /// true if any marked entry still matters at `now`.
+    /// Marks each entry of one segment as lost if `is_lost` returns true for the entry's epoch.
+    /// Returns true if any marked entry still matters at `now`.
     pub(super) fn mark_segment_lost(&mut self, start: Address, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (mut next, mut is_any) = (Some(start), false);
         while let Some(address) = next {
             let Some(entry) = self.segments.entry(address) else { break };
             next = address.after(entry.len());
             let (hash, is_over) = (self.hasher.hash_of(&entry), entry.until <= now);
-            // The index no longer contains the address of an entry that a later entry has replaced.
+            // Skips a replaced entry, whose address the index no longer contains.
             if is_lost(entry.epoch) && self.index.find(spread(hash), |indexed| indexed.address == address).is_some() {
                 self.segments.set_epoch(address, EPOCH_LOST, Timestamp::default());
                 is_any |= !is_over;
@@ -235,7 +235,7 @@ impl DenySet {
             return self.merge(name, new, at);
         };
         // The two revocations spare different sessions. Below the lower of the two generations both
-        // apply, so no session is spared there. This part becomes an entry that spares none.
+        // apply, so no session is spared there. For this part there is an entry that spares none.
         let (held_epoch, held_until, held_number) = (held.epoch, held.until, held.number);
         let of_all = Entry { kind: EntryKind::Subject, second: PackedId::EMPTY, ..new };
         let earlier = if held_number < number {
@@ -255,8 +255,8 @@ impl DenySet {
     fn merge(&mut self, name: EntryName<'_>, mut new: Entry<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(address) = self.address_of(name) else { return self.write(name.hash, None, new, at) };
         let Some(held) = self.segments.entry(address) else { return self.write(name.hash, Some(address), new, at) };
-        // If the node reads a weaker revocation in the log, the log may still lack the stronger
-        // one. So the entry keeps its epoch.
+        // If the log contains a weaker revocation, it may still lack the stronger one. So the
+        // stronger entry keeps its epoch.
         let is_weaker = new.number < held.number || new.epoch == EPOCH_LOCAL;
         let epoch = if is_weaker { held.epoch } else { new.epoch };
         if held.number >= new.number && held.until >= new.until.min(LAST_SECOND) {
@@ -301,8 +301,8 @@ impl DenySet {
     pub(super) fn mark_republished(&mut self, revocation: &Revocation, epoch: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(address) = self.address_of(self.hasher.name(kind, first, second)) else { return };
-        // If the entry has become stronger since, or the node has read it in the log, it stays as
-        // it is.
+        // If the entry has become stronger since, or the node has read it in the log, the entry
+        // stays as it is.
         let is_same =
             |held: Entry<'_>| held.number == number && held.second == PackedId::of(second) && held.epoch == EPOCH_LOST;
         if self.segments.entry(address).is_some_and(is_same) {

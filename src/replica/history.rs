@@ -284,7 +284,7 @@ impl History {
         }
     }
 
-    /// Applies a page that was read backwards. Its entries are in the order of the log. `more` is
+    /// Applies a page that was read backwards. `entries` are in the order of the log. `more` is
     /// true if the log has older entries, and `next` is the cursor for them.
     pub(super) fn read_back(&mut self, entries: Vec<LogEntry>, more: bool, next: Option<LogCursor>) -> BackPage {
         let mut page = BackPage::default();

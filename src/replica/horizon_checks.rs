@@ -20,7 +20,7 @@ use super::{
     verdict::{Alive, Bearer},
 };
 
-/// Maximum count of saved confirmations of tokens. They then take about 10 MB.
+/// Maximum count of saved confirmations of tokens. A full map takes about 10 MB.
 const CONFIRMED: usize = 1 << 17;
 /// Maximum count of saved sessions that the store did not know.
 const UNKNOWN: usize = 1 << 14;

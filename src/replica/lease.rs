@@ -84,7 +84,7 @@ impl<T> Leased<T> {
 
     /// Applies a page of the log, in this order:
     ///
-    /// 1. If the page `breaks` with the value, ends the lease.
+    /// 1. If `breaks` is true (the log does not continue), ends the lease.
     /// 2. Calls `write`, which writes the new data. If `write` fails, ends the lease.
     /// 3. Otherwise grants the new lease, if there is one.
     pub(super) fn apply_page<E>(

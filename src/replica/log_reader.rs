@@ -25,9 +25,11 @@
 //!
 //! # The horizon
 //!
-//! A node that starts takes the head's time as its horizon. After a break the store may also have
-//! lost sessions, which no entry shows. So the horizon is the store's time **after** the read,
-//! until reading back meets an entry that the node applied before the break.
+//! When a node starts, its horizon is the time of the entry before the head, because the node
+//! applies the head. If the log no longer contains the head, the horizon is the head's time. After
+//! a break the store may also have lost sessions, which no entry shows. So the horizon is then the
+//! store's time **after** the read, until reading back meets an entry that the node applied before
+//! the break.
 //!
 //! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
 //! reader raises the horizon, and reads the log back once more.
@@ -66,8 +68,8 @@ pub(super) struct LogReader {
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// Reads up to this number grant no lease. The field is no time, because a read and a
-    /// revocation may happen at the same moment of the clock.
+    /// Reads up to this number grant no lease. A number is used because a time is ambiguous: a read
+    /// and a revocation may happen at the same moment of the clock.
     void_up_to: u64,
     /// The number of the current epoch. It grows at each break, and wraps.
     epoch: u16,
@@ -437,7 +439,7 @@ impl LogReader {
             return Change::default();
         }
         let LogPage { now, entries, more, next, .. } = page;
-        // All tokens that older entries revoke have expired.
+        // If an entry is this old, all tokens that older entries revoke have expired.
         let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
@@ -480,16 +482,16 @@ impl LogReader {
         Some(LogEntry { sequence, nonce, previous, previous_at, at, revocation: revocation?, until })
     }
 
-    /// Extends the time until which an entry matters, to the entry's time plus the present `keep`.
+    /// Raises the `until` of an entry to at least the entry's time plus the present `keep`.
     fn extend_until(&self, mut entry: LogEntry) -> LogEntry {
         entry.until = entry.until.max(entry.at.saturating_add(self.keep));
         entry
     }
 
-    /// Removes and returns this node's own revocations whose entries read `number` or an earlier
-    /// read must have found. A revocation stays pending while its entry may be in the part that is
-    /// not read back yet. *A sequence before the head proves nothing: after a failover, the new
-    /// server may have given it to another revocation.*
+    /// Removes and returns this node's own revocations whose entries the node must have found by
+    /// the read with this number. A revocation stays pending while its entry may be in the part
+    /// that the node has not read back yet. *A sequence before the head proves nothing: after a
+    /// failover, the new server may have given it to another revocation.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
         let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();

@@ -16,7 +16,7 @@ const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 pub(super) struct Schedule {
     interval: Duration,
     turns: BTreeMap<u32, Turn>,
-    /// The earliest moment of the next read, after a read has failed.
+    /// The earliest moment of the next read; `None` unless a read has failed.
     not_before: Option<Instant>,
     /// The time of the last call of [`stood_still`](Self::stood_still), by the leases' clock.
     last_tick: Option<Duration>,

@@ -109,7 +109,7 @@ pub(crate) struct ReplicaSettings {
     /// Maximum age of the data that a local decision may use. If zero, the node asks the store
     /// about each token. The node still reads the log, to republish lost revocations.
     pub(crate) staleness: Duration,
-    /// The poll interval: the node reads the log this often even without nudges.
+    /// The poll interval: the time between two reads without nudges.
     pub(crate) interval: Duration,
     /// The deadline of one read.
     pub(crate) deadline: Duration,
@@ -222,9 +222,9 @@ impl Replica {
         }
     }
 
-    /// Returns true if the last accepting verdict on the token is still valid. The bucket's data
-    /// must not have changed since, and the lease must not have ended. Does no I/O, takes no lock
-    /// and allocates no memory.
+    /// Returns true if an earlier accepting verdict on the token is still valid: the bucket's data
+    /// have not changed since, and the lease has not ended. Does no I/O, takes no lock and
+    /// allocates no memory.
     ///
     /// `note` is the cell to which [`verdict`](Self::verdict) wrote when it accepted this token.
     #[inline]
@@ -387,9 +387,9 @@ impl Replica {
         self.checks.admit(nanos(self.clock.elapsed()))
     }
 
-    /// Records the store's confirmation, at the store's time `at`, that a token is not revoked.
-    /// Returns an empty confirmation if another server confirmed the token than the one whose log
-    /// this node reads. *After a failover, a check may still reach the replaced server, which lacks
+    /// Records the store's confirmation, at the store's time `at`, that a token is not revoked. If
+    /// the answer did not come from the server whose log this node reads, returns an empty
+    /// confirmation. *After a failover, a check may still reach the replaced server, which lacks
     /// the revocation.*
     pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
         // Loads the count before the comparison of the servers. If an era begins in between, the
@@ -430,8 +430,8 @@ impl Replica {
         self.checks.note_unknown(bearer, self.clock.elapsed());
     }
 
-    /// Returns true if [`note_unknown`](Self::note_unknown) was called for this session less than 2
-    /// s ago.
+    /// Returns true if [`note_unknown`](Self::note_unknown) was called for this session in the last
+    /// two seconds.
     pub(crate) fn is_unknown(&self, bearer: &Bearer<'_>) -> bool {
         self.checks.is_unknown(bearer, self.clock.elapsed())
     }
@@ -443,7 +443,7 @@ impl Replica {
     }
 
     /// Returns the value of `is_revoked` if [`note_refused`](Self::note_refused) was called for
-    /// this token less than 2 s ago, otherwise `None`.
+    /// this token in the last two seconds, otherwise `None`.
     pub(crate) fn was_refused(&self, bearer: &Bearer<'_>) -> Option<bool> {
         self.checks.was_refused(bearer, self.clock.elapsed())
     }

@@ -167,8 +167,8 @@ impl FeedTask {
 
     /// Reads and applies one page of each of these buckets.
     async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
-        // New leases run from this time. It is before the queries, so the pages contain every
-        // revocation that the store has confirmed by this time.
+        // A new lease starts at this time, before the task sends the queries. So the pages contain
+        // every revocation that the store has confirmed by this time.
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);

@@ -11,8 +11,8 @@ pub(super) const MAX_BYTES: usize = 1 << 15;
 /// The size of the header in bytes: 1 for the kind and the forms of the ids, 2 for the epoch, 4 for
 /// `until` in seconds.
 const HEAD: usize = 7;
-/// The size of the strength in bytes. The strength follows the header, if the kind has one. The two
-/// ids come last.
+/// The size of the strength (a generation or a time) in bytes. The strength follows the header, if
+/// the kind has one. The two ids come last.
 const NUMBER: usize = 8;
 /// The layout of the first byte: three bits for the kind, then two bits for the form of each id.
 const KIND: u8 = 0b111;
@@ -65,8 +65,8 @@ pub(super) struct Entry<'a> {
 }
 
 impl EntryKind {
-    /// Returns true if entries of this kind have a strength. A revocation of one session or token
-    /// of this crate has none, because it is always complete.
+    /// Returns true if entries of this kind have a strength (a generation or a time). A revocation
+    /// of one session or token of this crate has none, because it is always complete.
     pub(super) fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }
@@ -107,7 +107,8 @@ impl<'a> Entry<'a> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // Saturates in 2106. Only republishing uses this time. A segment has its exact end.
+        // This time saturates in 2106. Only republishing uses it. A segment has the exact time at
+        // which it ends.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());

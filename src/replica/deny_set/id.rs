@@ -92,7 +92,7 @@ impl<'a> PackedId<'a> {
 }
 
 /// Decodes 22 characters of base64url, which contain 4 bits more than an id. Rejects a text if
-/// these 4 bits are not zero, because it is then not canonical.
+/// these 4 bits are not zero, because the text is then not canonical.
 fn random(text: &str) -> Option<[u8; 16]> {
     // For 22 characters, `decode_slice` demands a buffer of 18 bytes.
     let mut bits = [0; 18];

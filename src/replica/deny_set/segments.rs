@@ -19,7 +19,7 @@ const _: () = assert!(entry::MAX_BYTES == SEGMENT, "the longest entry fills a se
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct TooLong;
 
-/// The number of an entry's segment, and its offset there.
+/// The address of an entry: the number of its segment, and its offset there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct Address(u32);
 
@@ -114,8 +114,8 @@ impl Segments {
         Entry::read(segment.entries.get(address.offset()..)?)
     }
 
-    /// Replaces the epoch of an entry. If the store has logged the entry again, `at` is the time of
-    /// the new log entry, and the time of the segment rises to it.
+    /// Replaces the epoch of an entry. Raises the segment's `logged` to at least `at`, the entry's
+    /// time in the log.
     pub(super) fn set_epoch(&mut self, address: Address, epoch: u16, at: Timestamp) {
         let index = self.index_of(address);
         let Some(segment) = self.all.get_mut(index) else { return };
