@@ -120,8 +120,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// **Calls**
 ///
 /// * Each method is atomic under concurrent calls, and ends within a deadline that the store sets.
-/// * Calls are **linearizable**: a call sees the effects of every call that returned before it
-///   started. A revoked session never becomes active again, except if the store loses data.
+/// * Calls are **linearizable**: a new call sees the effects of every call that has returned. A
+///   revoked session never becomes active again, except if the store loses data.
 /// * If a change returns [`Timeout`](crate::error::StoreErrorKind::Timeout) or
 ///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable), it may or may not have happened.
 ///   Revocations are idempotent, so the caller can repeat them.
@@ -166,8 +166,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///   [`RevocationLog::keep_log_for`] sets. No other session can get its `sid` in that time.
 /// * A store without a log remembers a revocation until the session would have ended, and at least
 ///   for an hour.
-/// * The store remembers the time of the last `revoke_all` equally long, because a login may take
-///   long.
+/// * The store remembers the time of the last `revoke_all` for the same time, because a login may
+///   take long.
 /// * After this time, the store may answer [`Unknown`](SessionState::Unknown) for the revoked
 ///   session, as for an expired session. A service rejects both.
 /// * The store removes old records without a request, for example a few at each change.
@@ -239,7 +239,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// * [`found`](Revoked::found) is `true` if a session other than `except` was alive.
     /// * A login that began before or at the time of the answer is superseded: see
     ///   [`OpenSession::auth_time`]. A login that begins 10 ms after that time is not superseded.
-    /// * A repeated call that ends no session should supersede new logins at most once in some
+    /// * A repeated call that ends no session should supersede new logins at most every few
     ///   seconds. Otherwise a caller who repeats the call could block all logins.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked>;
 
@@ -334,8 +334,8 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   - The session was revoked before, alone or by `revoke_all`. An unknown or expired session gets
 ///     an entry only once.
 ///   - The token was revoked before for at least as long.
-///   - The call is a `revoke_all`, and no session was opened since the last `revoke_all`. The
-///     session excepted there is excepted again, or has ended.
+///   - The call is a `revoke_all`, and no session was opened since the last one. The session that
+///     the last one excepted is excepted again, or has ended.
 ///   - The id of another issuer was denied before in the same half second, for at least as long.
 /// * If `until` of a token's revocation is not in the future, the call writes no entry. The answer
 ///   contains the position of the newest entry.
@@ -343,8 +343,8 @@ pub trait SessionStore: Send + Sync + 'static {
 /// * So a caller who repeats calls adds at most two entries a second about one session, token,
 ///   subject or external id. All other entries come from calls that revoke something alive, revoke
 ///   something unknown to the store, or prolong a revocation.
-/// * A rejected call writes no entry and uses no sequence number. A call that is dropped before its
-///   change does not either.
+/// * A rejected call writes no entry and uses no sequence number. The same applies to a call that
+///   is dropped before its change.
 /// * A [`Revocation::Subject`] ends all sessions with a lower generation than its own. Sessions
 ///   that are opened later have this generation or a higher one.
 /// * The entry of a `revoke_all` contains `except` only if that session was alive. That session
@@ -358,7 +358,7 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   sets.
 /// * The store remembers a revocation for at least that time, even if the call asks for less,
 ///   because another node may accept a token for longer. [`LogEntry::until`] is at least that far
-///   away.
+///   in the future.
 /// * If `until` is later than [`Timestamp::END_OF_TIME`], the store uses
 ///   [`Timestamp::END_OF_TIME`].
 /// * An incarnation is one data set. Its name and [`LogPage::born`] never change.
@@ -426,7 +426,7 @@ pub trait RevocationLog: Send + Sync + 'static {
     ///   [`read`](Self::read).
     /// * A store that wraps another store returns the feeds of the inner store.
     /// * A feed reads over one connection at a time. If the connection changes, the node assumes
-    ///   another server, and asks the store more often for a while.
+    ///   that another server answers, and asks the store more often for a while.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         let _ = deadline;
         Vec::new()
@@ -446,7 +446,8 @@ pub trait RevocationLog: Send + Sync + 'static {
 /// * A denial ends no session of the store itself, even if a subject has the same name.
 /// * A session or subject is denied up to a **moment**: its tokens that were issued at or before
 ///   the moment are revoked. The moment is the store's time of the call, or less than half a second
-///   later. So a denial includes tokens whose `iat`, in whole seconds, is the second of the call.
+///   later. If the issuer writes `iat` in whole seconds, a denial includes tokens from the second
+///   of the call.
 /// * A store with a log writes an entry for each denial. [`log_name`](Self::log_name) returns the
 ///   bucket and the name in the entry. The entry has the same moment and end as the denial.
 pub trait Denylist: Send + Sync + 'static {
@@ -506,15 +507,16 @@ pub trait LogFeed: Send + 'static {
     fn buckets(&self) -> &[u32];
 
     /// Reads one page for each query, in one round trip, within the deadline of the feed. Each
-    /// query contains the number of one of [`buckets`](Self::buckets).
+    /// query is about one of [`buckets`](Self::buckets).
     ///
     /// The answer comes from a server that accepts writes. A page and its next pages contain every
     /// entry that was written before this call. If a bucket has an error in place of a page, the
     /// error concerns only that bucket.
     fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>>;
 
-    /// Waits until the log of a bucket may have grown, and returns such buckets. A wake-up can be
-    /// spurious, late or missing. If no task waits, the feed saves the wake-up for the next call.
+    /// Waits until the log of one or more buckets may have grown, and returns these buckets. A
+    /// wake-up can be spurious, late or missing. If no task waits, the feed saves the wake-up for
+    /// the next call.
     fn nudged(&self) -> BoxFuture<Vec<u32>>;
 
     /// Drops every connection. A node calls this method after its process was suspended, because

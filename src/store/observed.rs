@@ -1,6 +1,6 @@
 //! A wrapper that passes all calls on to a store, and reports each call to the observer.
 //!
-//! A service uses it only if there is an observer. The wrapper implements all methods of the
+//! A service uses the wrapper only if it has an observer. The wrapper implements all methods of the
 //! traits, even those with a default. Otherwise the default would hide the inner store's own
 //! method.
 
@@ -100,7 +100,7 @@ impl<T> Drop for Call<T> {
     }
 }
 
-/// An answer from which the outcome for the observer follows.
+/// The answer to a call. The wrapper reports its outcome to the observer.
 trait Outcome {
     fn outcome(&self) -> StoreOutcome;
 }

@@ -82,7 +82,7 @@ async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timest
     Ok(before)
 }
 
-/// Returns true if a denial at `now` may have the moment `before`.
+/// Returns true if `before` is a correct moment for a denial at `now`.
 pub(super) fn is_moment_of(before: Timestamp, now: Timestamp) -> bool {
     now <= before && before < now.saturating_add(HALF_A_SECOND)
 }
@@ -209,8 +209,7 @@ pub(super) async fn names_that_no_token_can_have_are_not_denied(user: User) -> O
     Ok(())
 }
 
-/// Checks that the store rejects denials of an id that no token can have, as `jti`, `sid` and
-/// `sub`.
+/// Checks that the store rejects denials of a token, session and subject with the invalid id `bad`.
 pub(super) async fn denials_of(user: &User, bad: &str) -> Outcome {
     let denylist = user.denylist()?;
     let request = |id| DenyRequest::new(issuer(user), id, LONG);

@@ -43,8 +43,7 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ExternalId::Token(_) => None,
-            // After the clock was set back, the existing denial can have the later moment. That
-            // moment stays.
+            // If the clock was set back, the existing denial has the later moment, and keeps it.
             ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
@@ -68,8 +67,8 @@ impl Denials {
     /// Records that the store keeps denials for `keep` from now on, instead of `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // For `keep` after the last increase, the store may lack denials from before that increase.
-        // In this time the shorter `before` applies.
+        // After an increase, denials from before it may be missing for the time `keep`. If the next
+        // increase follows in this time, the shorter `before` of the two applies.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
@@ -144,7 +143,7 @@ impl Denials {
 ///
 /// Repeated denials of one id within the half second get the same moment, so they change nothing.
 /// Tokens that the issuer creates later in the half second are revoked too. If the issuer writes
-/// `iat` in whole seconds, their `iat` is the same as that of earlier tokens anyway.
+/// `iat` in whole seconds, the store could not distinguish them from earlier tokens anyway.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))

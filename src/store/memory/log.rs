@@ -117,7 +117,8 @@ impl Log {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
         // Times in the log must never decrease. Another change can read the clock later than this
-        // change, but append its entry first. This entry then gets the time of that entry.
+        // change, but append its entry first. The new entry then gets the time of the entry before
+        // it.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
@@ -225,8 +226,7 @@ impl Log {
 }
 
 /// Returns a unique name for the data of this store. If the operating system gives no random
-/// numbers, the name comes from the random seeds of the standard library's hash maps. The name is
-/// no secret.
+/// numbers, the name comes from the random seeds of the standard library's hash maps.
 fn incarnation() -> String {
     random_names(1).ok().and_then(|mut names| names.pop()).unwrap_or_else(|| {
         let (first, second) = (RandomState::new(), RandomState::new());

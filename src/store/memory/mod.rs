@@ -277,7 +277,7 @@ impl RevocationLog for MemoryStore {
         let before = self.log.keep();
         if before < keep {
             self.log.keep_for(keep);
-            // Before the first log entry the store has no revocations, so none can be lost too
+            // Before the first log entry, the store has no revocation that it could delete too
             // early.
             if self.log.position(None).sequence > 0 {
                 denials.keep_longer(self.clock.now(), before, keep);

@@ -37,8 +37,9 @@ const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;
 /// The start of the cursor of a page. The id of the last session that the store has read follows.
 const CURSOR: &str = "after ";
-/// The maximum number of sessions that `revoke_all` reads, because the user's records are locked
-/// during that time. A login with a high limit of sessions reads more, up to `MOST_LOOKED_AT`.
+/// The maximum number of sessions that `revoke_all` or a login reads, because the user's records
+/// are locked during that time. If the user may have many sessions, a login reads up to
+/// `MOST_LOOKED_AT`.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
 /// The maximum number of sessions that one login evicts. The next logins evict the rest.
@@ -51,8 +52,8 @@ const DROPPED_PER_CHANGE: usize = 64;
 pub(super) struct Shard {
     users: HashMap<Arc<str>, User>,
     expiries: Expiries,
-    /// Indexes of sessions that `revoke_all` has ended. Each change removes a few sessions from
-    /// them, because to drop a whole index could take long.
+    /// Indexes of sessions that `revoke_all` has ended. Each change removes only a few sessions
+    /// from them, so that no change takes long.
     discarded: Vec<Index>,
 }
 
@@ -533,8 +534,8 @@ impl Shard {
         session.absolute_end = end;
         session.refresh_end = end;
         user.until = user.until.max(end);
-        // The index must contain the new end if it is earlier than the old one. If it is later,
-        // `prune` corrects the index.
+        // If the new end is earlier than the old one, the index must contain it now. If it is
+        // later, `prune` corrects the index.
         if end < session.indexed {
             let expiring = Expiring::Session(sid.clone());
             self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));

@@ -105,7 +105,7 @@ impl DenyQuery {
         }
     }
 
-    /// Returns the token's ids. The token is revoked if any of them is denied.
+    /// Returns the token's ids. A revocation of the token can name any of them.
     pub(crate) fn into_ids(self) -> impl Iterator<Item = ExternalId> {
         let ids = [self.subject.map(ExternalId::Subject), self.jti.map(ExternalId::Token)];
         ids.into_iter().flatten().chain(self.sid.map(ExternalId::Session))

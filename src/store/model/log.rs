@@ -207,7 +207,7 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// Creates an entry. Call [`following`](Self::following) to set the entry before it, because
+    /// Creates an entry. Call [`following`](Self::following) to name the entry before it, because
     /// otherwise a reader assumes that entries are missing.
     #[must_use]
     pub fn new(

@@ -40,8 +40,8 @@ impl Revoked {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Logged {
-    /// The revocation in the entry. It may end more than the call revoked, for example all sessions
-    /// of the user.
+    /// The revocation in the entry. It may end more than the call asked for, for example all
+    /// sessions of the user.
     pub revocation: Revocation,
     /// The time until which nodes need the entry: see [`LogEntry::until`](super::LogEntry::until).
     pub until: Timestamp,
@@ -84,7 +84,7 @@ pub enum Revocation {
         /// The token's id.
         jti: TokenId,
     },
-    /// The revocation of all sessions of a user that have a lower generation.
+    /// The revocation of those sessions of a user whose generation is lower than `generation`.
     Subject {
         /// The user.
         subject: Subject,

@@ -32,7 +32,7 @@ pub struct OpenSession {
     /// One call may evict only some of the excess sessions. The next calls evict the rest:
     ///
     /// * The stores of this crate read 200 to 1000 sessions in one call, and evict at most 100.
-    /// * If the maximum is above 900, a store may include sessions that have just expired.
+    /// * If the maximum is above 900, a store may also count sessions that have just expired.
     /// * The suite of the `conformance` module allows 100 calls to evict 300 excess sessions.
     pub max_sessions: Option<NonZeroU32>,
     /// A text for the list of sessions, such as the name of a device: up to 1 KiB. The store
@@ -56,8 +56,8 @@ pub enum Opened {
     Opened {
         /// The store's time.
         now: Timestamp,
-        /// The generation of the session. A later [`revoke_all`](crate::SessionStore::revoke_all)
-        /// ends the session by a higher generation of the user.
+        /// The generation of the session. A session is revoked if the user's generation is higher:
+        /// see [`revoke_all`](crate::SessionStore::revoke_all).
         generation: u64,
         /// The time at which the session ends if it is not refreshed.
         refresh_end: Timestamp,

@@ -13,7 +13,7 @@ use crate::{
     store::{ExternalId, ExternalName, LogQuery, Revocation, Revoked},
 };
 
-/// Returns the name of an id of the user's issuer in the log.
+/// Returns the name of another issuer's id in the log.
 fn log_name(user: &User, id: &ExternalId) -> Outcome<ExternalName> {
     Ok(user.denylist()?.log_name(&issuer(user), id))
 }

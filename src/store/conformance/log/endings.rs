@@ -116,8 +116,8 @@ pub(in super::super) async fn a_repeated_revocation_writes_nothing_and_names_the
             let same = (&named.position, &named.revocation) == (&first.position, &first.revocation);
             ensure!(same, "{call}: the first entry is {first:?}, a repetition returned {answer:?}");
             ensure!(n == 0 || !answer.found, "{call}: a repetition has `found` true: {answer:?}");
-            // Only the first call writes an entry. The calls "all" write none, because the last
-            // `revoke_all` has ended all sessions already.
+            // Only the first call writes an entry. A call of the kind "all" writes none, because an
+            // earlier `revoke_all` has ended all sessions.
             let expected = usize::from(n == 0 && call != "all");
             ensure!(entries.len() == expected, "{call}, call {n}: the log has {entries:?}");
             ensure!(answer.now <= named.until, "{call}: `until` of the entry is in the past: {answer:?}");

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: User) -> Outcome {
-    // So many entries do not fit in one page.
+    // This number of entries needs several pages.
     const ENTRIES: u32 = 1500;
     let mut reader = user.reader().await?;
     for n in 0..ENTRIES {
@@ -149,7 +149,7 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: User) -> 
     let bucket = log.bucket_of(&user.name);
     for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
         log.allow_staleness(allowed);
-        // The store must record the staleness even if the next call is a read.
+        // The next page must contain the staleness, even if no change comes before it.
         let page = log.read(bucket, LogQuery::from_start()).await?;
         ensure!(
             page.max_staleness >= expected,

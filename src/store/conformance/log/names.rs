@@ -9,7 +9,7 @@ use super::super::{
 use crate::{ids::SessionId, store::Revocation};
 
 pub(in super::super) async fn subjects_of_any_text_are_logged_by_their_name(user: User) -> Outcome {
-    // Other rules use the same subjects, so only the session's id is unique to this rule.
+    // Other rules use the same subjects. Only the session's id is unique to this rule.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;
