@@ -86,9 +86,9 @@ impl<C> Cutoff<C> {
 
     /// Makes the future also resolve when the token expires, at `exp` plus the leeway.
     ///
-    /// By default, the future does not resolve at the expiry. The setting
-    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry) replaces this call for all
-    /// requests through the layer.
+    /// By default, the future ignores the expiry. With the setting
+    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), the future also resolves at
+    /// the expiry without this call.
     pub fn at_expiry(mut self) -> Self {
         self.stream.cut_at_expiry();
         self

@@ -23,7 +23,7 @@ pub(super) struct Ids(Box<[u8]>);
 #[derive(Clone, Copy)]
 struct Head {
     /// The lengths in bytes of the subject, the session id and the token id. If the token id begins
-    /// with the session id, its length is that of the rest.
+    /// with the session id, its length counts only the rest.
     lengths: [usize; 3],
     has_session: bool,
     /// True if the token id begins with the session id.
@@ -127,7 +127,7 @@ fn flags(flags: [bool; 3]) -> u8 {
     flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag))
 }
 
-/// Appends a number in bytes of 7 bits each, the lowest bits first. The highest bit of a byte is
+/// Appends a number with 7 bits in each byte, the lowest bits first. The highest bit of a byte is
 /// set if another byte follows.
 fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
@@ -196,7 +196,8 @@ impl<'a> Unpacked<'a> {
         self.head.expires_at
     }
 
-    /// Returns the token id. If it begins with the session id, the two overlap in the text.
+    /// Returns the token id. If the token id begins with the session id, both share these bytes of
+    /// the text.
     fn token(self) -> &'a str {
         self.part(if self.head.follows_session { 1 } else { 2 }, 3)
     }

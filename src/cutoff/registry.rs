@@ -169,7 +169,7 @@ impl<T: Indexed> Registry<T> {
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, HashTable<List<T>>> {
-        // Selects the shard by other bits than the hash table, which uses the highest and the
+        // Selects the shard by the bits from 24 on, because the hash table uses the highest and the
         // lowest bits of the key.
         let count = self.shards.len() as u64;
         let number = usize::try_from((key >> 24).checked_rem(count).unwrap_or_default()).unwrap_or_default();

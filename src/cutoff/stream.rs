@@ -79,8 +79,8 @@ impl OpenStream {
     /// Resolves with the cause when the stream is cut. The cutoff wakes only the waker of the
     /// latest call.
     ///
-    /// Each call compares the time with the limit: the time up to which the stream may stay open
-    /// without a newer proof. So the limit holds even if the watcher has ended.
+    /// Each call also cuts the stream if its [limit](Core::limit) has passed. So the stream ends in
+    /// time even if the watcher has ended.
     pub(crate) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
         let State::Watched { core, stream, expiry } = &self.0 else {
             return self.cause().map_or(Poll::Pending, Poll::Ready);
@@ -100,8 +100,8 @@ impl OpenStream {
         stream.cause().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Returns the cause if the stream is cut. Cuts the stream if its limit or its expiry has
-    /// passed. Registers no waker.
+    /// Returns the cause if the stream is cut. Cuts the stream first if its [limit](Core::limit) or
+    /// its expiry has passed. Registers no waker.
     pub(crate) fn cause(&self) -> Option<CutoffCause> {
         let (core, stream, expiry) = match &self.0 {
             State::Watched { core, stream, expiry } => (core, stream, expiry),

@@ -70,8 +70,8 @@ pub(crate) enum StreamAuthority {
 
 /// The parts of a replica that the first stream starts.
 ///
-/// Requests do not need this replica, for example those of a memory store under strong consistency.
-/// Streams need it, because another service may revoke their tokens in the same store.
+/// For example, requests over a memory store under strong consistency need no replica. Streams need
+/// a replica, because another service may revoke their tokens in the same store.
 pub(crate) struct LazyReplica {
     pub(crate) source: Source,
     pub(crate) settings: ReplicaSettings,
@@ -254,7 +254,8 @@ impl Core {
     /// [`Pace::longest_wait`] old.
     pub(super) fn look_at_new(&self, stream: &Stream) {
         let replica = self.followed.get().map(|followed| &followed.replica).filter(|replica| replica.decides());
-        // Reads the time before the deny set: see `Bucket::known`.
+        // Reads the time before it searches the deny set. So the deny set contains every revocation
+        // up to that time.
         let known = replica.and_then(|replica| stream.buckets().map(|bucket| replica.known(bucket).0).min());
         let is_leased = replica.is_some_and(|replica| stream.buckets().all(|bucket| replica.is_leased(bucket)));
         if let (true, Some(known)) = (self.look(stream), known) {

@@ -167,8 +167,8 @@ impl Watcher {
     /// coverage, or a log that the node has not read for long.
     fn look_at_log(&mut self, core: &Core, now: u64, has_new: bool) -> bool {
         let Some(followed) = core.followed() else { return true };
-        // If a version has not changed, the log covered the same tokens at the time that `known`
-        // returns with it.
+        // If the coverage version of a bucket has not changed, the log covered the same tokens at
+        // the time that `known` returns.
         let buckets = u32::try_from(followed.proven.len()).unwrap_or(u32::MAX);
         let known: Vec<_> = (0..buckets).map(|bucket| followed.replica.known(bucket)).collect();
         let is_changed = !known.iter().map(|(_, version)| version).eq(&self.versions);
