@@ -56,9 +56,12 @@ pub enum Observation {
     },
     /// This node has read a revocation from the log and applied it.
     ///
-    /// There are such observations while the node follows the log for requests or open streams.
-    /// They include the node's own revocations, which the node applied before it read them. They
-    /// exclude the first page after a start or a break, and entries that the node reads backwards.
+    /// The node reports only the entries that it reads while it follows the log for requests or
+    /// open streams:
+    ///
+    /// * It also reports its own revocations, although it applied them before the read.
+    /// * It reports neither the first page after a start or a break, nor entries that it reads
+    ///   backwards.
     #[non_exhaustive]
     RevocationPropagated {
         /// The time from the revocation to the read, by this node's estimate of the store's clock.
