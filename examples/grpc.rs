@@ -42,7 +42,7 @@ async fn main() -> Result<(), common::Failure> {
     // tonic needs the name of the service for its routes.
     let auth = AuthLayer::new(tokens).cut_at_expiry(cut_at_expiry()?);
     let server = Server::builder().layer(auth).add_service(health);
-    // With this handle, `drained` resolves only at its deadline, not before the server has ended.
+    // Keeps `drained` pending until the server has ended, or until the deadline has passed.
     let serving = drain.clone();
     tokio::select! {
         ended = server.serve_with_incoming_shutdown(incoming, drain.begun()) => ended?,

@@ -29,8 +29,7 @@
 //!
 //! * With `eager`, the example ends with an error.
 //! * With `retry:<seconds>`, the example tries again for this time.
-//! * With `lazy`, the example starts. Until Redis is available, it answers requests with a token
-//!   with 503.
+//! * With `lazy`, the example starts. Until Redis is available, requests with a token get 503.
 //!
 //! Without `JWT_SECRET_KEY`, the secret is random, so the tokens are invalid after a restart. The
 //! default issuer and audience are `tower-bearer-example`.

@@ -75,7 +75,7 @@ impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
         let Ok(network) = network(attempt) else { return };
         if outcome.is_ok() {
             // Does not reset the count of the network. Otherwise an attacker with an account could
-            // reset the count with own logins.
+            // reset this count by logging in.
             self.pair.forget(&(attempt.username(), network));
             self.user.forget(&attempt.username());
         }

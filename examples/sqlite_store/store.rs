@@ -6,9 +6,8 @@
 //!
 //! The store meets the contract of [`SessionStore`] as follows:
 //!
-//! * Each method is one transaction. A transaction that writes takes the lock of the file at its
-//!   begin (`BEGIN IMMEDIATE`). So all changes happen one after another, in the order of their
-//!   times.
+//! * Each method is one transaction. A transaction that writes begins with the lock of the file
+//!   (`BEGIN IMMEDIATE`). So all changes happen one after another, in the order of their times.
 //! * All work runs on a blocking thread, at most one per store. Each call has a deadline, which
 //!   also limits the wait for the file's lock.
 //! * A revoked session keeps its row, so that nobody can open the session again.
@@ -135,8 +134,8 @@ fn connect(path: &Path, deadline: Duration) -> rusqlite::Result<Connection> {
 fn transact<T>(connection: &mut Connection, behavior: TransactionBehavior, work: impl Work<T>) -> rusqlite::Result<T> {
     let tx = connection.transaction_with_behavior(behavior)?;
     let before = tx.total_changes();
-    // Reads the clock before the first query, with which a reader's snapshot begins. So the
-    // snapshot contains every change from before that time.
+    // Reads the clock before the first query. A reader's snapshot begins at that query, so the
+    // snapshot contains every change from before the time `system`.
     let system = SystemClock.now();
     let last = tx.query_row("SELECT last_change FROM clock", [], |row| time(row, "last_change"))?;
     let now = if last.saturating_since(system) < LONGEST_WAIT { system.max(last) } else { system };
@@ -296,7 +295,7 @@ impl SessionStore for SqliteStore {
                 return Ok(Rotated::Replayed(session.successor(now)));
             }
             let Some(next) = next.filter(|_| session.counter <= rotate.counter) else {
-                // This is a reuse, or the counter has reached its maximum. Then the store could not
+                // Either this is a reuse. Or the counter is at its maximum, and the store could not
                 // detect a later reuse.
                 revoke(tx, subject, sid, now)?;
                 return Ok(Rotated::Reused { now });
