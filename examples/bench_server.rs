@@ -1,11 +1,11 @@
 //! A server for load generators, and for `benches/wire.rs`.
 //!
-//! `/open` and `/protected` run the same handler, and only `/protected` is behind the layer. So the
-//! ratio of their times in one run is the cost of the layer. `/token` mints a token for a new
-//! session.
+//! `/open` and `/protected` run the same handler, but only `/protected` is behind the layer. So a
+//! comparison of their times in one run shows the cost of the layer. `/token` mints a token for a
+//! new session.
 //!
-//! Start it with `cargo run --release --example bench_server`. Its variables are those of
-//! `common/mod.rs`.
+//! Start the server with `cargo run --release --example bench_server`. `common/mod.rs` lists the
+//! environment variables.
 
 mod common;
 
@@ -39,7 +39,7 @@ pub(crate) async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Mints an access token. Each is for another user, so that no user has many sessions.
+/// Mints an access token for a new user, so that no user has many sessions.
 async fn mint(tokens: TokenService) -> Result<String, StatusCode> {
     static USERS: AtomicU64 = AtomicU64::new(0);
     let user = format!("bench-{}", USERS.fetch_add(1, Ordering::Relaxed));

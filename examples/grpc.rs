@@ -1,7 +1,7 @@
-//! `grpc.health.v1.Health` behind the layer, on tonic.
+//! The gRPC service `grpc.health.v1.Health` behind the layer, on tonic.
 //!
-//! `cargo run --example grpc` listens on 127.0.0.1:50051 and prints a token to try. Its variables
-//! are those of `common/mod.rs`.
+//! `cargo run --example grpc` listens on 127.0.0.1:50051 and prints a token to try.
+//! `common/mod.rs` lists the environment variables.
 
 mod common;
 
@@ -22,7 +22,7 @@ async fn main() -> Result<(), common::Failure> {
     println!("listening on http://{address}, store: {store}");
     println!("  token: {}", token.as_str());
     println!("Call it without the token and with it, and compare `grpc-status` in the answers:");
-    // curl can make gRPC calls: five zero bytes are a message without fields.
+    // curl can make gRPC calls. Five zero bytes are a message without fields.
     let call = format!(
         "curl -si --http2-prior-knowledge http://{address}/grpc.health.v1.Health/Check \
          -H 'content-type: application/grpc' -H 'te: trailers'"
@@ -35,18 +35,18 @@ async fn main() -> Result<(), common::Failure> {
     let stop = drain.clone().begun();
     tokio::spawn(async move {
         stop.await;
-        // Ends the streams of `Watch`. An open stream would keep the server.
+        // Ends the streams of the method `Watch`, because the server waits for open streams.
         reporter.clear_service_status("").await;
     });
-    // One layer over all services. To put it over one service, use `named_layer`: tonic routes by
-    // the name of a service, and a plain layer would hide it.
+    // This layer is over all services. For a layer over one service, use `named_layer`, because
+    // tonic needs the name of the service for its routes.
     let auth = AuthLayer::new(tokens).cut_at_expiry(cut_at_expiry()?);
     let server = Server::builder().layer(auth).add_service(health);
-    // `drained` waits until this handle is dropped too.
+    // Keeps `drained` pending until the server has ended, or until the deadline has passed.
     let serving = drain.clone();
     tokio::select! {
         ended = server.serve_with_incoming_shutdown(incoming, drain.begun()) => ended?,
-        // Some requests did not end in time.
+        // Some requests did not end before the deadline.
         ended = drained => ended?,
     }
     drop(serving);

@@ -1,7 +1,7 @@
 //! The layer on plain hyper, without a web framework.
 //!
-//! `cargo run --example hyper` listens on 127.0.0.1:3000 and prints a token to try. Its variables
-//! are those of `common/mod.rs`.
+//! `cargo run --example hyper` listens on 127.0.0.1:3000 and prints a token to try.
+//! `common/mod.rs` lists the environment variables.
 
 mod common;
 
@@ -38,8 +38,8 @@ async fn main() -> Result<(), common::Failure> {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
-            // The client may have left, or the process may have no free file handle. Both pass, so
-            // the server goes on.
+            // The client may have left, or the process may have no free file handle. Both are
+            // temporary, so the server continues.
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted; the server goes on");
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,4 +1,4 @@
-//! A resource server on Axum. It accepts the tokens of another issuer, and has no own tokens.
+//! A resource server on Axum. It accepts the tokens of another issuer, and issues none.
 //!
 //! | variable | meaning |
 //! |--|--|
@@ -7,11 +7,14 @@
 //! | `JWKS_URL`, `JWKS_FILE` or `DISCOVER=1` | the source of the keys; `DISCOVER` asks the issuer |
 //! | `ALLOW_HTTP=1` | lets the server fetch keys over `http:`, for tests |
 //! | `PRESET` | the name of a [`Preset`], by default `plain` |
-//! | `SCOPE_CLAIMS`, `SESSION_CLAIM` | names of claims, with commas between them |
-//! | `POLICY` | `stateless` (default), or `denylist` with the store of `REDIS_URL`, or in memory |
-//! | `CONSISTENCY` | of a denylist: `strong` (default) or `bounded:<milliseconds>` |
-//! | `MAX_ACCESS_SECONDS`, `MAX_TOKEN_BYTES`, `LEEWAY_SECONDS` | limits of tokens |
-//! | `JWKS_COOLDOWN_SECONDS`, `JWKS_MAX_STALE_SECONDS` | times of fetches |
+//! | `SCOPE_CLAIMS` | the names of the claims with scopes, separated by commas |
+//! | `SESSION_CLAIM` | the name of the claim with the session id |
+//! | `POLICY` | `stateless` (default) or `denylist`, in the Redis of `REDIS_URL` or in memory |
+//! | `CONSISTENCY` | for `denylist`: `strong` (default) or `bounded:<milliseconds>` |
+//! | `MAX_ACCESS_SECONDS`, `MAX_TOKEN_BYTES` | the maximum lifetime and size of a token |
+//! | `LEEWAY_SECONDS` | the largest difference between the clocks |
+//! | `JWKS_COOLDOWN_SECONDS` | the shortest time between two fetches of the keys |
+//! | `JWKS_MAX_STALE_SECONDS` | the longest use of keys after a fetch |
 //! | `RESOURCE` | the URL of this server, for its metadata (RFC 9728) |
 
 use std::{collections::BTreeSet, env, str::FromStr, time::Duration};
@@ -107,7 +110,8 @@ async fn tokens(name: &str) -> Result<Tokens, BoxError> {
         Some(url) => builder.store(RedisStore::connect(&url).await?),
         None => builder.store(MemoryStore::default()),
     };
-    // Without this, the server would refuse tokens that are older than its store.
+    // Without `accept_older_than_store`, the server would refuse tokens that are older than the
+    // data of its store.
     Ok(builder.accept(issuer).accept_older_than_store(true).connect().await?)
 }
 
@@ -115,7 +119,8 @@ async fn scopes(claims: Claims<RawClaims>) -> Json<Value> {
     Json(json!({ "scopes": claims.scope().iter().collect::<Vec<_>>() }))
 }
 
-/// Revokes by `jti`, `sid` or `sub`. For lack of authentication, only on the loopback interface.
+/// Revokes by `jti`, `sid` or `sub`. This route needs no token, so the server has it only on a
+/// loopback address.
 async fn deny(
     State((tokens, issuer)): State<(Tokens, String)>,
     Form(ids): Form<Vec<(String, String)>>,
@@ -131,7 +136,7 @@ async fn deny(
     Ok(())
 }
 
-/// Returns a variable. An empty value counts as unset.
+/// Returns the value of an environment variable. An empty value means unset.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,9 +1,11 @@
-//! A whole service on Axum: login, protected routes, refresh, logout, sessions, metrics.
+//! A complete service on Axum: login, protected routes, refresh, logout, sessions, metrics.
 //!
-//! `cargo run --example server` starts it on 127.0.0.1:3000 with sessions in memory, and prints
-//! `curl` lines to try. With `REDIS_URL=redis://127.0.0.1/` it keeps the sessions in Redis. Its
-//! variables are those of `common/mod.rs`. `GET /metrics` answers in the text format of Prometheus.
-//! In a deployment, serve it on an address that only Prometheus reaches.
+//! `cargo run --example server` listens on 127.0.0.1:3000 and prints `curl` commands to try. The
+//! sessions are in memory, or with `REDIS_URL=redis://127.0.0.1/` in Redis. `common/mod.rs` lists
+//! the environment variables.
+//!
+//! `GET /metrics` returns the metrics in the text format of Prometheus. In a deployment, serve this
+//! page on an address that only Prometheus can reach.
 
 mod common;
 mod metrics;
@@ -36,25 +38,27 @@ use users::{User, Users};
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
-    // The recorder comes first, because the observer registers its series in it.
+    // Installs the recorder before the observer, because the observer registers its series in the
+    // recorder.
     let recorded = metrics::install()?;
     let observer = MetricsObserver::new();
     let users = Arc::new(Users::observed_by(observer.clone()));
     let (builder, store) = tokens_from_env().await?;
     let tokens = builder.observer(observer).build()?;
     let auth = AuthLayer::new(tokens.clone()).cut_at_expiry(cut_at_expiry()?);
-    // A page in a browser cannot set `Authorization` for a WebSocket.
+    // A page in a browser cannot set the header `Authorization` for a WebSocket. So this layer also
+    // accepts a token in the query or as a subprotocol.
     let socket_auth = AuthLayer::builder(tokens.clone())
         .cut_at_expiry(cut_at_expiry()?)
         .allow_query("access_token")
         .allow_websocket_protocol("bearer")
         .build()?;
     let (drain, mut drained) = Drain::on_signal()?;
-    // A client may keep its refresh token in this cookie. Logout reads the token and removes the
-    // cookie.
+    // A client may keep its refresh token in this cookie. The logout endpoint reads the token, and
+    // removes the cookie.
     let refresh_cookie = TokenCookie::builder().name("refresh_token").build()?;
     let endpoints = Endpoints::new(&auth, Arc::clone(&users)).refresh_cookie(refresh_cookie).show_details();
-    // A page in a browser has both tokens in cookies, which its script cannot read.
+    // A browser keeps both tokens in cookies that no script can read.
     let browser_auth = AuthLayer::builder(tokens).browser_sessions(&BrowserSessions::builder().build()?).build()?;
     let browser = Endpoints::new(&browser_auth, Arc::clone(&users)).browser()?;
     let browser_user = CurrentUserLayer::new(&browser_auth, Arc::clone(&users));
@@ -63,8 +67,8 @@ async fn main() -> Result<(), Failure> {
         .route("/me", get(me).layer(CurrentUserLayer::new(&auth, users)))
         .route("/events", get(streams::events))
         .route("/admin", get(admin).layer(auth.require_scope("admin")?))
-        // `route_layer` guards the routes above it. With `layer`, unknown paths would be 401, not
-        // 404.
+        // `route_layer` protects only the routes above. With `layer`, the response to an unknown
+        // path would be 401 instead of 404.
         .route_layer(auth.clone())
         .route("/ws", get(streams::ws).route_layer(socket_auth))
         .route("/optional", get(optional).layer(auth.clone().optional()))
@@ -83,8 +87,8 @@ async fn main() -> Result<(), Failure> {
         .route_service("/ready", endpoints.ready())
         .route_service("/live", endpoints.live())
         .route("/metrics", get(move || ready(metrics::page(&recorded))))
-        // Logs the path without the query, because a query can contain a token.
-        // In an outage, a message for each failed request would fill the disk.
+        // Logs the path without the query, because a query can contain a token. Logs no failures,
+        // because in an outage a message for each request would fill the disk.
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(
             |request: &Request| tracing::info_span!("request", method = %request.method(), path = request.uri().path()),
         ))
@@ -95,10 +99,10 @@ async fn main() -> Result<(), Failure> {
     let server = axum::serve(listener, app).with_graceful_shutdown(drain.begun());
     tokio::select! {
         ended = server.into_future() => ended?,
-        // Some requests did not end in time.
+        // Some requests did not end before the deadline.
         ended = &mut drained => return Ok(ended?),
     }
-    // Axum does not wait for sockets.
+    // Waits for the open WebSockets, because Axum does not wait for them.
     Ok(drained.await?)
 }
 

@@ -6,14 +6,15 @@
 //! | `Claims<C>` | the claims | 401 | 500 |
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
 //!
-//! The last column is a fault of the application: the route has no [`AuthLayer`](crate::AuthLayer)
-//! with the same claims type. The extractor logs the fault, and never treats the client as
-//! anonymous. The table also applies to [`Cutoff<C>`](Cutoff), and to
-//! [`CurrentUser<U>`](CurrentUser) inside a
-//! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
+//! In the last column, the application has a bug: the route has no [`AuthLayer`](crate::AuthLayer)
+//! with the same claims type. The extractor logs the bug, and never treats the client as anonymous.
 //!
-//! A handler may return a [`Rejection`]. The layer around the handler then makes the response, with
-//! its realm and [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection).
+//! The table also applies to [`Cutoff<C>`](Cutoff). Inside a
+//! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer), it applies to
+//! [`CurrentUser<U>`](CurrentUser) too.
+//!
+//! A handler may return a [`Rejection`]. The layer around the handler then makes the response with
+//! its own realm and [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook.
 //!
 //! ```
 //! use axum::{Router, body::Body, http::Request, routing::get};
@@ -122,8 +123,9 @@ where
     }
 }
 
-/// Starts a watch over the request's token, for a socket or a task that outlives the request.
-/// Rejects as the extractor [`Claims`] does.
+/// Extracts a [`Cutoff`] of the request's token, for a socket or a task that outlives the request.
+/// Rejects with 401 if the layer passed the request on without claims, and with 500 if the route
+/// has no layer.
 impl<S, C> FromRequestParts<S> for Cutoff<C>
 where
     S: Send + Sync,
@@ -137,8 +139,8 @@ where
     }
 }
 
-/// Starts a watch, or returns `None` if the layer passed the request on without claims. Rejects
-/// with 500 if the route has no layer.
+/// Extracts a [`Cutoff`] of the request's token, or `None` if the layer passed the request on
+/// without claims. Rejects with 500 if the route has no layer.
 impl<S, C> OptionalFromRequestParts<S> for Cutoff<C>
 where
     S: Send + Sync,
@@ -153,7 +155,8 @@ where
 }
 
 /// Extracts the user of the request's token. Rejects with 401 if the layers passed the request on
-/// without a user, and with 500 if the route lacks a layer.
+/// without a user. Rejects with 500 if the route has no [`AuthLayer`](crate::AuthLayer) or no
+/// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -226,7 +229,8 @@ where
 
 /// Extracts the user, or `None` if the layers passed the request on without claims
 /// ([`CurrentUserLayer::optional`](crate::middleware::CurrentUserLayer::optional)). Rejects with
-/// 500 if the route lacks a layer.
+/// 500 if the route has no [`AuthLayer`](crate::AuthLayer) or no
+/// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
 impl<S, U> OptionalFromRequestParts<S> for CurrentUser<U>
 where
     S: Send + Sync,

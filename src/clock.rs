@@ -1,8 +1,10 @@
-//! Timestamps, and the clocks that give them.
+//! Timestamps and clocks.
 //!
-//! Tokens contain whole seconds (`NumericDate`, RFC 7519 section 2), and stores use milliseconds.
-//! The type [`Timestamp`] prevents confusion of the two. The token service, its leases and
-//! `MemoryStore` read the time from a [`Clock`]. So a test can set the time instead of sleeping.
+//! Tokens contain times in whole seconds (`NumericDate`, RFC 7519 section 2). Stores use
+//! milliseconds. The type [`Timestamp`] keeps the two units apart.
+//!
+//! The token service and `MemoryStore` read the time from a [`Clock`]. A test can pass a
+//! [`ManualClock`] and set the time itself.
 
 use std::{
     fmt,
@@ -15,32 +17,37 @@ use std::{
 
 /// A source of the time.
 pub trait Clock: Send + Sync + 'static {
-    /// Returns the present moment.
+    /// Returns the present time.
     fn now(&self) -> Timestamp;
 
-    /// Returns the present moment, or a moment up to [`COARSE_LAG`] earlier. Every check of a token
-    /// reads this cheaper time first. It reads the exact time only if the lag could change the
-    /// result. If a clock lags by more than [`COARSE_LAG`], a node may accept a token past its
-    /// `exp` by the excess.
+    /// Returns the present time, or a time up to [`COARSE_LAG`] earlier. This can be cheaper than
+    /// [`now`](Self::now).
+    ///
+    /// Each check of a token calls this method. The check calls [`now`](Self::now) only if a lag of
+    /// [`COARSE_LAG`] could change the result. If the lag is longer, a node may accept a token that
+    /// has expired.
     ///
     /// Default: [`now`](Self::now).
     fn now_coarse(&self) -> Timestamp {
         self.now()
     }
 
-    /// Returns the time since a fixed moment in the past. Nobody may set this clock, and it must
-    /// count the time for which the machine is suspended. A node measures its leases with this
-    /// clock. If the clock stopped meanwhile, a lease would outlast a suspension of hours.
+    /// Returns the time since a fixed moment in the past. A node measures its leases with this
+    /// time.
     ///
-    /// Default: `CLOCK_BOOTTIME` on Linux and Android, and `CLOCK_MONOTONIC` on Apple's systems.
-    /// Elsewhere the default is [`Instant`](std::time::Instant). On some systems it stops while the
-    /// machine is suspended.
+    /// The result must not depend on the system time, which an operator can set. It must include
+    /// the time for which the machine is suspended. Otherwise a lease of some seconds could last
+    /// through a suspension of hours.
+    ///
+    /// Default: `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on Apple's systems, and
+    /// [`Instant`](std::time::Instant) on other systems. On some of the other systems, `Instant`
+    /// stops while the machine is suspended.
     fn elapsed(&self) -> Duration {
         system_elapsed()
     }
 }
 
-/// Maximum lag of [`Clock::now_coarse`].
+/// The maximum time by which [`Clock::now_coarse`] may lag behind [`Clock::now`].
 pub const COARSE_LAG: Duration = Duration::from_secs(1);
 
 /// A moment: milliseconds since the Unix epoch.
@@ -48,9 +55,9 @@ pub const COARSE_LAG: Duration = Duration::from_secs(1);
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The first moment that this crate refuses: the start of the year 10 000.
+    /// The start of the year 10 000. This crate refuses this moment and all later ones in tokens.
     ///
-    /// Every accepted `NumericDate` is earlier, so sums of times and lifetimes cannot overflow.
+    /// The limit is far below `u64::MAX`, so that a sum of a time and a lifetime cannot overflow.
     pub const END_OF_TIME: Self = Self(253_402_300_800_000);
 
     /// Returns the moment `milliseconds` after the Unix epoch.
@@ -77,25 +84,27 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// Returns this moment without its fraction of a second.
+    /// Returns this moment, rounded down to a whole second.
     #[must_use]
     pub const fn floor_to_secs(self) -> Self {
         Self(self.0 - self.0 % 1000)
     }
 
-    /// Returns the time from `earlier` to this moment; zero if this moment is not later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns the moment `duration` later, at most the last moment of the type.
+    /// Returns the moment `duration` after this moment. Returns the largest timestamp instead of an
+    /// overflow.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(saturating_millis(duration)))
     }
 
-    /// Returns the moment `duration` earlier, at least the Unix epoch.
+    /// Returns the moment `duration` before this moment. Returns the Unix epoch instead of a time
+    /// before it.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(saturating_millis(duration)))
@@ -103,8 +112,7 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Converts a time. A time before the Unix epoch becomes the epoch: the clock is wrong, and no
-    /// token is valid yet at the epoch.
+    /// Converts a system time. Turns a time before the Unix epoch into the epoch.
     fn from(time: SystemTime) -> Self {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(saturating_millis(since_epoch))
@@ -136,8 +144,8 @@ pub(crate) const fn saturating_millis(duration: Duration) -> u64 {
     }
 }
 
-/// Returns a random time between half of a pause and all of it. All nodes of a deployment meet a
-/// fault at the same moment, and must not all retry at the same moment.
+/// Returns a random time from half of `pause` to all of it. Without the random part, all nodes
+/// would retry at the same moment after a fault.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0];
     // If the system returns no random numbers, the result is the whole pause.
@@ -147,9 +155,9 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 
 /// The operating system's clock.
 ///
-/// On Linux and Android its [coarse time](Clock::now_coarse) is the time of the kernel's last tick
-/// (`CLOCK_REALTIME_COARSE`). Reading it accesses no hardware. The coarse time lags by some
-/// milliseconds. Just after a virtual machine resumes, it may lag by more than [`COARSE_LAG`].
+/// On Linux and Android, [`now_coarse`](Clock::now_coarse) returns the time of the kernel's last
+/// tick (`CLOCK_REALTIME_COARSE`). That time lags by some milliseconds, and the call accesses no
+/// hardware. Just after a virtual machine resumes, the lag may exceed [`COARSE_LAG`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -174,7 +182,7 @@ fn system_elapsed() -> Duration {
     read(COUNTS_SUSPEND)
 }
 
-/// Reads a clock. A negative time becomes zero.
+/// Returns the time of a clock of the operating system. Turns a negative time into zero.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn read(clock: rustix::time::ClockId) -> Duration {
     let passed = rustix::time::clock_gettime(clock);
@@ -192,7 +200,7 @@ fn system_elapsed() -> Duration {
     START.elapsed()
 }
 
-/// A clock for tests, which moves only when the test moves it. Clones share the time.
+/// A clock for tests. Its time changes only when the test changes it. Clones share the time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -207,8 +215,9 @@ pub struct ManualClock(Arc<ManualTimes>);
 
 #[derive(Debug, Default)]
 struct ManualTimes {
-    /// In milliseconds, like `elapsed`.
+    /// Milliseconds since the Unix epoch.
     now: AtomicU64,
+    /// Milliseconds, for [`Clock::elapsed`].
     elapsed: AtomicU64,
 }
 
@@ -221,7 +230,7 @@ impl ManualClock {
         clock
     }
 
-    /// Sets the time to `now`, as if an operator corrected a wrong clock. Does not change
+    /// Sets the time to `now`, as if an operator corrected the system time. Does not change
     /// [`elapsed`](Clock::elapsed).
     pub fn set(&self, now: Timestamp) {
         self.0.now.store(now.0, Ordering::SeqCst);

@@ -8,16 +8,16 @@
 //! | [`KeySourceError`] | another issuer's: its key server gave no usable keys | 503 |
 //! | [`Error`] | any of these, from [`TokenService`](crate::TokenService) | by [`Error::fault`] |
 //!
-//! No message, `Debug` text or source contains a token, a password, a hash or key material. Ids
-//! (`sub`, `sid`, `jti`) are not secret and may appear in `Debug`.
-//! [`Error::fastcore_code`] gives the codes of [the predecessor](crate::compat).
+//! No message, `Debug` text or source contains a token, a password, a hash or key material. `Debug`
+//! texts may contain ids (`sub`, `sid`, `jti`), because ids are not secret.
+//! [`Error::fastcore_code`] returns the error codes of [the predecessor](crate::compat).
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::{clock::Timestamp, ids::TokenId};
 
-/// Writes the text of an error, and of its sources. `Debug` of the errors of this crate uses it, so
-/// that `fn main() -> Result<(), BoxError>` prints the cause and the remedy.
+/// Writes the text of an error and of its sources, separated by `: `. `Debug` of this crate's
+/// errors uses this function, because `main` prints a returned error with `Debug`.
 pub(crate) fn write_chain(error: &dyn StdError, f: &mut impl fmt::Write) -> fmt::Result {
     write!(f, "{error}")?;
     let mut source = error.source();
@@ -28,7 +28,7 @@ pub(crate) fn write_chain(error: &dyn StdError, f: &mut impl fmt::Write) -> fmt:
     Ok(())
 }
 
-/// Returns the text of an error, and of its sources.
+/// Returns the text of an error and of its sources, separated by `: `.
 pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = String::new();
     // Writing to a `String` cannot fail.
@@ -49,13 +49,13 @@ macro_rules! debug_as_chain {
 
 debug_as_chain!(ConfigError, StoreError, KeySourceError, Error);
 
-/// A boxed error of any type, as the application's callbacks return it.
+/// A boxed error of any type. The application's callbacks return this type.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error in a setting, reported when the application builds the service or the store.
+/// An error in a setting. The application gets it when it builds the service or the store.
 ///
-/// The message names the setting, the problem and the remedy. Code that must distinguish the
-/// problems uses [`kind`](Self::kind).
+/// The message names the setting, the problem and the remedy. [`kind`](Self::kind) lets code
+/// distinguish the problems.
 pub struct ConfigError {
     kind: ConfigErrorKind,
     setting: &'static str,
@@ -70,7 +70,7 @@ pub struct ConfigError {
 pub enum ConfigErrorKind {
     /// A required setting is absent.
     Missing,
-    /// A value is not usable: a malformed name, key or URL, a weak secret, an unsuitable server.
+    /// A value is not usable. Examples are a malformed URL, a weak secret and an unsuitable server.
     Invalid,
     /// A number or a duration is too small or too large.
     OutOfRange,
@@ -128,8 +128,8 @@ impl ConfigError {
         self
     }
 
-    /// Renames the setting to `name` if the error names `found`. The operator has set only `name`,
-    /// and would not recognize `found`.
+    /// Changes the setting that the error names from `found` to `name`. `name` is the setting that
+    /// the operator wrote. Does not change an error about another setting.
     pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
         if self.setting == found {
             self.setting = name;
@@ -137,8 +137,8 @@ impl ConfigError {
         self
     }
 
-    /// Sets the setting to `name`, and puts the name of a part, such as one key of a set, before
-    /// the problem.
+    /// Sets the setting to `name`, and puts `part` before the problem. `part` names a part of the
+    /// setting, such as one key of a set.
     pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
         self.setting = name;
         self.problem = format!("{part} {}", self.problem).into();
@@ -151,7 +151,7 @@ impl ConfigError {
         self.kind
     }
 
-    /// Returns the name of the builder's method or of the environment variable.
+    /// Returns the name of the wrong setting: a method of the builder or an environment variable.
     #[must_use]
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -172,44 +172,53 @@ impl StdError for ConfigError {
 
 /// The reason why a token is refused.
 ///
-/// The reason is for logs and for the application. The response shows the client only that its
-/// token is invalid. RFC 6750 section 3.1 has one code for all reasons, and details would help an
-/// attacker.
+/// The reason is for logs and for the application. The client learns only that its token is
+/// invalid, because details would help an attacker. RFC 6750 section 3.1 has one code for all these
+/// reasons.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The text is not a compact JWS, or its header or payload breaks a rule. The field names the
+    /// The token is not a compact JWS, or its header or payload breaks a rule. The field names the
     /// rule.
     #[error("the token is malformed: {0}; send it as it was issued")]
     Malformed(&'static str),
-    /// The service accepts no tokens of the issuer that the token names in `iss`, or the token
-    /// names none.
-    #[error("the service accepts no tokens of the token's issuer; add the issuer with `accept`, or use another token")]
+    /// The token has no `iss`, or its `iss` is an issuer that the service does not accept.
+    #[error(
+        "the service does not accept the token's issuer (`iss`); add the issuer with `accept`, or use another token"
+    )]
     UnknownIssuer,
-    /// A key of the service fits the token's `kid` and algorithm, but does not verify the
-    /// signature. The token was changed or forged, or the key was replaced under the same `kid`.
-    #[error("no key that fits the token verifies its signature; send the token unchanged or log in again")]
+    /// The signature is wrong, although the service has a key with the token's `kid` and algorithm.
+    /// Someone changed or forged the token, or replaced the key under the same `kid`.
+    #[error("the token's signature is wrong; send the token unchanged, or log in again")]
     Signature,
-    /// No key of the service fits the token's header, so no signature was checked. The issuer's key
-    /// is missing or was removed, or the token comes from another issuer. A token without `kid`
-    /// gets this error too if several keys have its algorithm and each of them has a `kid`.
+    /// The service has no key with the token's `kid` and algorithm. The issuer's key is missing or
+    /// was removed, or the token comes from another issuer.
+    ///
+    /// A token without `kid` gets this error in two cases:
+    ///
+    /// * several keys have its algorithm, and each of them has a `kid`
+    /// * another issuer signed the token, and no key verifies the signature
     #[error("the service has no key with the token's `kid` and algorithm; add the issuer's key or log in again")]
     UnknownKey,
-    /// A claim is missing, of the wrong type or not acceptable. The field names the claim.
+    /// A claim is missing, has the wrong type or has a value that is not acceptable. The field
+    /// names the claim.
     #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
     Claims(&'static str),
     /// The token is valid, but its claims do not fit the application's claims type. Usually the
-    /// type has changed since the service issued the token. Give new fields `#[serde(default)]`.
-    /// See [Changing your claims](crate::tokens#changing-your-claims).
+    /// application has changed the type since it issued the token. See
+    /// [Changing your claims](crate::tokens#changing-your-claims).
     #[error("{}", custom_claims_text(*claim, *problem))]
     CustomClaims {
-        /// The name of the type's field, if known. The name never contains text of the token.
+        /// The name of the field in the claims type, if known. The name never contains text of the
+        /// token.
         claim: Option<&'static str>,
         /// The reason why the claim does not fit.
         problem: ClaimProblem,
     },
-    /// The token is an access token, and the call needs a refresh token, or the other way round.
-    #[error("the token is of the wrong kind; send an access token with requests, a refresh token to refresh")]
+    /// The call needs a refresh token, but got an access token, or the other way round.
+    #[error(
+        "the token is of the wrong kind; send the access token with requests, and the refresh token only to refresh"
+    )]
     WrongType,
     /// `exp` has passed.
     #[error("the token expired at {at}; refresh it or log in again")]
@@ -223,11 +232,11 @@ pub enum TokenError {
         /// The value of `nbf` or `iat`.
         at: Timestamp,
     },
-    /// The signature is valid, but the store has no record of the session. The session ended long
-    /// ago, or was never opened.
+    /// The store has no record of the token's session. The session ended long ago, or the store has
+    /// lost it.
     #[error("the store has no record of the token's session; log in again")]
     UnknownSession,
-    /// The lifetime of the session is over, but the lifetime of the token is not.
+    /// The session has expired, although the token has not.
     #[error("the token's session has expired; log in again")]
     SessionExpired,
     /// The token, its session or all of its user's sessions were revoked.
@@ -238,8 +247,8 @@ pub enum TokenError {
         /// The time of the revocation by the store's clock, if the store returned it.
         revoked_at: Option<Timestamp>,
     },
-    /// A client sent a used refresh token again, outside the reuse grace. The store has revoked its
-    /// session (RFC 9700 section 4.14.2).
+    /// The refresh token was used before, and the reuse grace does not cover this second use. The
+    /// store has revoked the session (RFC 9700 section 4.14.2).
     #[error("the refresh token was used before, so its session is now revoked; log in again")]
     Reused,
     /// The user does not exist or may not log in any more, so no new token is issued.
@@ -247,7 +256,7 @@ pub enum TokenError {
     UserRefused,
     /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused the
     /// token.
-    #[error("the application's validator refused the token; log in again if its rule allows it")]
+    #[error("the application's `validator` refused the token; log in again, or change the validator")]
     Refused,
 }
 
@@ -291,10 +300,10 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store did not answer in time. Fault: the store's or the network's.
     Timeout,
-    /// The server is out of memory and stores nothing new. Revocations still work. Fault: the
+    /// The server is out of memory, so it refuses new sessions. Revocations still work. Fault: the
     /// operator's.
     OutOfMemory,
-    /// The answer does not match the request, or a record is unreadable. The node ignored the
+    /// The answer does not match the request, or a record is unreadable. The node did not use the
     /// answer. If the answer did not match, the node also closed the connection.
     Untrusted,
     /// Another deployment has set up the store with other settings (layout version or number of
@@ -303,14 +312,14 @@ pub enum StoreErrorKind {
     /// The server refused a command, for example because the user lacks rights. Fault: the
     /// operator's.
     Rejected,
-    /// This node has reached the limit of its questions to the store about tokens from before its
-    /// horizon. See [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions). Try again
-    /// later.
+    /// This node has reached the limit
+    /// [`max_questions`](crate::tokens::TokenServiceBuilder::max_questions), so it did not ask the
+    /// store. The limit applies to tokens from before the node's horizon. Try again later.
     Overloaded,
 }
 
 impl StoreError {
-    /// Creates an error of this kind. For the implementation of a store.
+    /// Creates an error of this kind. Call this in your own implementation of a store.
     #[must_use]
     pub fn new(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
@@ -331,7 +340,7 @@ impl StoreError {
 }
 
 impl fmt::Display for StoreError {
-    /// Formats the failure. Adds a remedy only if there is no source, because the source has its
+    /// Formats the failure. Adds a remedy only if there is no source, because a source names its
     /// own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (problem, remedy) = match self.kind {
@@ -371,7 +380,7 @@ impl From<StoreErrorKind> for StoreError {
 
 /// A failure to fetch the keys of another issuer.
 ///
-/// The texts of this crate contain no credentials of a URL or a proxy.
+/// The error texts of this crate never contain the credentials of a URL or a proxy.
 pub struct KeySourceError {
     kind: KeySourceErrorKind,
     source: Option<BoxError>,
@@ -381,17 +390,19 @@ pub struct KeySourceError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum KeySourceErrorKind {
-    /// There is no connection. The name, the address, the port, TLS or the proxy is wrong, or the
-    /// server is away.
+    /// The node could not connect to the server, or the connection broke. The host name, the port,
+    /// TLS or the proxy is wrong, or the server is down.
     Unreachable,
-    /// The answer did not arrive within [`FETCH_DEADLINE`](crate::issuers::FETCH_DEADLINE).
+    /// The answer did not arrive within [`FETCH_DEADLINE`](crate::issuers::FETCH_DEADLINE). A
+    /// request also gets this kind if it has waited for a fetch for 1 second.
     Timeout,
     /// The server answered with another status than 200, or with a redirect that the crate does not
     /// follow.
     Status,
-    /// The answer is longer than allowed.
+    /// The answer is longer than the limit of 512 KiB.
     TooLarge,
-    /// The answer is no JWK Set or no metadata document, or no key of the set is usable.
+    /// The answer is not a JWK Set or a metadata document. Or the set has no usable key, a secret,
+    /// a private key or more than 256 KiB.
     Unreadable,
     /// The metadata document names another issuer (`OpenID` Connect Discovery 1.0 section 4.3, RFC
     /// 8414 section 3.3).
@@ -454,15 +465,15 @@ pub enum Error {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The store failed. The token may be valid or not.
+    /// The store failed. The node does not know if the token is valid.
     #[error("the token store failed")]
     Store(#[from] StoreError),
     /// The node has no key for the token of another issuer, and could not fetch the issuer's keys.
-    /// The token may be valid or not.
+    /// It does not know if the token is valid.
     #[error("the keys of the token's issuer are not available")]
     IssuerKeys(#[from] KeySourceError),
-    /// The user name or the password is wrong, or the user may not log in. The error does not show
-    /// the reason, so that it reveals no user names.
+    /// The user name or the password is wrong, or the user may not log in. The error does not say
+    /// which, because the reason would reveal user names.
     #[error("the credentials are not valid; check user name and password")]
     InvalidCredentials,
     /// All of the user's sessions were revoked during this login. The client must log in again.
@@ -472,8 +483,8 @@ pub enum Error {
     /// does not allow the operation.
     #[error("the operation is not possible; correct the call or the settings of the service: {0}")]
     Issue(Cow<'static, str>),
-    /// The id breaks the rules for ids, so no token can have it. The node did not send the id to
-    /// the store.
+    /// The id is empty, has more than 255 bytes or contains control characters. The node did not
+    /// send the id to the store.
     #[error(
         "the {id} must be 1 to 255 bytes without control characters; copy it unchanged from a token or a list of sessions"
     )]
@@ -484,7 +495,7 @@ pub enum Error {
     /// The service has no signing key, the key failed, or the system returned no random bytes.
     #[error("the token could not be signed; check the signing key and its backend")]
     Signing,
-    /// The application's own code failed, for example its user lookup.
+    /// The application's own code failed. An example is its user lookup.
     #[error("the application's own code failed; see the source of this error and correct the code")]
     Application(#[source] BoxError),
     /// A password could not be hashed. See [`PasswordError`].
@@ -496,14 +507,14 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The client's: its token or its credentials are refused (401; at the refresh endpoint 400),
-    /// or an id is malformed (400).
+    /// The client: its token or its credentials are refused (401; at the refresh endpoint 400), or
+    /// an id is malformed (400).
     Client,
-    /// The store's, or an overload of the node. The client may try again later (503).
+    /// The store, or an overload of the node. The client may try again later (503).
     Store,
-    /// Another issuer's: its key server gave no usable keys. The client may try again later (503).
+    /// Another issuer: its key server gave no usable keys. The client may try again later (503).
     Issuer,
-    /// The application's or this crate's (500).
+    /// The application or this crate (500).
     Internal,
 }
 
@@ -519,9 +530,9 @@ impl Error {
         }
     }
 
-    /// Wraps an error of the application's code. An error of this crate that the code passes on (an
-    /// overloaded password check, a failed store) stays as it is, so that [`Error::fault`] does not
-    /// change.
+    /// Wraps an error of the application's code. Returns an error of this crate unchanged, so that
+    /// its [`fault`](Error::fault) stays the same. An example is the error of an overloaded
+    /// password check.
     pub(crate) fn of_application(error: BoxError) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(own) => return *own,
@@ -542,21 +553,21 @@ impl Error {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PasswordError {
-    /// bcrypt reads at most 72 bytes, and the last one is a terminator. bcrypt would silently
-    /// truncate a longer password (CVE-2025-22228). Ask for a shorter one.
-    #[error("the password is longer than 71 bytes, which bcrypt cannot hash; ask for a shorter one")]
+    /// The password has more than 71 bytes. bcrypt would ignore the rest without an error
+    /// (CVE-2025-22228).
+    #[error("the password is longer than the 71 bytes that bcrypt can hash; ask the user for a shorter password")]
     TooLong,
-    /// bcrypt ignores the text after a NUL byte, so `pass` and `pass\0junk` would be the same
-    /// password.
-    #[error("the password contains a NUL byte, which bcrypt cannot hash; ask for another one")]
+    /// The password contains a NUL byte. bcrypt would ignore the text after it, so `pass` and
+    /// `pass\0junk` would be the same password.
+    #[error("the password contains a NUL byte, which bcrypt cannot hash; ask the user for another password")]
     ContainsNul,
-    /// An empty password is never hashed.
+    /// The password is empty.
     #[error("the password is empty; ask the user for a password")]
     Empty,
     /// Too many computations are running or waiting. Try again later.
     #[error("too many passwords are being hashed at the same time; try again later")]
     Overloaded,
-    /// The hash function failed: the system returned no random bytes, or the worker thread ended.
+    /// The system returned no random bytes, or the computation ended early.
     #[error("the password could not be hashed; try again")]
     Failed,
 }

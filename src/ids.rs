@@ -1,7 +1,8 @@
 //! Typed ids: [`Subject`], [`SessionId`] and [`TokenId`].
 //!
-//! All three ids are text. If they had the same type, a caller could swap two ids:
-//! `revoke_session(session, subject)` would succeed and revoke nothing. This order compiles:
+//! Each id is text with a type of its own. So the compiler finds two ids in the wrong order. As
+//! plain text, `revoke_session(session, subject)` would compile and revoke nothing. This order
+//! compiles:
 //!
 //! ```
 //! # fn in_order(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {
@@ -19,15 +20,15 @@
 //! # }
 //! ```
 //!
-//! A [`Subject`] is the application's id of a user. So operations accept any text or number as a
-//! subject.
+//! A [`Subject`] is the id that the application gives a user. Operations accept a text or a whole
+//! number as a subject.
 //!
-//! A [`SessionId`] and a [`TokenId`] come from this crate: in claims, listings and events.
-//! Operations take references to these types, never text. If an application has stored such an id
-//! as text, it converts the text with `SessionId::new(text)`.
+//! An application gets a [`SessionId`] or a [`TokenId`] from claims, lists of sessions and events.
+//! Operations take a reference to such an id, not text. An application that has stored the id as
+//! text calls `SessionId::new(text)`.
 //!
-//! The constructors check nothing. An operation rejects an id that no token can have. Such an id is
-//! empty, has more than 255 bytes, or contains control characters.
+//! The constructors accept any text. An operation returns an error if an id is empty, has more than
+//! 255 bytes or contains control characters.
 
 use std::{borrow::Borrow, fmt};
 
@@ -36,7 +37,7 @@ use serde::{Deserialize, Serialize};
 /// The maximum length of an id in bytes.
 pub(crate) const LONGEST_ID: usize = 255;
 
-/// Returns true if a token can have this id: 1 to 255 bytes without control characters.
+/// Returns true if the text is a valid id: 1 to 255 bytes without control characters.
 pub(crate) fn is_id(text: &str) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && !text.chars().any(char::is_control)
 }
@@ -49,7 +50,7 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// Creates the id with this text.
+            /// Creates an id from this text, without a check.
             #[must_use]
             pub fn new(text: impl Into<String>) -> Self {
                 Self(text.into())
@@ -125,7 +126,7 @@ macro_rules! id {
 }
 
 id! {
-    /// The user of a token (`sub`, RFC 7519 section 4.1.2): the application's id of the user.
+    /// The application's id of a user. Tokens contain the id as `sub` (RFC 7519 section 4.1.2).
     ///
     /// ```
     /// use tower_bearer::Subject;

@@ -6,7 +6,8 @@
 //!   stack.
 //! * [`MemoryStore`] and `RedisStore` store the sessions. For another database, implement
 //!   [`SessionStore`].
-//! * [`issuers`] accepts the tokens of other issuers, such as Entra ID or Keycloak, by their JWKS.
+//! * [`issuers`] accepts the tokens of other issuers, such as Entra ID or Keycloak. It verifies
+//!   them with the keys that the issuers publish (JWKS).
 //! * [`endpoints`] serves login, refresh, logout, sessions and health.
 //! * [`users`] connects your user database, and `password` hashes its passwords.
 //!
@@ -54,8 +55,8 @@
 //!   the next request. Under [`Consistency::BoundedStaleness`], other nodes refuse them within a
 //!   bound that you choose, and most requests need no I/O. [`Consistency`] describes the costs, and
 //!   the limits during a failover of Redis.
-//! * **Store faults.** A decision may need the store. If the store then fails, is late or sends an
-//!   unreadable answer, the response is 503, never 401 or 200.
+//! * **Store faults.** If a decision needs the store, and the store fails or answers too late, the
+//!   response is 503, never 401 or 200. The same applies to an unreadable answer.
 //! * **Refresh.** A refresh token is valid for one use. A repetition within the grace period
 //!   returns the same new tokens. Any other repetition ends the session.
 //! * **Configuration.** `build()` and `connect()` return an error for wrong settings. No input
@@ -69,7 +70,7 @@
 //! | `redis` | yes | `RedisStore` |
 //! | `bcrypt` | yes | `password` |
 //! | `aws-lc-rs` | yes | signatures by AWS-LC |
-//! | `rust-crypto` | | signatures in pure Rust; with both, AWS-LC is used |
+//! | `rust-crypto` | | signatures in pure Rust; AWS-LC takes precedence over it |
 //! | `tracing` | yes | log messages about rejections and failures |
 //! | `metrics` | | metrics about checks, sessions, the replica and the store: [`observe`] |
 //! | `axum` | | extractors |
@@ -82,8 +83,8 @@
 //!
 //! See [`compat`].
 
-// docs.rs builds on nightly and sets this `cfg`. The docs of an item then show the feature that the
-// item needs.
+// docs.rs builds with nightly Rust and sets `docsrs`. The docs of an item then show the Cargo
+// feature that the item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "axum")]

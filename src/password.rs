@@ -1,53 +1,58 @@
 //! Password hashing with bcrypt, on blocking threads and with bounded concurrency.
 //!
-//! A bcrypt hash is slow on purpose: some tenths of a second at the default cost. On an async
-//! thread, the computation would block other requests. Without a limit, logins could occupy all
-//! processors. So [`PasswordHasher`] computes on Tokio's blocking threads, by default one hash per
-//! processor at a time. A limited number of further calls wait for a limited time. All other calls
-//! fail immediately with [`PasswordError::Overloaded`].
+//! bcrypt is slow on purpose: one hash takes some tenths of a second at the default cost. So
+//! [`PasswordHasher`] limits the computations:
+//!
+//! * It computes on Tokio's blocking threads. On an async thread, a computation would block other
+//!   requests.
+//! * By default it computes one hash per processor at a time. Without a limit, logins could occupy
+//!   all processors.
+//! * A limited number of further calls wait for a limited time. All other calls fail immediately
+//!   with [`PasswordError::Overloaded`].
 //!
 //! | `fastcore.security` | this module |
 //! |--|--|
 //! | `get_password_hash` | [`PasswordHasher::hash`] |
 //! | `verify_password` | [`PasswordHasher::verify`] |
 //!
-//! The hashes of `fastcore.security` (`$2b$`, cost 12) verify here. Unlike `fastcore.security`,
-//! this module refuses an empty password. It also refuses a password that bcrypt would hash only in
-//! part: over 71 bytes (CVE-2025-22228), or with a NUL byte. Hashes with Spring's prefix,
-//! `{bcrypt}$2b$…`, verify too. The hasher writes no prefix.
+//! This module verifies the hashes of `fastcore.security` (`$2b$`, cost 12). It also verifies
+//! hashes with Spring's prefix, `{bcrypt}$2b$…`, but writes no prefix.
+//!
+//! Unlike `fastcore.security`, this module refuses an empty password. It also refuses a password
+//! that bcrypt would hash only in part: over 71 bytes (CVE-2025-22228), or with a NUL byte.
 //!
 //! # The same password from every keyboard
 //!
-//! One system sends `ä` as one code point, another as `a` and a combining diaeresis. The hasher
-//! converts a password to NFKC before it hashes or verifies the password. NIST SP 800-63B advises
-//! NFKC or NFKD (section 3.1.1.2, in the third edition 5.1.1.2). NFKC is the better choice here:
+//! Some systems send `ä` as one code point, others as `a` and a combining diaeresis. The hasher
+//! converts each password to the Unicode form NFKC, in which both are equal. NIST SP 800-63B
+//! advises NFKC or NFKD (section 3.1.1.2, in the third edition 5.1.1.2). NFKC has two advantages:
 //!
-//! * It is shorter. bcrypt has room for 71 bytes of the normalised text.
+//! * It is shorter than NFKD, and bcrypt has room for only 71 bytes.
 //! * Most keyboards already send it, so most old hashes match at the first attempt.
 //!
-//! NFKC also makes compatible characters equal: `２` and `²` are the same as `2`.
+//! NFKC also makes similar characters equal: `２` and `²` become `2`.
 //!
-//! A hash of the password as typed, from another library or an earlier version, stays valid. If the
-//! typed text differs from its NFKC form, the check hashes both, and one match is enough. A
-//! password in ASCII is its own NFKC form and costs one computation.
+//! A hash that another library made from the password as typed stays valid. If the typed text
+//! differs from its NFKC form, the check hashes both texts. One match is enough. A password in
+//! ASCII equals its NFKC form, and costs one computation.
 //!
 //! # The same cost for every user
 //!
-//! If the response for an unknown user comes sooner, an attacker can find out which users exist
+//! If the response for an unknown user came sooner, an attacker could find out which users exist
 //! (CVE-2016-6210). Therefore:
 //!
 //! * For an unknown user, call [`verify_or_dummy`](PasswordHasher::verify_or_dummy) with `None`.
-//! * A check against an unusable stored hash costs as much as a check against a usable hash.
+//! * A check against an unusable stored hash takes as long as a check against a usable one.
 //! * If a stored hash has a lower cost, the check adds rounds up to the configured cost. If the
-//!   hash has a higher cost, the check takes longer. So replace a hash for which
+//!   stored hash has a higher cost, the check takes longer. So replace each hash for which
 //!   [`needs_rehash`](PasswordHasher::needs_rehash) returns true.
-//! * The hasher refuses a password that no account can have, without hashing. The refusal reveals
-//!   nothing about the account, and an attacker cannot flood the login with long passwords
-//!   (conformance PWD-05).
-//! * A password that is not in NFKC costs two computations for every account, right or wrong. So
-//!   the time depends on the text that the client sent, and not on the account.
+//! * The hasher refuses a password that bcrypt cannot hash, without a computation. This reveals
+//!   nothing, because no account can have such a password. An attacker cannot slow the login down
+//!   with long passwords (conformance PWD-05).
+//! * A password that is not in NFKC costs two computations, for every account. So the time depends
+//!   only on the text that the client sent.
 //!
-//! Without optimisation, bcrypt takes five times as long. These lines in your `Cargo.toml` optimise
+//! Without optimization, bcrypt takes five times as long. These lines in your `Cargo.toml` optimize
 //! bcrypt in debug builds:
 //!
 //! ```toml
@@ -83,7 +88,7 @@ use crate::{
 /// A bcrypt hasher and verifier of passwords. Clones share one limit and one queue.
 ///
 /// The async methods need a Tokio runtime with time enabled. If the caller drops a future, a
-/// running computation continues to its end, and occupies its worker until then.
+/// running computation continues to its end.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -104,9 +109,9 @@ pub struct PasswordHasher(Arc<Shared>, SharedObserver);
 
 struct Shared {
     cost: u32,
-    /// One permit per computation.
+    /// One permit for each computation that may run at the same time.
     workers: Arc<Semaphore>,
-    /// One permit per call that waits for a worker.
+    /// One permit for each call that may wait for a worker.
     queue: Semaphore,
     max_wait: Duration,
     rounds: AtomicU64,
@@ -117,18 +122,18 @@ impl PasswordHasher {
     pub const DEFAULT_COST: u32 = 12;
     /// The lowest cost of bcrypt.
     pub const MIN_COST: u32 = 4;
-    /// The highest cost that this crate computes: about 20 seconds. bcrypt allows 31, which takes
-    /// more than a day. A stored hash of cost 31 would occupy a worker for that time.
+    /// The highest cost that this crate computes: about 20 seconds per hash. bcrypt allows up to
+    /// 31, but one such hash would occupy a worker for more than a day.
     pub const MAX_COST: u32 = 18;
 
-    /// The maximum number of waiting calls per worker. At the default cost, the last of these calls
-    /// waits for about five seconds.
+    /// The maximum number of waiting calls per worker. At the default cost, the last of them waits
+    /// for about 5 seconds.
     const QUEUE_PER_WORKER: usize = 16;
-    /// The longest time for which a call waits for a worker. A user waits about as long for a page.
+    /// The longest time for which a call waits for a worker. Few users wait longer for a page.
     const MAX_WAIT: Duration = Duration::from_secs(5);
 
-    /// Returns a hasher of this cost: a hash takes 2^`cost` rounds. Use [12](Self::DEFAULT_COST),
-    /// or the cost for which your machine needs 0.2 to 0.5 seconds. Use less than 10 only in tests.
+    /// Returns a hasher that computes 2^`cost` rounds for a hash. Use [12](Self::DEFAULT_COST), or
+    /// the cost for which your machine needs 0.2 to 0.5 seconds. Use less than 10 only in tests.
     ///
     /// # Errors
     ///
@@ -145,7 +150,7 @@ impl PasswordHasher {
         if cost > Self::MAX_COST {
             return Err(ConfigError::out_of_range(
                 "cost",
-                format!("is {cost}, above the maximum of 18: one login would take half a minute or more"),
+                format!("is {cost}, above the maximum of 18, so one login would take half a minute or more"),
                 "use 12; each step above it doubles the time",
             ));
         }
@@ -155,7 +160,8 @@ impl PasswordHasher {
     /// Sets the maximum number of concurrent computations. Default: the number of processors. For
     /// each computation, 16 more calls may wait for up to 5 seconds.
     ///
-    /// Call this before you clone the hasher: earlier clones keep their own limit and queue.
+    /// Call this method before you clone the hasher. It does not change the limit of earlier
+    /// clones.
     #[must_use]
     pub fn max_concurrent(self, computations: NonZeroUsize) -> Self {
         Self(Self::with(self.0.cost, computations).0, self.1)
@@ -188,7 +194,7 @@ impl PasswordHasher {
     /// * [`Empty`](PasswordError::Empty), [`TooLong`](PasswordError::TooLong),
     ///   [`ContainsNul`](PasswordError::ContainsNul): bcrypt cannot hash all of this password. The
     ///   call computed nothing. Ask the user for another password.
-    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one has
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this call has
     ///   waited for 5 seconds.
     /// * [`Failed`](PasswordError::Failed): the system gave no random numbers, or the runtime is
     ///   shutting down.
@@ -205,23 +211,23 @@ impl PasswordHasher {
         hash
     }
 
-    /// Returns true if `hash` is a hash of this password, in NFKC or as typed. The hash may have
-    /// Spring's prefix `{bcrypt}`.
+    /// Returns true if `hash` is a hash of this password, as typed or in NFKC. The hash may begin
+    /// with Spring's prefix `{bcrypt}`.
     ///
     /// Returns false if bcrypt cannot hash all of the password. If the stored hash is not bcrypt's
-    /// or its cost is out of range, returns false and logs a warning without the hash.
+    /// or its cost is out of range, the call logs a warning and returns false.
     ///
     /// # Errors
     ///
-    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this one has
+    /// * [`Overloaded`](PasswordError::Overloaded): too many calls are waiting, or this call has
     ///   waited for 5 seconds.
     /// * [`Failed`](PasswordError::Failed): the runtime is shutting down.
     pub async fn verify(&self, password: &str, hash: &str) -> Result<bool, PasswordError> {
         self.verify_or_dummy(password, Some(hash)).await
     }
 
-    /// Checks a password as [`verify`](Self::verify) does. Pass `None` for a user who does not
-    /// exist, has no password or may not log in. The call then returns false, at the same cost.
+    /// Checks a password as [`verify`](Self::verify) does. Pass `None` if the user does not exist,
+    /// has no password or may not log in. The call then also computes a hash, and returns false.
     ///
     /// # Errors
     ///
@@ -240,8 +246,8 @@ impl PasswordHasher {
         let matches = self
             .compute(move |shared| {
                 let stored = stored.as_ref();
-                // Checks the second text also after a match. So the time does not tell which text
-                // matched, and an application may still refuse the login afterwards.
+                // Checks the second text even after a match. Otherwise the time would reveal which
+                // text matched, and the application may still refuse the login.
                 texts.iter().flatten().try_fold(false, |found, text| Ok(shared.check(text, stored)? || found))
             })
             .await?;
@@ -249,15 +255,16 @@ impl PasswordHasher {
         matches
     }
 
-    /// Returns true if a stored hash has another cost or version than [`hash`](Self::hash) writes.
-    /// Call this after a successful login, while you have the password, and store a new hash.
+    /// Returns true if a stored hash has another cost or version than the hashes of
+    /// [`hash`](Self::hash). Call this method after a successful login. If it returns true, hash
+    /// the password again and store the new hash.
     ///
-    /// A hash of a text that is not in NFKC is not noticed. To replace such hashes too, store a new
-    /// hash after each login whose password is not ASCII.
+    /// This method cannot see that a hash was made of a text that is not in NFKC. To replace such
+    /// hashes too, store a new hash after each login whose password is not ASCII.
     ///
-    /// Spring's prefix `{bcrypt}` alone is no reason for a new hash. The version `$2a$`, which
-    /// Spring writes, is one. While Spring still reads the same table, put the prefix before the
-    /// new hash. Spring refuses a hash without it.
+    /// This method ignores Spring's prefix `{bcrypt}`. It returns true for `$2a$`, the version that
+    /// Spring writes. If Spring still reads the same table, put the prefix before the new hash.
+    /// Spring refuses a hash without the prefix.
     #[must_use]
     pub fn needs_rehash(&self, hash: &str) -> bool {
         let hash = without_prefix(hash);
@@ -281,8 +288,8 @@ impl PasswordHasher {
         }
     }
 
-    /// Runs `work` on a blocking thread. The closure owns the permit, so that dropping this future
-    /// does not release the permit early.
+    /// Runs `work` on a blocking thread. The closure owns the permit. If the caller drops this
+    /// future, the permit stays in use until the computation ends.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> T + Send + 'static,
@@ -299,8 +306,8 @@ impl PasswordHasher {
 
     async fn worker(&self) -> Result<OwnedSemaphorePermit, PasswordError> {
         let Shared { workers, queue, max_wait, .. } = &*self.0;
-        // This call cannot overtake waiting calls, because Tokio gives a free permit to the first
-        // of them.
+        // This call cannot overtake waiting calls, because Tokio gives each free permit to the call
+        // that has waited longest.
         if let Ok(permit) = Arc::clone(workers).try_acquire_owned() {
             return Ok(permit);
         }
@@ -327,7 +334,8 @@ impl fmt::Debug for PasswordHasher {
 }
 
 impl Shared {
-    /// Checks one text against the stored hash, or does the same work without one.
+    /// Checks one text against the stored hash. Without a stored hash, computes one of the
+    /// configured cost and returns false.
     fn check(&self, text: &str, stored: Option<&(Zeroizing<String>, u32)>) -> Result<bool, PasswordError> {
         let Some((hash, cost)) = stored else {
             self.dummy(text, self.cost);
@@ -335,15 +343,16 @@ impl Shared {
         };
         self.count(*cost);
         let matches = bcrypt::non_truncating_verify(text.as_bytes(), hash);
-        // For stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+        // The rounds add up to 2^c, for stored cost s and configured cost c: 2^s + 2^s + 2^(s+1) +
+        // ... + 2^(c-1) = 2^c.
         for missing in *cost..self.cost {
             self.dummy(text, missing);
         }
         matches.map_err(|_| PasswordError::Failed)
     }
 
-    /// Computes a hash of this cost, and drops the result. The salt is fixed, because bcrypt does
-    /// the same work for every salt.
+    /// Computes a hash of this cost and discards it. bcrypt does the same work for every salt, so
+    /// the salt is fixed.
     fn dummy(&self, password: &str, cost: u32) {
         self.count(cost);
         let _ = black_box(bcrypt::hash_with_salt(black_box(password.as_bytes()), cost, [0x5a; 16]));
@@ -354,14 +363,15 @@ impl Shared {
     }
 }
 
-/// The longest password that bcrypt hashes as a whole, in bytes. Its 72nd byte is the end mark.
+/// The longest password in bytes that bcrypt hashes as a whole. bcrypt reads 72 bytes, and the last
+/// one is the end mark.
 const MAX_BYTES: usize = 71;
-/// The longest typed password that is normalised, in bytes. This limits the work for a flood of
-/// long passwords. A test computes that no longer text shrinks to [`MAX_BYTES`] in NFKC.
+/// The longest typed password in bytes that the hasher normalises. The limit bounds the work for a
+/// flood of long passwords. A test proves that no longer text fits into [`MAX_BYTES`] in NFKC.
 const MAX_TYPED_BYTES: usize = 1024;
 
-/// Returns the texts that the stored hash may be made of: the password in NFKC, and the password as
-/// typed if it differs. Leaves out each text that bcrypt cannot hash as a whole.
+/// Returns the texts that the user may have had hashed: the password in NFKC, and the password as
+/// typed if it differs. Omits each text that bcrypt cannot hash as a whole.
 fn texts(password: &str) -> [Option<Zeroizing<String>>; 2] {
     let normalised = normalised(password).ok();
     let is_typed = normalised.as_ref().is_some_and(|normalised| normalised.as_str() == password);
@@ -369,7 +379,8 @@ fn texts(password: &str) -> [Option<Zeroizing<String>>; 2] {
     [normalised, typed]
 }
 
-/// Returns the password in NFKC, wiped on drop, or an error if bcrypt cannot hash all of it.
+/// Returns the password in NFKC, or an error if bcrypt cannot hash all of it. Dropping the text
+/// overwrites it in memory.
 fn normalised(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     if password.is_ascii() {
         return representable(password);
@@ -377,7 +388,8 @@ fn normalised(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     if password.len() > MAX_TYPED_BYTES {
         return Err(PasswordError::TooLong);
     }
-    // The capacity is final. A growing text would leave copies in memory that nothing wipes.
+    // The text must not grow beyond this capacity. Growing would leave a copy of the password in
+    // memory.
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES));
     for c in password.nfkc() {
         if text.len() + c.len_utf8() > MAX_BYTES {
@@ -388,7 +400,8 @@ fn normalised(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     if text.contains('\0') { Err(PasswordError::ContainsNul) } else { Ok(text) }
 }
 
-/// Returns a copy of the password, wiped on drop, or an error if bcrypt cannot hash all of it.
+/// Returns a copy of the password, or an error if bcrypt cannot hash all of it. Dropping the copy
+/// overwrites it in memory.
 fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     match password.as_bytes() {
         [] => Err(PasswordError::Empty),
@@ -398,8 +411,8 @@ fn representable(password: &str) -> Result<Zeroizing<String>, PasswordError> {
     }
 }
 
-/// Returns a copy of the stored hash, wiped on drop, and its cost. `None` if the hash is not
-/// bcrypt's or its cost is out of range.
+/// Returns a copy of the stored hash, and its cost. Returns `None` if the hash is not bcrypt's or
+/// its cost is out of range.
 fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
     let hash = without_prefix(hash);
     let cost = hash.parse::<HashParts>().ok()?.get_cost();
@@ -408,8 +421,8 @@ fn usable(hash: &str) -> Option<(Zeroizing<String>, u32)> {
         .then(|| (Zeroizing::new(hash.to_owned()), cost))
 }
 
-/// Returns a stored hash without the prefix by which Spring's `DelegatingPasswordEncoder` names the
-/// kind of hash.
+/// Returns a stored hash without the prefix `{bcrypt}`. Spring's `DelegatingPasswordEncoder` writes
+/// this prefix to name the kind of the hash.
 fn without_prefix(hash: &str) -> &str {
     hash.strip_prefix("{bcrypt}").unwrap_or(hash)
 }

@@ -1,10 +1,11 @@
 //! Tonic support: claims in gRPC handlers, rejections as [`Status`], and layers around one service.
 //!
-//! The layer checks a call when it arrives. If the token is revoked later, the layer ends an open
-//! stream with status 16 (see [`middleware`](crate::middleware#long-lived-responses)).
+//! The layer checks the token of a call when the call arrives. If the token is revoked later, the
+//! layer ends an open stream with status 16 (see
+//! [`middleware`](crate::middleware#long-lived-responses)).
 //!
-//! Add the layer to all services of a server (`Server::builder().layer(..)`), or wrap a single
-//! service: an [`AuthService`] around a generated service implements [`NamedService`] too.
+//! Add the layer to all services of a server with `Server::builder().layer(..)`, or wrap a single
+//! service. An [`AuthService`] around a generated service implements [`NamedService`] too.
 //!
 //! ```
 //! use tonic::{Request, Response, Status};
@@ -52,12 +53,12 @@ pub trait RequestClaims: sealed::Sealed {
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn optional_claims<C: Send + Sync + 'static>(&self) -> Result<Option<Claims<C>>, Status>;
 
-    /// Returns the user of the request's token. The
-    /// [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) has looked up that user.
+    /// Returns the user whom the [`CurrentUserLayer`](crate::middleware::CurrentUserLayer) found
+    /// for the request's token.
     ///
     /// # Errors
     ///
-    /// The errors of [`claims`](Self::claims). INTERNAL can also mean that the service has no
+    /// The errors of [`claims`](Self::claims). 13 INTERNAL can also mean that the service has no
     /// `CurrentUserLayer` with the same user type.
     #[allow(clippy::result_large_err, reason = "tonic's own error type is large")]
     fn current_user<U: Send + Sync + 'static>(&self) -> Result<CurrentUser<U>, Status>;
@@ -92,7 +93,7 @@ mod sealed {
 }
 
 /// Converts a rejection by the table of [`RejectionKind`](crate::middleware::RejectionKind). The
-/// cause becomes the source of the status. Tonic does not send the source.
+/// cause becomes the source of the status. Tonic does not send the source to the client.
 impl From<Rejection> for Status {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();

@@ -1,9 +1,11 @@
 //! The application's users: their authentication, and their lookup by the token's subject.
 //!
-//! The application implements [`UserAuthentication`] once. The login endpoint authenticates users
-//! with it, and `CurrentUserLayer` looks up the [`CurrentUser`] of a request. [`renew_from`] looks
-//! the user up at every refresh. So a deleted or disabled user gets no new tokens, and new tokens
-//! lack a role that the user has lost.
+//! The application implements [`UserAuthentication`]. The crate uses it in three places:
+//!
+//! * The login endpoint authenticates users.
+//! * `CurrentUserLayer` looks up the [`CurrentUser`] of a request.
+//! * [`renew_from`] looks up the user at every refresh. A deleted or disabled user then gets no new
+//!   tokens. If a user has lost a role, the new tokens lack the role.
 
 use std::{
     fmt,
@@ -21,7 +23,7 @@ use crate::{
 use zeroize::Zeroizing;
 
 /// The credentials that a client sends to log in. `Debug` does not show the password. Dropping the
-/// value wipes the password from memory.
+/// value overwrites the password in memory.
 #[derive(Clone)]
 pub struct Credentials {
     username: String,
@@ -80,11 +82,11 @@ impl<C> Grant<C> {
 
 /// The application's users.
 ///
-/// A missing user is `Ok(None)`. If a method returns an error, the lookup itself has failed. The
-/// client gets 500, and its refresh token stays valid. An error of this crate has its own status:
-/// for example, an overloaded password check causes a 503.
+/// A lookup returns `Ok(None)` if the user does not exist. It returns an error if the lookup itself
+/// failed. The client then gets 500, and its refresh token stays valid. An error of this crate
+/// keeps its own status: an overloaded password check causes a 503.
 ///
-/// If the client disconnects, the server may drop a future. A panic in a future has the same effect
+/// The server may drop a future if the client disconnects. A panic in a future has the same effect
 /// as an error.
 ///
 /// ```
@@ -149,14 +151,14 @@ pub trait UserAuthentication: Send + Sync + 'static {
     /// The application's own claims in tokens, or [`NoClaims`](crate::NoClaims).
     type Claims: Send + Sync + 'static;
 
-    /// Returns the user with these credentials, or `None` for an unknown user, a wrong password or
-    /// a user who may not log in.
+    /// Returns the user with these credentials. Returns `None` for an unknown user, a wrong
+    /// password or a user who may not log in.
     ///
-    /// All cases must take equally long. Otherwise the time reveals which users exist. Use
-    /// `PasswordHasher::verify_or_dummy`, which computes a hash for unknown users too.
+    /// All these cases must take the same time. Otherwise an attacker can measure which users
+    /// exist. Use `PasswordHasher::verify_or_dummy`, which computes a hash for unknown users too.
     ///
-    /// If all of the user's sessions are revoked during the login, the login endpoint calls this
-    /// method once more. The password may have changed together with the revocation.
+    /// If all sessions of the user are revoked during the login, the login endpoint calls this
+    /// method once more, because the password may have changed too.
     fn authenticate(
         &self,
         credentials: Credentials,
@@ -165,13 +167,12 @@ pub trait UserAuthentication: Send + Sync + 'static {
     /// Returns the user with this id, or `None` if the user was deleted or disabled.
     fn user_by_id(&self, id: &Subject) -> impl Future<Output = Result<Option<Self::User>, BoxError>> + Send;
 
-    /// Returns the user with this id at another issuer, or `None`. A service that
-    /// [accepts](crate::tokens::TokenServiceBuilder::accept) no other issuers never calls this.
+    /// Returns the user with this id at another issuer, or `None`. The service calls this method
+    /// only if it [accepts](crate::tokens::TokenServiceBuilder::accept) other issuers.
     ///
-    /// Default: `None`, because another issuer's `sub` does not identify a user of this
-    /// application. Look up the user to which your application has linked the pair of issuer and
-    /// subject. *If the `sub` of another issuer were an id here, that issuer could log in as each
-    /// of your users.*
+    /// Default: `None`, because the `sub` of another issuer is not an id of this application. Look
+    /// up the user whom your application has linked to this pair of issuer and subject. *Do not use
+    /// the subject alone as a user's id: the other issuer could then log in as any of your users.*
     fn user_by_issuer(
         &self,
         id: IssuerSubject<'_>,
@@ -180,19 +181,20 @@ pub trait UserAuthentication: Send + Sync + 'static {
         ready(Ok(None))
     }
 
-    /// Returns the user's id, which tokens contain as `sub`. The id has 1 to 255 bytes without
-    /// control characters, and no other user ever gets it. Convert text or a number with `into()`.
+    /// Returns the user's id, which becomes the `sub` of tokens. The id must have 1 to 255 bytes
+    /// without control characters. Never give the id of a deleted user to another user. Convert
+    /// text or a number with `into()`.
     fn user_id(&self, user: &Self::User) -> Subject;
 
-    /// Returns the claims and the scope of the user's tokens. The endpoints call this at login and
-    /// at every refresh.
+    /// Returns the claims and the scope of the user's tokens. The endpoints call this method at
+    /// login and at every refresh.
     fn grant(&self, user: &Self::User) -> Grant<Self::Claims>;
 }
 
 /// The user of a request's token. `CurrentUserLayer` adds it to the request's extensions.
 ///
-/// Only this crate can create this type. So if a handler gets a `CurrentUser`, the token was valid
-/// and the lookup found the user.
+/// Only this crate can create a `CurrentUser`. A handler that gets one can rely on a valid token,
+/// and on a user whom the lookup has found.
 pub struct CurrentUser<U>(Arc<U>);
 
 impl<U> CurrentUser<U> {
@@ -221,12 +223,12 @@ impl<U: fmt::Debug> fmt::Debug for CurrentUser<U> {
     }
 }
 
-/// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) that looks up
-/// the user, and replaces the claims by the present claims of the user.
+/// Returns a hook for [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh). The hook
+/// looks up the user, and puts the user's present claims into the new tokens. If the user does not
+/// exist, the hook refuses the refresh.
 ///
-/// The new scope is the part of the token's scope that the user's grant still contains. A refresh
-/// never extends the scope (RFC 6749 section 6). If a grant gets a further scope later, the user
-/// must log in again to use it.
+/// The new scope is the part of the old scope that the user's grant still contains. A refresh never
+/// extends the scope (RFC 6749 section 6). To use a new scope, the user must log in again.
 pub fn renew_from<U: UserAuthentication>(users: Arc<U>) -> impl OnRefresh<U::Claims> {
     move |session: Refreshing<U::Claims>| {
         let users = Arc::clone(&users);

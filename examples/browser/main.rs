@@ -1,11 +1,11 @@
-//! A single-page app with browser sessions: this server, and the script `app.js` as its client.
+//! A single-page app with browser sessions: this server, and its client, the script `app.js`.
 //!
-//! `cargo run --example browser`, and open <http://127.0.0.1:3002> in Chromium, Chrome, Edge or
-//! Firefox. These browsers accept `Secure` cookies from a loopback address without TLS. The
-//! environment variables are those of `common/mod.rs`.
+//! Run `cargo run --example browser`, and open <http://127.0.0.1:3002> in Chromium, Chrome, Edge or
+//! Firefox. These browsers accept `Secure` cookies from a loopback address without TLS.
+//! `common/mod.rs` lists the environment variables.
 //!
-//! The server keeps both tokens in cookies that no script can read. Try it in two tabs and in a
-//! second browser: log out one device from another, and watch its stream end.
+//! The browser keeps both tokens in cookies that no script can read. To see a revocation, log in
+//! with two browsers. In the page of one browser, log out the other device: its stream ends.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -43,7 +43,7 @@ use tower_bearer::{
 use tower_http::set_header::SetResponseHeaderLayer;
 use users::{User, Users};
 
-/// The time between two queries for the user's sessions.
+/// The time between two queries of a user's sessions.
 const PERIOD: Duration = Duration::from_millis(500);
 
 #[tokio::main]
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Failure> {
     log_to_stderr()?;
     let users = Arc::new(Users::default());
     let tokens = tokens_from_env().await?.0.build()?;
-    // The layer reads the access token from its cookie, and refuses requests that another site
+    // The layer reads the access token from its cookie, and rejects requests that another site
     // causes.
     let sessions = BrowserSessions::builder().build()?;
     let auth = AuthLayer::builder(tokens.clone()).browser_sessions(&sessions).build()?;
@@ -80,8 +80,8 @@ async fn main() -> Result<(), Failure> {
     Ok(drained.await?)
 }
 
-/// Returns the routes of the page, its script and its style. They are public, because they contain
-/// nothing about a user.
+/// Returns the routes of the page, its script and its style. These files contain no user data, so
+/// the routes need no token.
 fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let file = |content_type, text: &'static str| get(([(CONTENT_TYPE, HeaderValue::from_static(content_type))], text));
     let header = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
@@ -91,24 +91,27 @@ fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/style.css", file("text/css; charset=utf-8", include_str!("style.css")))
         .layer(
             ServiceBuilder::new()
-                // An injected script could not read the tokens, but could send requests.
+                // Prevents injected scripts: they could not read the tokens, but could send
+                // requests.
                 .layer(header(
                     CONTENT_SECURITY_POLICY,
                     "default-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
                 ))
-                // The browser would otherwise keep the filled page for its button "back".
+                // Otherwise the button "back" could show the page with the user's data after a
+                // logout.
                 .layer(header(CACHE_CONTROL, "no-store")),
         )
 }
 
-/// The browser must not show a stored answer after a logout.
+/// Returns the user. The browser must not store the answer, because it could show the answer after
+/// a logout.
 async fn me(user: CurrentUser<User>) -> ([(HeaderName, HeaderValue); 1], Json<Value>) {
     let header = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
     ([header], Json(json!({ "user_id": user.id, "username": user.name })))
 }
 
-/// Sends the list of the user's sessions whenever it changes. The layer cuts the stream when its
-/// session ends.
+/// Sends the list of the user's sessions after each change. The layer cuts this stream when its
+/// session is revoked.
 async fn events(
     claims: Claims,
     State((tokens, drain)): State<(TokenService, Drain)>,
@@ -117,7 +120,7 @@ async fn events(
         let (tokens, claims) = (tokens.clone(), claims.clone());
         async move {
             loop {
-                // The stream ends if the store fails. The browser then connects again by itself.
+                // If the store fails, the stream ends, and the browser connects again.
                 let list = sessions(&tokens, &claims).await?;
                 if last.as_ref() != Some(&list) {
                     return Some((Ok(Event::default().data(list.to_string())), Some(list)));

@@ -1,21 +1,21 @@
-//! The end of an example after the signal to stop.
+//! The graceful stop of an example after SIGTERM or Ctrl-C.
 
 use std::time::Duration;
 
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tower_bearer::BoxError;
 
-/// The time that open requests and sockets have to end.
+/// The time that open requests and sockets have to end after the signal.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A handle of the signal to stop: SIGTERM, or Ctrl-C. Clones share it. The example waits until all
-/// are dropped, so a socket keeps one for as long as it is open.
+/// A handle of the signal to stop (SIGTERM or Ctrl-C). After the signal, the example waits until
+/// all clones are dropped. So an open socket keeps a clone.
 #[derive(Clone)]
 pub struct Drain(watch::Receiver<bool>);
 
 impl Drain {
-    /// Starts to wait for the signal. The task ends when all handles were dropped after the signal,
-    /// or 8 s after the signal.
+    /// Starts a task that waits for the signal, and then until all handles are dropped. The task
+    /// ends at the latest 8 s after the signal.
     pub fn on_signal() -> Result<(Self, JoinHandle<()>), BoxError> {
         let (sender, receiver) = watch::channel(false);
         #[cfg(unix)]
@@ -36,7 +36,7 @@ impl Drain {
         Ok((Self(receiver), task))
     }
 
-    /// Resolves when the example is to stop. A response without an end must then end by itself.
+    /// Resolves after the signal. A response without an end must then end by itself.
     pub async fn begun(mut self) {
         let _ = self.0.wait_for(|has_begun| *has_begun).await;
     }

@@ -1,12 +1,13 @@
-//! Tokens, address and logs of the examples, configured by environment variables.
+//! The common parts of the examples: the token service, the address and the logs. Environment
+//! variables configure them:
 //!
 //! | variable | meaning | default |
 //! |--|--|--|
-//! | `BIND` | address to listen on | the example's own |
+//! | `BIND` | address to listen on | depends on the example |
 //! | `REDIS_URL` | Redis that keeps the sessions, see below | unset: sessions in memory |
 //! | `CONNECT` | `eager`, `retry:<seconds>` or `lazy`, see below | `eager` |
 //! | `FAILOVER` | `single` or `replicas:<max_lag in seconds>`, see [`Failover`] | undeclared |
-//! | `SENTINEL_PATIENCE_SECONDS` | maximum age of a sentinel's answer | 5 |
+//! | `SENTINEL_PATIENCE_SECONDS` | maximum age of a sentinel's answer, in seconds | 5 |
 //! | `REDIS_PREFIX` | prefix of all keys | `tb` |
 //! | `CONSISTENCY` | `strong` or `bounded:<milliseconds>`, see [`Consistency`] | `strong` |
 //! | `JWT_SECRET_KEY`, `JWT_ALGORITHM`, ... | see [`tower_bearer::compat`] | see below |
@@ -24,12 +25,14 @@
 //! * `redis-cluster://host:port,host:port`
 //! * several `redis://` or `rediss://` URLs with commas between them: nodes of a cluster
 //!
-//! `CONNECT` matters if Redis is away at the start. With `eager` the example ends. With `retry` it
-//! tries again for this time. With `lazy` it starts, and returns 503 to requests with a token until
-//! Redis is there.
+//! `CONNECT` matters if Redis is unavailable at the start:
 //!
-//! Without `JWT_SECRET_KEY` the secret is random, so tokens end with the process. The default
-//! issuer and audience are `tower-bearer-example`.
+//! * With `eager`, the example ends with an error.
+//! * With `retry:<seconds>`, the example tries again for this time.
+//! * With `lazy`, the example starts. Until Redis is available, requests with a token get 503.
+//!
+//! Without `JWT_SECRET_KEY`, the secret is random, so the tokens are invalid after a restart. The
+//! default issuer and audience are `tower-bearer-example`.
 #![allow(dead_code, unreachable_pub, reason = "each example takes its own part of this")]
 
 mod drain;
@@ -51,8 +54,8 @@ pub use self::drain::Drain;
 const NAME: &str = "tower-bearer-example";
 const SECONDS: &str = "a whole number of seconds";
 
-/// Returns a builder with the settings of the environment, and the name of its store. The caller
-/// can add claims and hooks before `build`.
+/// Returns a builder with the settings from the environment variables, and the name of its store.
+/// The caller can add claims and hooks before `build`.
 pub async fn tokens_from_env() -> Result<(TokenServiceBuilder, &'static str), BoxError> {
     let builder = TokenService::builder().issuer(NAME).audience(NAME);
     let mut builder = with_keys(builder)?;
@@ -91,7 +94,8 @@ async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder
     let prefix = variable("REDIS_PREFIX")?.unwrap_or_else(|| "tb".to_owned());
     let nodes: Vec<&str> = url.split(',').map(str::trim).collect();
     let store = match nodes.as_slice() {
-        // URLs of `redis-sentinel:` and `redis-cluster:` contain commas themselves.
+        // Only a list of `redis:` or `rediss:` URLs is a cluster. A single URL of `redis-sentinel:`
+        // or `redis-cluster:` also contains commas.
         [first, _, ..] if first.starts_with("redis:") || first.starts_with("rediss:") => {
             RedisStore::cluster(nodes.iter().copied())
         }
@@ -124,7 +128,7 @@ async fn with_store(builder: TokenServiceBuilder) -> Result<(TokenServiceBuilder
     Ok((builder.store(store), "redis"))
 }
 
-/// The reaction to a Redis server that is away at the start.
+/// The reaction if Redis is unavailable at the start.
 enum Connect {
     Eager,
     Retry(Duration),
@@ -142,7 +146,7 @@ fn connect() -> Result<Connect, BoxError> {
     }
 }
 
-/// Returns the way in which the Redis server can be replaced.
+/// Returns the setting `FAILOVER`: if and how another server can replace the Redis server.
 fn failover() -> Result<Option<Failover>, BoxError> {
     let Some(text) = variable("FAILOVER")? else { return Ok(None) };
     let seconds = text.strip_prefix("replicas:").and_then(|seconds| seconds.parse().ok());
@@ -153,11 +157,12 @@ fn failover() -> Result<Option<Failover>, BoxError> {
     }
 }
 
-/// Applies the settings of [`tower_bearer::compat`]. Without a key in them it adds a random secret,
-/// so the tokens end with this process.
+/// Applies the settings of [`tower_bearer::compat`]. If they contain no key, adds a random secret,
+/// and the tokens are invalid after a restart.
 fn with_keys(builder: TokenServiceBuilder) -> Result<TokenServiceBuilder, BoxError> {
     if let Some(file) = variable("JWT_PRIVATE_KEY_FILE")? {
-        // A key has its own algorithm, so the builder gets all settings but that one.
+        // The key determines the algorithm, so the builder gets all settings except
+        // `JWT_ALGORITHM`.
         let settings = Settings::from_vars(env::vars_os().filter_map(|(name, value)| {
             name.into_string().ok().filter(|name| name != "JWT_ALGORITHM").map(|name| (name, value))
         }))?;
@@ -208,7 +213,7 @@ pub fn log_to_stderr() -> Result<(), BoxError> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init()
 }
 
-/// Returns the value of a variable. An empty value counts as unset.
+/// Returns the value of an environment variable. An empty value means unset.
 pub fn variable(name: &str) -> Result<Option<String>, BoxError> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
@@ -217,15 +222,16 @@ pub fn variable(name: &str) -> Result<Option<String>, BoxError> {
     }
 }
 
-/// Returns the parsed value of a variable. `expected` says in an error which values fit.
+/// Returns the parsed value of an environment variable. `expected` describes the valid values in an
+/// error.
 fn parsed<T: FromStr<Err: fmt::Display>>(name: &str, expected: &str) -> Result<Option<T>, BoxError> {
     let Some(value) = variable(name)? else { return Ok(None) };
     let wrong = |error: T::Err| format!("{name} is invalid ({error}); give {expected}").into();
     value.trim().parse().map(Some).map_err(wrong)
 }
 
-/// An error that ends an example. Rust prints the error that `main` returns by its `Debug`, which
-/// here writes sentences.
+/// An error that ends an example. Rust prints an error of `main` with `Debug`, so this `Debug`
+/// writes readable sentences.
 pub struct Failure(BoxError);
 
 impl<E: Into<BoxError>> From<E> for Failure {

@@ -1,6 +1,7 @@
-//! Limits of the attempts to log in: by user name and network, and by each alone.
+//! Limits of login attempts: per user name, per network, and per pair of both.
 //!
-//! Each node counts for itself. With several nodes behind one address, count in a shared store.
+//! Each node counts separately. If a load balancer spreads the logins over several nodes, count in
+//! a shared store instead.
 
 use std::{
     convert::Infallible,
@@ -25,15 +26,15 @@ use tower_bearer::{
     observe::LoginFailure,
 };
 
-/// The number of names or networks that each limit remembers. Clients choose the names, so a map
-/// without a bound would fill the memory.
+/// The maximum number of keys (names, networks or pairs) per limit. Clients choose the names, so a
+/// map without a maximum would fill the memory.
 pub(crate) const MAX_KEYS: usize = 20_000;
 
 type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
-/// A guard that admits some attempts at once, and more after a pause.
+/// A guard that admits some login attempts immediately, and then one attempt after each pause.
 pub(crate) struct Limits<C: Clock = DefaultClock> {
-    /// A user in a network.
+    /// The limit per pair of user and network.
     pair: Limit<C>,
     network: Limit<C>,
     user: Limit<C>,
@@ -44,10 +45,10 @@ impl<C: Clock + Clone> Limits<C> {
         let limit = |at_once, pause| Limit::new(at_once, Duration::from_secs(pause), clock.clone());
         Self {
             pair: limit(5, 60),
-            // All users of an office may share one address.
+            // High, because all users of an office may share one address.
             network: limit(50, 10),
-            // High, because everybody can use it up and so lock the user out. 100 is the maximum of
-            // NIST SP 800-63B section 3.2.2.
+            // High, because anyone can use up the attempts of a user, and so lock the user out. 100
+            // is the maximum of NIST SP 800-63B section 3.2.2.
             user: limit(100, 60),
         }
     }
@@ -62,8 +63,8 @@ impl<C: Clock + Clone> Limits<C> {
 impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
     async fn admit(&self, attempt: &LoginAttempt) -> Result<Admission, BoxError> {
         let (user, network) = (attempt.username(), network(attempt)?);
-        // An attempt that one limit refuses does not count in the limits after it. So guesses at
-        // one user from one network use up neither the network's limit nor the user's.
+        // If one limit refuses an attempt, the next limits do not count the attempt. So an attacker
+        // in one network who guesses at one user reaches only the limit of the pair.
         let wait = (self.pair.take(&(user, network)))
             .or_else(|| self.network.take(&network))
             .or_else(|| self.user.take(&user));
@@ -73,14 +74,16 @@ impl<C: Clock + Clone + Send + Sync + 'static> LoginGuard for Limits<C> {
     async fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) {
         let Ok(network) = network(attempt) else { return };
         if outcome.is_ok() {
-            // The network keeps its count. Otherwise an attacker with an account could reset it.
+            // Does not reset the count of the network. Otherwise an attacker with an account could
+            // reset this count by logging in.
             self.pair.forget(&(attempt.username(), network));
             self.user.forget(&attempt.username());
         }
     }
 }
 
-/// Returns the client's network: its IPv4 address, or the 64 bits of IPv6 that one customer gets.
+/// Returns the client's network: its IPv4 address, or the first 64 bits of its IPv6 address. A
+/// provider usually gives 64 bits to one customer.
 fn network(attempt: &LoginAttempt) -> Result<IpAddr, BoxError> {
     let peer = attempt.parts().extensions.get::<ConnectInfo<SocketAddr>>();
     let peer = peer.ok_or("the request has no `ConnectInfo`; use `into_make_service_with_connect_info`")?;
@@ -90,13 +93,13 @@ fn network(attempt: &LoginAttempt) -> Result<IpAddr, BoxError> {
     })
 }
 
-/// A limit for each key. A full map first forgets the keys that came only once.
+/// A limit of attempts for each key. A full map first drops the keys that came only once.
 struct Limit<C: Clock> {
     quota: Quota,
     clock: C,
     known: Cache<u64, Arc<Limiter<C>>>,
-    /// Hashes the keys, because a name can be long. The hasher has a random key, so that nobody can
-    /// choose a name with the hash of another.
+    /// The hasher of the keys. The map stores hashes, because a name can be long. The hasher is
+    /// random, so that nobody can choose a name with the hash of another name.
     hasher: RandomState,
 }
 
@@ -107,8 +110,8 @@ impl<C: Clock + Clone> Limit<C> {
         Self { quota, clock, known: Cache::new(MAX_KEYS), hasher: RandomState::new() }
     }
 
-    /// Counts an attempt of this key. If the key has none left, returns the time until the next
-    /// one.
+    /// Counts an attempt of this key. If the key has no attempts left, returns the time until its
+    /// next attempt.
     fn take(&self, key: &impl Hash) -> Option<Duration> {
         let new = || Ok::<_, Infallible>(Arc::new(Limiter::direct_with_clock(self.quota, self.clock.clone())));
         let Ok(limiter) = self.known.get_or_insert_with(&self.hasher.hash_one(key), new);

@@ -1,7 +1,8 @@
-//! A login with a guard against guessed passwords: it answers 429 before it hashes a password.
+//! A login endpoint with a guard against password guessing. After too many attempts, the endpoint
+//! answers 429 without hashing the password.
 //!
-//! `cargo run --example login_limits` listens on 127.0.0.1:3000. Start from the module `limits`
-//! when you write a guard of your own.
+//! `cargo run --example login_limits` listens on 127.0.0.1:3000. The module `limits` is a starting
+//! point for your own guard.
 
 mod limits;
 #[path = "../users/mod.rs"]
@@ -30,6 +31,6 @@ async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on http://127.0.0.1:3000; repeat this until the status is 429:");
     println!("  curl -i http://127.0.0.1:3000/login -d username=alice -d password=wrong");
-    // Without the address of the client, the guard refuses every login.
+    // Gives the client's address to the guard. Without an address, each login fails.
     Ok(axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?)
 }

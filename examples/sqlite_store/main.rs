@@ -1,7 +1,7 @@
-//! Two services whose sessions are in one `SQLite` file, and a restart.
+//! Two services that keep their sessions in one `SQLite` file, and a restart.
 //!
-//! Run it with `cargo run --example sqlite_store`. Start from the module `store` when you write a
-//! store of your own.
+//! Run `cargo run --example sqlite_store`. The module `store` is a starting point for your own
+//! store.
 
 mod store;
 

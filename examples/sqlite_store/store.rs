@@ -1,17 +1,17 @@
-//! A store of sessions in an `SQLite` file, to start from for a store of your own.
+//! A store of sessions in an `SQLite` file, as a starting point for your own store.
 //!
-//! The services of one machine share the file. The store has no revocation log, so each request
-//! asks it ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test `store::sqlite`
-//! runs the conformance suite on it.
+//! The services of one machine share the file. The store has no revocation log, so the service asks
+//! the store at each request ([`Consistency::Strong`](tower_bearer::Consistency::Strong)). The test
+//! `store::sqlite` runs the conformance suite on this store.
 //!
-//! It meets the contract of [`SessionStore`] by these means:
+//! The store meets the contract of [`SessionStore`] as follows:
 //!
-//! * Each method is one transaction. One that writes takes the lock first (`BEGIN IMMEDIATE`), so
-//!   all changes happen one after another, in the order of their times.
+//! * Each method is one transaction. A transaction that writes begins with the lock of the file
+//!   (`BEGIN IMMEDIATE`). So all changes happen one after another, in the order of their times.
 //! * All work runs on a blocking thread, at most one per store. Each call has a deadline, which
 //!   also limits the wait for the file's lock.
-//! * A revoked session keeps its row, so that it is never opened again.
-//! * An unreadable row is an error (`Untrusted`), never a session.
+//! * A revoked session keeps its row, so that nobody can open the session again.
+//! * If a row is unreadable, the call returns an error (`Untrusted`).
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
@@ -27,9 +27,10 @@ use tower_bearer::{
     },
 };
 
-/// Times are milliseconds since the Unix epoch. A row is removed some time after `keep_until`.
+/// The tables. Times are milliseconds since the Unix epoch. A later change removes a row after its
+/// `keep_until`.
 ///
-/// With a write-ahead log, readers and the writer do not wait for each other.
+/// With the write-ahead log (`WAL`), readers and the writer do not wait for each other.
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     BEGIN IMMEDIATE;
@@ -50,25 +51,26 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS sessions_end ON sessions (keep_until);
     CREATE INDEX IF NOT EXISTS tokens_end ON tokens (keep_until);
     COMMIT;";
-/// The shortest time for which a revocation is remembered. After it, the session is unknown, which
-/// a service refuses as well.
+/// The shortest time for which the store keeps the row of a revoked session. Without the row, the
+/// session is unknown, and a service refuses its tokens as well.
 const KEEP: Duration = Duration::from_secs(3600);
-/// Repeating `revoke_all` moves the moment up to which logins are refused only if it is older.
-/// Otherwise a caller could refuse all logins of a user by repetition.
+/// The time for which a repeated `revoke_all` without new sessions changes nothing. The store
+/// refuses logins that began before the last change. So quick repetitions could otherwise block
+/// all logins of a user.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
-/// If the clock was put back by less than this, the store's time stands still until the clock has
-/// caught up. If it was put back further, the store follows it.
+/// The largest setback of the system clock that the store bridges. Until the clock has caught up,
+/// the store uses the time of its last change. After a larger setback, it follows the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The most sessions that one login evicts. The next logins evict the rest.
+/// The maximum number of sessions that one login evicts. The next logins evict the rest.
 const MOST_EVICTED: usize = 100;
 
-/// A store of sessions in an `SQLite` file. It has one connection, so it answers one call at a
-/// time.
+/// A store of sessions in an `SQLite` file. The store has one connection, so it answers one call at
+/// a time.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
     path: Arc<Path>,
     deadline: Duration,
-    /// `None` after an error: the error drops the connection, and the next call opens another.
+    /// The connection. `None` after a call that failed: the next call opens another connection.
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
@@ -81,7 +83,8 @@ impl SqliteStore {
         Ok(Self { path, deadline, connection: Arc::new(Mutex::new(Some(connection))) })
     }
 
-    /// Runs a change. Rejects ids of a length that no token can have.
+    /// Runs a change in one transaction. Rejects ids that are empty or longer than 255 bytes,
+    /// because no token has such ids.
     fn write<T: Send + 'static>(&self, lengths: [usize; 2], work: impl Work<T>) -> StoreAnswer<T> {
         if lengths.iter().all(|length| (1..=255).contains(length)) {
             return self.call(TransactionBehavior::Immediate, work);
@@ -106,14 +109,14 @@ impl SqliteStore {
                     .map_err(|error| StoreError::new(StoreErrorKind::Unavailable).with_source(error))?
                     .map_err(store_error)
             };
-            // After a timeout the change may have been made or not.
+            // After a timeout, the store may or may not have made the change.
             let late = |_| Err(StoreError::new(StoreErrorKind::Timeout));
             tokio::time::timeout(deadline, call).await.unwrap_or_else(late)
         })
     }
 }
 
-/// The work of one call, with the store's time of that call.
+/// The work of one call. The parameters are the transaction and the time of the call.
 trait Work<T>: FnOnce(&Transaction<'_>, Timestamp) -> rusqlite::Result<T> + Send + 'static {}
 
 impl<T, F: FnOnce(&Transaction<'_>, Timestamp) -> rusqlite::Result<T> + Send + 'static> Work<T> for F {}
@@ -121,16 +124,18 @@ impl<T, F: FnOnce(&Transaction<'_>, Timestamp) -> rusqlite::Result<T> + Send + '
 fn connect(path: &Path, deadline: Duration) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(deadline)?;
-    // A confirmed revocation survives a loss of power.
+    // With `FULL`, a confirmed revocation survives a power failure.
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
 }
 
-/// Runs `work` in one transaction, and removes some rows that have ended.
+/// Runs `work` in one transaction. After a change, also removes some rows that are no longer
+/// needed.
 fn transact<T>(connection: &mut Connection, behavior: TransactionBehavior, work: impl Work<T>) -> rusqlite::Result<T> {
     let tx = connection.transaction_with_behavior(behavior)?;
     let before = tx.total_changes();
-    // The clock is read before a reader's snapshot begins: the snapshot lacks no earlier change.
+    // Reads the clock before the first query. A reader's snapshot begins at that query, so the
+    // snapshot contains every change from before the time `system`.
     let system = SystemClock.now();
     let last = tx.query_row("SELECT last_change FROM clock", [], |row| time(row, "last_change"))?;
     let now = if last.saturating_since(system) < LONGEST_WAIT { system.max(last) } else { system };
@@ -156,7 +161,7 @@ fn store_error(error: rusqlite::Error) -> StoreError {
     let kind = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Timeout,
         Some(ErrorCode::DiskFull) => StoreErrorKind::OutOfMemory,
-        // An error without a code: a value has another type or range than this store writes.
+        // An error without a code means: a value has a type or range that this store never writes.
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => StoreErrorKind::Untrusted,
         Some(_) => StoreErrorKind::Unavailable,
     };
@@ -220,8 +225,8 @@ fn evict(tx: &Transaction<'_>, subject: &Subject, cap: NonZeroU32, now: Timestam
     Ok(evicted)
 }
 
-/// Returns the generation of a user, and the time of the last `revoke_all`. Logins that began
-/// before it are refused.
+/// Returns the generation of a user, and the time of the last `revoke_all`. The store refuses
+/// logins that began before this time.
 fn user(tx: &Transaction<'_>, subject: &Subject) -> rusqlite::Result<(u64, Option<Timestamp>)> {
     let sql = "SELECT generation, revoked_at FROM users WHERE subject = ?1";
     let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?.map(Timestamp::from_millis)));
@@ -240,7 +245,7 @@ impl SessionStore for SqliteStore {
                 return Ok(Opened::Exists { now });
             }
             let evicted = open.max_sessions.map_or(Ok(Vec::new()), |cap| evict(tx, subject, cap, now))?;
-            // The clock makes generations rise even if the user's row was removed.
+            // Generations must rise. The clock ensures this even if the user's row was removed.
             let generation = highest.max(now.as_millis());
             let absolute_end = later(now, open.absolute);
             let refresh_end = later(now, open.idle).min(absolute_end);
@@ -290,7 +295,8 @@ impl SessionStore for SqliteStore {
                 return Ok(Rotated::Replayed(session.successor(now)));
             }
             let Some(next) = next.filter(|_| session.counter <= rotate.counter) else {
-                // Reuse, or the highest counter: beyond it, the store could not detect reuse.
+                // Either this is a reuse. Or the counter is at its maximum, and the store could not
+                // detect a later reuse.
                 revoke(tx, subject, sid, now)?;
                 return Ok(Rotated::Reused { now });
             };
@@ -312,8 +318,8 @@ impl SessionStore for SqliteStore {
             if session.as_ref().is_some_and(|session| session.revoked_at.is_some()) {
                 return Ok(Revoked::new(now, false));
             }
-            // The row may be lost while tokens of the session live. The new row is revoked, so this
-            // session is never opened again.
+            // If the session has no row, inserts a revoked row, so that nobody can open the session
+            // later. A row can be missing while tokens of its session are still valid.
             let sql = "INSERT OR IGNORE INTO sessions VALUES (?1, ?2, 0, 0, ?3, ?3, ?3, ?3, NULL, '', ?3)";
             run(tx, sql, params![subject.as_str(), sid.as_str(), now.as_millis()])?;
             revoke(tx, &subject, &sid, now)?;
@@ -327,7 +333,7 @@ impl SessionStore for SqliteStore {
             let sql = "SELECT keep_until FROM tokens WHERE subject = ?1 AND jti = ?2";
             let key = [subject.as_str(), jti.as_str()];
             let known = tx.prepare_cached(sql)?.query_row(key, |row| time(row, "keep_until")).optional()?;
-            // A repeated revocation keeps the later end.
+            // A repeated revocation can only extend the time for which the row is kept.
             if until <= now || known.is_some_and(|known| until <= known) {
                 return Ok(Revoked::new(now, false));
             }
@@ -386,7 +392,7 @@ impl SessionStore for SqliteStore {
         "sqlite"
     }
 
-    /// Returns zero: no other server can replace a file.
+    /// Returns 0, because no other server can replace a file.
     fn failover_bound(&self) -> Result<Duration, String> {
         Ok(Duration::ZERO)
     }

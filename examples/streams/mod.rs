@@ -1,4 +1,5 @@
-//! Responses without an end. The layer cuts `events` at a revocation. `ws` ends by its `Cutoff`.
+//! Responses without an end. After a revocation, the layer cuts `events`, and the [`Cutoff`] in
+//! `ws` closes the WebSocket.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,7 +20,7 @@ use tower_bearer::Cutoff;
 use crate::common::Drain;
 
 const PERIOD: Duration = Duration::from_millis(100);
-/// The time that a client has to take the close frame.
+/// The maximum time to send the close frame.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Sends a number every 100 ms.
@@ -28,10 +29,11 @@ pub(crate) async fn events(State(drain): State<Drain>) -> Sse<impl Stream<Item =
     Sse::new(events.take_until(drain.begun())).keep_alive(KeepAlive::default())
 }
 
-/// Sends a number every 100 ms, as a text message. Closes with 1008 at the cutoff.
+/// Sends a number every 100 ms as a text message. After the cutoff, closes the WebSocket with the
+/// code 1008.
 pub(crate) async fn ws(upgrade: WebSocketUpgrade, cutoff: Cutoff, State(drain): State<Drain>) -> Response {
     upgrade.on_upgrade(async move |mut socket| {
-        // `drain` lives as long as the socket, so the server waits for the close frame.
+        // The socket keeps `drain` until its end, so that the server waits for the close frame.
         let (code, reason) = tokio::select! {
             cause = cutoff => (close_code::POLICY, cause.as_str()),
             () = drain.clone().begun() => (close_code::AWAY, "the server stops"),

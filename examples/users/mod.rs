@@ -1,4 +1,4 @@
-//! The users of the example. A real service asks its database here.
+//! The users of the examples. A real service asks its database here.
 
 use tower_bearer::{
     BoxError, NoClaims, Subject,
@@ -37,7 +37,7 @@ pub(crate) struct Users {
 }
 
 impl Users {
-    /// Creates the users. The observer learns how long the comparison of each password takes.
+    /// Creates the users. The observer receives the duration of each password check.
     pub(crate) fn observed_by(observer: impl Observer) -> Self {
         Self { passwords: PasswordHasher::default().observer(observer) }
     }
@@ -49,8 +49,8 @@ impl UserAuthentication for Users {
 
     async fn authenticate(&self, credentials: Credentials) -> Result<Option<Self::User>, BoxError> {
         let user = USERS.iter().find(|user| user.name == credentials.username());
-        // An unknown name costs a hash too, so the time of the answer does not reveal which names
-        // exist.
+        // Also computes a hash for an unknown name. So the response time does not reveal which
+        // names exist.
         let hash = user.map(|user| user.password_hash);
         let correct = self.passwords.verify_or_dummy(credentials.password(), hash).await?;
         Ok(user.filter(|_| correct).copied())

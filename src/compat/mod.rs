@@ -1,10 +1,10 @@
 //! Support for applications that migrate from `fastcore.security`, the predecessor of this crate.
-//! The module has the predecessor's [`Settings`], error codes ([`Error::fastcore_code`]), and
-//! refresh without rotation ([`TokenService::refresh_access_token`],
+//! The module contains the predecessor's [`Settings`], its error codes ([`Error::fastcore_code`]),
+//! and its refresh without rotation ([`TokenService::refresh_access_token`],
 //! [`Endpoints::refresh_without_rotation`]).
 //!
 //! With the same secret, issuer and audience, [`TokenService::validate_jwt_stateless`] accepts the
-//! predecessor's tokens. These tokens have no `kid`, so add their key to a key set [without a
+//! predecessor's tokens. Their headers have no `kid`, so add their key to a key set [without a
 //! `kid`](crate::jwt::VerifyingKey::without_kid). The predecessor's bcrypt hashes stay valid.
 //!
 //! | `fastcore.security` | this crate |

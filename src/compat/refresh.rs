@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Mints a new access token for the session of a refresh token. Like the predecessor, does not
-    /// rotate the refresh token.
+    /// Mints a new access token for the session of a refresh token, without rotation of the refresh
+    /// token. This is the refresh of [the predecessor](crate::compat).
     ///
     /// Prefer [`refresh`](Self::refresh). Without rotation, a thief can use a stolen refresh token
     /// until it expires, and the service does not notice.
@@ -27,8 +27,9 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// As [`refresh`](Self::refresh), but never [`TokenError::Reused`]. If the refresh token was
-    /// used before, the error is [`TokenError::Revoked`], and the session stays alive.
+    /// The errors of [`refresh`](Self::refresh), except [`TokenError::Reused`]. If the refresh
+    /// token is no longer the newest of its session, the error is [`TokenError::Revoked`], and the
+    /// session stays alive.
     ///
     /// [`TokenError::Reused`]: crate::error::TokenError::Reused
     /// [`TokenError::Revoked`]: crate::error::TokenError::Revoked
@@ -60,8 +61,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     ) -> Result<IssuedToken, Error> {
         let exchange = self.begin_exchange(refresh_token, hook).await?;
         let identity = exchange.current_identity().await?;
-        // One refresh token gives many access tokens here. Each access token needs a separate id,
-        // so that a revocation can end it alone.
+        // Without rotation, one refresh token gives many access tokens. Each access token needs its
+        // own id, so that the service can revoke it alone.
         let jti = format!("{}.{}.a", identity.token_id_stem(), random_id()?);
         exchange.access_with_id(jti.into(), &identity)
     }
@@ -72,9 +73,9 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Returns the endpoint that exchanges a refresh token for an access token without rotation,
-    /// like the predecessor. The endpoint never detects a stolen refresh token, so prefer
-    /// [`refresh`](Self::refresh).
+    /// Returns the endpoint that exchanges a refresh token for an access token, without rotation.
+    /// [The predecessor](crate::compat) refreshed in the same way. Prefer
+    /// [`refresh`](Self::refresh), because this endpoint never detects a stolen refresh token.
     #[must_use]
     pub fn refresh_without_rotation(&self) -> Endpoint<RefreshWithoutRotation<A::Claims>> {
         self.endpoint(RefreshWithoutRotation(self.refresh_handler()))

@@ -1,4 +1,4 @@
-//! Settings from the environment, with the predecessor's variable names.
+//! Settings from the environment, with the variable names of `fastcore.security`.
 
 use std::{env, ffi::OsString, fmt, ops::RangeInclusive, time::Duration};
 
@@ -24,7 +24,8 @@ const NAMES: [&str; 7] = [
     ALLOWED_AUDIENCES,
 ];
 
-/// The settings from the environment, with the predecessor's variable names.
+/// The settings from the environment, with the variable names of `fastcore.security`, the
+/// predecessor of this crate.
 ///
 /// | variable | value |
 /// |--|--|
@@ -39,8 +40,8 @@ const NAMES: [&str; 7] = [
 /// `JWT_ALLOWED_AUDIENCES` is a JSON array of strings or a comma-separated list.
 ///
 /// If a variable is not set, the setting is `None`, and the default of [`TokenServiceBuilder`]
-/// applies. An unusable or empty value causes a [`ConfigError`] that names the variable. So a
-/// typing error does not silently select the default.
+/// applies. An empty or invalid value causes a [`ConfigError`] that names the variable. So a typo
+/// does not silently select the default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,22 +68,22 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the variables of this process.
+    /// Reads the settings from the environment variables of this process.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value of a variable is not usable. The message names the variable
-    /// and never shows its value.
+    /// Returns an error if the value of a variable is empty or invalid. The message names the
+    /// variable and never shows its value.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(NAMES.iter().filter_map(|name| env::var_os(name).map(|value| (name, value))))
     }
 
-    /// Reads the variables from pairs of name and value. Ignores other names. If a name occurs
+    /// Reads the settings from pairs of name and value. Ignores other names. If a name occurs
     /// twice, uses the last value.
     ///
     /// # Errors
     ///
-    /// As [`from_env`](Self::from_env).
+    /// The errors of [`from_env`](Self::from_env).
     pub fn from_vars<K, V>(vars: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigError>
     where
         K: AsRef<str>,
@@ -130,7 +131,7 @@ impl Settings {
         self.access_lifetime
     }
 
-    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: the time after which a session ends without a
+    /// Returns `JWT_REFRESH_TOKEN_EXPIRE_DAYS`: the lifetime of a session that the client does not
     /// refresh.
     #[must_use]
     pub fn refresh_lifetime(&self) -> Option<Duration> {
@@ -173,8 +174,8 @@ impl fmt::Debug for Settings {
 
 impl<C> TokenServiceBuilder<C> {
     /// Applies the settings from the environment. A setting that is `None` changes nothing.
-    /// [`build`](Self::build) reports an unknown algorithm, and a secret that begins or ends with
-    /// white space.
+    /// [`build`](Self::build) reports an unknown algorithm. It also reports a secret that begins or
+    /// ends with white space.
     pub fn settings(mut self, settings: &Settings) -> Self {
         if let Some(secret) = settings.secret_key() {
             self.set_secret(secret.as_bytes(), SECRET_KEY);
@@ -203,8 +204,8 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Returns the text of the value, or an error if it is blank. Does not trim the text, because other
-/// programs that read the same variable do not trim it either.
+/// Returns the text of the value, or an error if the value is blank. Does not trim the text,
+/// because other programs that read the same variable do not trim it either.
 fn text(name: &'static str, value: OsString) -> Result<String, ConfigError> {
     let value = value.into_string().map_err(|_| {
         ConfigError::new(name, "is not valid UTF-8", "encode random bytes as base64, and text as UTF-8")
@@ -232,7 +233,7 @@ fn lifetime(
     Ok(Duration::from_secs(seconds_per_unit.saturating_mul(units)))
 }
 
-/// Reads a JSON array, as the predecessor does, or a comma-separated list.
+/// Parses a JSON array, as `fastcore.security` does, or a comma-separated list.
 fn list(name: &'static str, value: OsString) -> Result<Vec<String>, ConfigError> {
     let value = text(name, value)?;
     let items: Vec<String> = if value.trim_start().starts_with('[') {

@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 
 /// The cookies of a browser session: one for the access token and one for the refresh token.
 ///
-/// Pass the value to
+/// Pass this value to
 /// [`AuthLayerBuilder::browser_sessions`](crate::middleware::AuthLayerBuilder::browser_sessions).
 /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) has an example.
 ///
@@ -18,14 +18,14 @@ use crate::error::ConfigError;
 /// | access | `__Host-access` | `/` | |
 /// | refresh | `__Host-refresh` | `/` | [`refresh_path`](BrowserSessionsBuilder::refresh_path) |
 ///
-/// Both cookies are `HttpOnly`, `Secure` and `SameSite=Strict`, and last as long as their token.
+/// Both cookies are `HttpOnly`, `Secure` and `SameSite=Strict`. Each cookie lasts as long as its
+/// token.
 ///
-/// The prefix `__Host-` lets no other host of the domain set the cookie. It demands the path `/`,
-/// so browsers send the refresh token with each request to the host. Each service behind the host
-/// gets the token, and each log of request headers may contain it. If that is too much, set a
-/// `refresh_path`.
+/// The prefix `__Host-` prevents other hosts of the domain from setting the cookie. But it requires
+/// the path `/`, so browsers send the refresh token with each request to the host. To send the
+/// refresh token only to the endpoints that need it, set a `refresh_path`.
 ///
-/// Browsers drop a cookie of more than 4096 bytes: keep the claims small.
+/// Browsers drop a cookie of more than 4096 bytes, so keep the claims small.
 #[derive(Clone, Debug)]
 pub struct BrowserSessions(Arc<Cookies>);
 
@@ -36,7 +36,7 @@ struct Cookies {
     is_secure: bool,
 }
 
-/// A builder of [`BrowserSessions`]. Made by [`BrowserSessions::builder`].
+/// A builder of [`BrowserSessions`]. [`BrowserSessions::builder`] creates it.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct BrowserSessionsBuilder {
@@ -57,13 +57,12 @@ impl BrowserSessions {
         &self.0.access
     }
 
-    /// Returns the value of a `Set-Cookie` field for the cookie of the double submit, which scripts
-    /// can read.
+    /// Returns a `Set-Cookie` value for the double-submit cookie, which scripts can read.
     pub(crate) fn set_readable(&self, name: &str, value: &str, max_age: u64) -> HeaderValue {
         self.0.access.set_readable(name, value, max_age)
     }
 
-    /// Returns true if the cookies have `Secure`.
+    /// Returns true if the cookies have the attribute `Secure`.
     pub(crate) fn is_secure(&self) -> bool {
         self.0.is_secure
     }
@@ -76,30 +75,32 @@ impl BrowserSessions {
 }
 
 impl BrowserSessionsBuilder {
-    /// Sets the attribute `SameSite`: the requests from other sites to which browsers add the
-    /// cookies. Default: `Strict`.
+    /// Sets the attribute `SameSite`. Browsers use it to decide if a request from another site gets
+    /// the cookies. Default: `Strict`.
     ///
-    /// With `Strict`, a user who follows a link from another site seems logged out until the page
-    /// itself makes a request. Use `Lax` if the server renders pages for users who are logged in.
-    /// The cookie of the refresh token then stays `Strict`, because only the page itself refreshes.
-    /// Use `None` only for a front end on another site, and name its origin with
-    /// [`trust_origin`](crate::middleware::AuthLayerBuilder::trust_origin).
+    /// * `Strict`: no request from another site gets the cookies. A user who follows a link from
+    ///   another site seems logged out until the page itself makes a request.
+    /// * `Lax`: for a server that renders pages for users who are logged in. The refresh cookie
+    ///   stays `Strict`, because only the page itself refreshes.
+    /// * `None`: only for a front end on another site. Name its origin with
+    ///   [`trust_origin`](crate::middleware::AuthLayerBuilder::trust_origin).
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// Makes browsers send the refresh token only to paths under `path`, such as `/auth`. The
-    /// refresh and logout endpoints must be under it. The name of the cookie is then
-    /// `__Secure-refresh`, because `__Host-` allows no path but `/`. Another host of the domain can
-    /// set a cookie of that name.
+    /// Makes browsers send the refresh token only to paths under `path`, such as `/auth`. Put the
+    /// refresh and logout endpoints under this path.
+    ///
+    /// The refresh cookie then has the name `__Secure-refresh`, because `__Host-` requires the path
+    /// `/`. Another host of the domain can set a cookie of that name.
     pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
         self.refresh_path = Some(path.into());
         self
     }
 
-    /// Omits `Secure` and the prefixes of the names if `secure` is `false`: for development without
-    /// TLS on another host than `localhost`. Default: `true`.
+    /// Omits `Secure` and the prefixes of the names if `secure` is `false`. Use `false` only for
+    /// development without TLS, on a host other than `localhost`. Default: `true`.
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
         self
@@ -109,7 +110,7 @@ impl BrowserSessionsBuilder {
     ///
     /// # Errors
     ///
-    /// * The path breaks the grammar.
+    /// * The path does not start with `/`, or contains a forbidden character.
     /// * `SameSite=None` is set without `Secure`.
     pub fn build(self) -> Result<BrowserSessions, ConfigError> {
         let (access, refresh) = match (self.secure, &self.refresh_path) {

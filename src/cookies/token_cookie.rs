@@ -1,18 +1,18 @@
 //! The cookie in which a browser stores a token.
 //!
-//! This module formats the `Set-Cookie` field without the `cookie` crate, which would add the
-//! dependency `time` for `Expires`. No part needs quotes: `build` validates name and attributes,
-//! and a token is base64url with dots.
+//! This module formats the `Set-Cookie` field itself. The crate `cookie` would add the dependency
+//! `time` for `Expires`. No value needs quotes: `build` validates name and attributes, and a token
+//! is base64url with dots.
 
 use http::HeaderValue;
 
 use super::name::check_cookie_name;
 use crate::{error::ConfigError, tokens::IssuedToken};
 
-/// A cookie with a token (RFC 6265bis). For
-/// [`Endpoints::access_cookie`](crate::endpoints::Endpoints::access_cookie),
-/// [`Endpoints::refresh_cookie`](crate::endpoints::Endpoints::refresh_cookie), and responses of the
-/// application.
+/// A cookie with a token (RFC 6265bis). Pass it to
+/// [`Endpoints::access_cookie`](crate::endpoints::Endpoints::access_cookie) or
+/// [`Endpoints::refresh_cookie`](crate::endpoints::Endpoints::refresh_cookie), or add it to your
+/// own responses.
 ///
 /// | attribute | default |
 /// |--|--|
@@ -23,7 +23,7 @@ use crate::{error::ConfigError, tokens::IssuedToken};
 /// | `Path`, `Domain` | `/`, none |
 /// | `Max-Age` | the token's remaining lifetime |
 ///
-/// Browsers silently drop a cookie of more than 4096 bytes (RFC 6265bis section 5.6): keep the
+/// Browsers silently drop a cookie of more than 4096 bytes (RFC 6265bis section 5.6), so keep the
 /// claims small.
 ///
 /// ```
@@ -41,7 +41,7 @@ pub struct TokenCookie {
     attributes: String,
 }
 
-/// A builder of a [`TokenCookie`]. Made by [`TokenCookie::builder`].
+/// A builder of a [`TokenCookie`]. [`TokenCookie::builder`] creates it.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TokenCookieBuilder {
@@ -52,14 +52,17 @@ pub struct TokenCookieBuilder {
     same_site: SameSite,
 }
 
-/// The requests from other sites with which browsers send a cookie (RFC 6265bis section 4.1.2.7).
+/// The attribute `SameSite`. Browsers use it to decide if a request from another site gets the
+/// cookie (RFC 6265bis section 4.1.2.7).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SameSite {
-    /// No requests.
+    /// No request from another site gets the cookie.
     Strict,
-    /// Top-level navigations to the site with a safe method.
+    /// A request from another site gets the cookie only if the user follows a link (a top-level
+    /// navigation with a safe method).
     Lax,
-    /// All requests. The application then needs another protection against CSRF.
+    /// Every request from another site gets the cookie. The application then needs another
+    /// protection against CSRF.
     None,
 }
 
@@ -75,7 +78,7 @@ impl TokenCookie {
         }
     }
 
-    /// Returns the name. Pass it to
+    /// Returns the name of the cookie. Pass the name to
     /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie).
     #[must_use]
     pub fn name(&self) -> &str {
@@ -98,18 +101,18 @@ impl TokenCookie {
         self.value("", 0)
     }
 
-    /// Returns the value of a `Set-Cookie` field of another cookie with the attributes of this one.
-    /// Scripts can read that cookie.
+    /// Returns a `Set-Cookie` value for another cookie, which scripts can read. That cookie has the
+    /// attributes of this cookie, except `HttpOnly`.
     pub(super) fn set_readable(&self, name: &str, value: &str, max_age: u64) -> HeaderValue {
         let attributes = self.attributes.replace("; HttpOnly", "");
         let text = format!("{name}={value}; Max-Age={max_age}{attributes}");
-        // The callers have validated all characters.
+        // The callers have validated all characters, so the conversion cannot fail.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     fn value(&self, value: &str, max_age: u64) -> HeaderValue {
         let text = format!("{}={value}; Max-Age={max_age}{}", self.name, self.attributes);
-        // `build` has validated all characters.
+        // `build` has validated all characters, so the conversion cannot fail.
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
@@ -121,28 +124,29 @@ impl TokenCookieBuilder {
         self
     }
 
-    /// Sets the path prefix. Browsers send the cookie only with requests to paths under it.
-    /// Default: `/`.
+    /// Sets the path. Browsers send the cookie only with requests to this path and to paths under
+    /// it. Default: `/`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
-    /// Sets the domain. Browsers then send the cookie to all hosts of the domain. By default, they
-    /// send it only to the host that set it.
+    /// Sets the domain. Browsers then send the cookie to all hosts of the domain. By default,
+    /// browsers send the cookie only to the host that set it.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Sets the requests from other sites with which browsers send the cookie. Default: `Strict`.
+    /// Sets the attribute `SameSite`. Browsers use it to decide if a request from another site gets
+    /// the cookie. Default: `Strict`.
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
         self
     }
 
-    /// Omits `Secure` if `secure` is `false`: for development without TLS on another host than
-    /// `localhost`. Default: `true`.
+    /// Omits `Secure` if `secure` is `false`. Use `false` only for development without TLS, on a
+    /// host other than `localhost`. Default: `true`.
     pub fn secure(mut self, secure: bool) -> Self {
         self.secure = secure;
         self
@@ -152,7 +156,9 @@ impl TokenCookieBuilder {
     ///
     /// # Errors
     ///
-    /// * The name, the path or the domain breaks the grammar.
+    /// * The name is not a valid cookie name.
+    /// * The path does not start with `/`, or contains a forbidden character.
+    /// * The domain is empty, or contains a forbidden character.
     /// * `SameSite=None` is set without `Secure`.
     /// * The name starts with `__Secure-`, and `Secure` is off.
     /// * The name starts with `__Host-`, and `Secure` is off, the path is not `/`, or a domain is
@@ -164,19 +170,19 @@ impl TokenCookieBuilder {
         if !self.path.starts_with('/') || !plain(&self.path) {
             return refuse(
                 "has a path that does not start with `/`, or that contains a forbidden character",
-                "give a path such as `/`",
+                "use printable ASCII without spaces, `;` and `,`, as in `/auth`",
             );
         }
         if self.domain.as_deref().is_some_and(|domain| domain.is_empty() || !plain(domain)) {
             return refuse(
                 "has a domain that is empty, or that contains a forbidden character",
-                "give a host name, or remove `domain`",
+                "give a host name such as `example.com`, or remove `domain`",
             );
         }
         if self.same_site == SameSite::None && !self.secure {
             return refuse("has `SameSite=None` without `Secure`, which browsers refuse", "remove `secure(false)`");
         }
-        // Browsers ignore the case of the prefixes.
+        // Browsers ignore the case of the prefixes, so this check ignores it too.
         let begins = |prefix: &str| self.name.get(..prefix.len()).is_some_and(|own| own.eq_ignore_ascii_case(prefix));
         if (begins("__Secure-") || begins("__Host-")) && !self.secure {
             return refuse(

@@ -4,9 +4,9 @@ use std::{error::Error, fmt};
 
 use crate::observe::StreamCause;
 
-/// The reason why an open response or socket was cut.
+/// The reason why the node cut an open response, connection or task.
 ///
-/// A response body that was cut returns this cause as its error: see [`ResponseBody`].
+/// Over HTTP, a cut [`ResponseBody`] ends with this cause as its error.
 ///
 /// [`ResponseBody`]: crate::middleware::ResponseBody
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -16,8 +16,8 @@ pub enum CutoffCause {
     Revoked,
     /// The token has expired, or the lifetime of its session is over.
     Expired,
-    /// This node could not confirm in time that the token is still valid. The usual reason is a
-    /// store that was unavailable for too long.
+    /// This node could not confirm in time that the token is still valid. Usually the store was
+    /// unavailable for too long.
     Unconfirmed,
 }
 

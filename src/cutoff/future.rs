@@ -14,13 +14,16 @@ use crate::jwt::{Claims, NoClaims};
 
 /// A future that resolves with a [`CutoffCause`] when the node no longer accepts a token.
 ///
-/// Use this future in sockets and tasks that outlive their request. It resolves if the token, its
-/// session or its subject is revoked, or if the store is unavailable for too long.
-/// [`TokenService::ended`] creates the future from claims. With the feature `axum` the type is also
-/// an extractor, and `C` is the type of the layer's claims.
+/// Use the future in connections and tasks that outlive their request. It resolves if:
 ///
-/// Create the future before the handler returns. The node watches the token from then on, until the
-/// future is dropped. A loop can poll `&mut Cutoff` repeatedly, as below.
+/// * the token, its session or all sessions of its subject are revoked, or
+/// * the node cannot confirm the token in time, mostly because the store is unavailable.
+///
+/// [`TokenService::ended`] creates the future from claims. With the feature `axum`, the type is
+/// also an extractor, and `C` is the type of the layer's claims.
+///
+/// Create the future before the handler returns. The node watches the token until the future is
+/// dropped. A loop can poll `&mut Cutoff` repeatedly:
 ///
 /// ```
 /// use axum::{
@@ -53,8 +56,8 @@ use crate::jwt::{Claims, NoClaims};
 /// }
 /// ```
 ///
-/// If a client does not read, a send in this loop can wait for a long time. Give the send a
-/// deadline, or [`wrap`](Self::wrap) the connection.
+/// During a send, this loop does not poll the future. If the client does not read, the send can
+/// wait for a long time. Give the send a deadline, or [`wrap`](Self::wrap) the connection.
 ///
 /// [`TokenService::ended`]: crate::TokenService::ended
 #[must_use = "a future does nothing unless it is polled"]
@@ -83,9 +86,9 @@ impl<C> Cutoff<C> {
 
     /// Makes the future also resolve when the token expires, at `exp` plus the leeway.
     ///
-    /// By default a socket may outlive its token. For requests through a layer with
-    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), the future resolves at the
-    /// expiry without this call.
+    /// By default, the future ignores the expiry. With the setting
+    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), the future also resolves at
+    /// the expiry without this call.
     pub fn at_expiry(mut self) -> Self {
         self.stream.cut_at_expiry();
         self
@@ -97,7 +100,7 @@ impl<C> Cutoff<C> {
         self.stream.cause()
     }
 
-    /// Wraps a connection, whose reads, writes and flushes return an error after the cutoff. See
+    /// Wraps a connection. Its reads, writes and flushes then return an error after the cutoff: see
     /// [`CutoffIo`].
     pub fn wrap<T>(self, io: T) -> CutoffIo<T> {
         CutoffIo::new(self.stream, io)

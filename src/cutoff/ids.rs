@@ -12,26 +12,28 @@ use crate::{
 
 /// The ids of a token, packed into bytes.
 ///
-/// The bytes are the [`Head`], and then the text: the subject, the session id, the token id and,
-/// for another issuer's token, the issuer. The `jti` of a token of this crate begins with its
-/// `sid`, so the text contains the bytes of the `sid` only once. Equal ids have equal bytes.
+/// The bytes are the [`Head`], and then a text: the subject, the session id, the token id and, for
+/// another issuer's token, the issuer. If the token id begins with the session id, the text
+/// contains the session id only once. Equal ids have equal bytes.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Ids(Box<[u8]>);
 
-/// The numbers before the text. Each number takes a byte for 7 of its bits, because most numbers
-/// are small.
+/// The lengths, flags and times before the text. Small numbers take fewer bytes: see
+/// [`write_number`].
 #[derive(Clone, Copy)]
 struct Head {
-    /// The lengths of the subject, the session id and the token id (without a leading session id).
+    /// The lengths in bytes of the subject, the session id and the token id. If the token id begins
+    /// with the session id, its length counts only the rest.
     lengths: [usize; 3],
     has_session: bool,
+    /// True if the token id begins with the session id.
     follows_session: bool,
     generation: u64,
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
 
-/// The ids in separate values.
+/// The ids of a token as separate values.
 #[derive(Debug)]
 pub(super) struct OwnedIds {
     pub(super) issuer: Arc<str>,
@@ -43,7 +45,7 @@ pub(super) struct OwnedIds {
     expires_at: Timestamp,
 }
 
-/// The packed ids, after their head was read.
+/// A view of packed [`Ids`]: the decoded head and the text.
 #[derive(Clone, Copy)]
 pub(super) struct Unpacked<'a> {
     head: Head,
@@ -51,8 +53,8 @@ pub(super) struct Unpacked<'a> {
 }
 
 impl Ids {
-    /// Packs the ids. Returns `None` if an id has more than 65,535 bytes. The ids of verified
-    /// tokens are shorter.
+    /// Packs the ids. Returns `None` if an id is longer than 65,535 bytes. Verified tokens have
+    /// shorter ids.
     pub(super) fn new(names: &TokenNames<'_>, keeps_issuer: bool) -> Option<Self> {
         let TokenNames { subject, session_id, token_id, generation, issued_at, expires_at, .. } = *names;
         let (subject, session) = (subject.as_str(), session_id.map_or("", SessionId::as_str));
@@ -72,11 +74,11 @@ impl Ids {
         Some(Self(bytes.into_boxed_slice()))
     }
 
-    /// Reads the head.
+    /// Decodes the head.
     pub(super) fn read(&self) -> Unpacked<'_> {
         let mut rest = &*self.0;
         let head = Head::read(&mut rest);
-        // The text is always valid, because `new` wrote it.
+        // The text is valid UTF-8, because `new` wrote it.
         Unpacked { head, text: str::from_utf8(rest).unwrap_or_default() }
     }
 }
@@ -85,9 +87,10 @@ impl Head {
     fn write(&self, bytes: &mut Vec<u8>) {
         let [subject, session, token] = self.lengths.map(|length| length as u64);
         let (issued_at, expires_at) = (self.issued_at.as_millis(), self.expires_at.as_millis());
-        // The lifetime is a smaller number than the expiry.
+        // Stores the lifetime instead of the expiry: the smaller number takes fewer bytes.
         let lifetime = expires_at.wrapping_sub(issued_at);
-        // The times of this crate's tokens are whole seconds, which take fewer bytes.
+        // Tokens of this crate have times in whole seconds. Seconds take fewer bytes than
+        // milliseconds.
         let in_seconds = issued_at % SECOND == 0 && lifetime % SECOND == 0;
         let unit = if in_seconds { SECOND } else { 1 };
         bytes.push(flags([self.has_session, self.follows_session, in_seconds]));
@@ -119,12 +122,13 @@ impl Head {
 /// A second in milliseconds.
 const SECOND: u64 = 1000;
 
-/// Packs flags into a byte, the first one into its lowest bit.
+/// Packs three flags into a byte. The first flag is the lowest bit.
 fn flags(flags: [bool; 3]) -> u8 {
     flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag))
 }
 
-/// Appends a number, its lowest 7 bits first. The highest bit of a byte is set if another follows.
+/// Appends a number with 7 bits in each byte, the lowest bits first. The highest bit of a byte is
+/// set if another byte follows.
 fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         bytes.push(number.to_le_bytes()[0] | 0x80);
@@ -146,8 +150,8 @@ fn read_number(bytes: &mut &[u8]) -> u64 {
 }
 
 impl<'a> Unpacked<'a> {
-    /// Copies the ids to separate values. `issuer` is the issuer of this service's tokens, and is
-    /// used if the text contains no issuer.
+    /// Copies the ids to separate values. If the text contains no issuer, the token has the issuer
+    /// of this service's tokens, `issuer`.
     pub(super) fn to_owned(self, issuer: &Arc<str>) -> OwnedIds {
         let own_issuer = self.text.get(self.head.lengths.iter().sum::<usize>()..).unwrap_or_default();
         OwnedIds {
@@ -161,7 +165,8 @@ impl<'a> Unpacked<'a> {
         }
     }
 
-    /// Returns the ids of a token of this service without a copy. `subject` is the token's subject.
+    /// Borrows the ids of a token of this service as a [`Bearer`]. `issuer` and `subject` are those
+    /// of the token.
     pub(super) fn bearer(self, issuer: &'a str, subject: &'a Subject) -> Bearer<'a> {
         Bearer {
             issuer,
@@ -178,7 +183,7 @@ impl<'a> Unpacked<'a> {
         self.part(0, 1)
     }
 
-    /// Returns the session's id, which is empty for a token without a session.
+    /// Returns the session id, or an empty text for a token without a session.
     pub(super) fn session(self) -> &'a str {
         self.part(1, 2)
     }
@@ -191,13 +196,14 @@ impl<'a> Unpacked<'a> {
         self.head.expires_at
     }
 
-    /// Returns the token's id, whose text may begin with the session's id.
+    /// Returns the token id. If the token id begins with the session id, both share these bytes of
+    /// the text.
     fn token(self) -> &'a str {
         self.part(if self.head.follows_session { 1 } else { 2 }, 3)
     }
 
-    /// Returns the text from part `first` up to, but without, part `end`. Part 0 is the subject,
-    /// part 1 the session id, part 2 the token id (without a leading session id).
+    /// Returns the text of the parts from `first` to `end - 1`. Part 0 is the subject, part 1 the
+    /// session id, and part 2 the token id without a leading session id.
     fn part(self, first: usize, end: usize) -> &'a str {
         let until = |number| self.head.lengths.iter().take(number).sum::<usize>();
         self.text.get(until(first)..until(end)).unwrap_or_default()
@@ -217,12 +223,12 @@ impl OwnedIds {
         }
     }
 
-    /// Returns the query for the denials of another issuer's token.
+    /// Returns the query that asks a denylist about another issuer's token.
     pub(super) fn deny_query(&self) -> DenyQuery {
         DenyQuery::about(&self.issuer, &self.token, self.session.as_ref(), &self.subject)
     }
 
-    /// Returns the ids by which a denylist may deny another issuer's token.
+    /// Returns the ids by which a denylist can deny another issuer's token.
     pub(super) fn external(&self) -> Vec<ExternalId> {
         self.deny_query().into_ids().collect()
     }

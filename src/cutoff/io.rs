@@ -1,4 +1,4 @@
-//! A connection that ends at a cutoff.
+//! A connection that fails after the cutoff.
 
 use std::{
     fmt, io,
@@ -13,13 +13,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{cause::CutoffCause, stream::OpenStream};
 
-/// A wrapper that ends a connection at a cutoff. [`Cutoff::wrap`] creates the wrapper, for example
-/// around an upgraded connection.
+/// A connection that fails after the cutoff. [`Cutoff::wrap`] wraps, for example, an upgraded
+/// connection.
 ///
-/// After the cutoff, reads, writes and flushes immediately return an error of kind
-/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). The error contains the [`CutoffCause`].
-/// A shutdown still reaches the connection, so that the application can close the connection. Two
-/// tasks may use the halves of `tokio::io::split`: the cutoff wakes both tasks.
+/// * After the cutoff, reads, writes and flushes immediately return an error of kind
+///   [`ConnectionAborted`](io::ErrorKind::ConnectionAborted). The error contains the
+///   [`CutoffCause`].
+/// * A shutdown still reaches the inner connection, so the application can close the connection.
+/// * Two tasks may use the halves of `tokio::io::split`. The cutoff wakes both tasks.
 ///
 /// ```
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,13 +51,13 @@ use super::{cause::CutoffCause, stream::OpenStream};
 pub struct CutoffIo<T> {
     stream: OpenStream,
     halves: Arc<Halves>,
-    /// Wakes the tasks of both halves. A stream stores only one waker, which is this one.
+    /// The waker that `stream` stores. It wakes the tasks of both halves.
     waker: Waker,
     #[pin]
     io: T,
 }
 
-/// The tasks that wait for the two directions of the connection.
+/// The wakers of the tasks that wait for the two directions of the connection.
 #[derive(Debug, Default)]
 struct Halves {
     reads: AtomicWaker,

@@ -1,4 +1,4 @@
-//! The verdicts that follow from a store's answers about the token of a stream.
+//! The decisions about streams and their tokens that follow from a store's answers.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use crate::{
     store::{Checked, Denial, KeptLonger, ServerId, SessionState},
 };
 
-/// A store's verdict on the token of a stream.
+/// The decision about a stream after the store's answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
-    /// The token was not revoked at this time by the store's clock. The second field is the server
-    /// that answered, if the store names it.
+    /// The stream stays open. By the store's clock, the token was not revoked at this time. The
+    /// second field is the server that answered, if the store names its servers.
     Alive(Timestamp, Option<ServerId>),
     /// The node must cut the stream for this cause.
     Ended(CutoffCause),
 }
 
-/// The reason why a node refuses another issuer's token after the store's answer.
+/// The reason why a node refuses another issuer's token after the answer of a denylist.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
-    /// The denylist denies the token itself, or all tokens of its subject or session that were
-    /// issued up to this time.
+    /// The denylist denies the token (`None`), or all tokens of its subject or session that were
+    /// issued up to a time (`Some`).
     Revoked(Option<Timestamp>),
     /// The token was issued before the store began to keep denials.
     BeforeMemory,
-    /// The token is so old that the store may already have deleted its denial.
+    /// The token is so old that the store may already have deleted a denial of the token.
     BeyondMemory,
 }
 
-/// The rules by which a node judges other issuers' tokens by a store's denials.
+/// The rules by which a node decides about other issuers' tokens after the answer of a denylist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DenialRules {
-    /// The largest difference between the clocks of issuers, nodes and the store.
+    /// The largest expected difference between the clocks of issuers, nodes and the store.
     pub(crate) leeway: Duration,
-    /// True if the node accepts tokens from before the store's data set.
+    /// True if the node accepts tokens that are older than the store's data.
     pub(crate) accepts_older: bool,
 }
 
@@ -59,9 +59,9 @@ pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, rules: DenialR
 
 /// Returns the reason to refuse another issuer's token (`docs/protocol.md`, section 6).
 ///
-/// The clocks of the issuer and of the store may differ by the leeway. So the node also refuses a
-/// token that was issued at most the leeway after a revocation. For the same reason it refuses a
-/// token that was issued less than the leeway after the store began to keep denials.
+/// The clocks of the issuer and of the store may differ by the leeway. So the node adds the leeway
+/// to the time of a denial before it compares that time with the token's `iat`. The node does the
+/// same with the time at which the store began to keep denials.
 pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, rules: DenialRules) -> Option<Refusal> {
     let DenialRules { leeway, accepts_older } = rules;
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));
@@ -71,8 +71,8 @@ pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, rules: DenialRules)
     if !accepts_older && issued_at < denial.born.saturating_add(leeway) {
         return Some(Refusal::BeforeMemory);
     }
-    // Before a node with a longer accepted lifetime started, the store kept denials for less time.
-    // So the store may have deleted the denial of a token that was issued before that start.
+    // Until the time `since`, the store kept each denial only for `before`. So the store may have
+    // deleted the denial of a token that was issued before `since`.
     let is_too_old = |kept: &KeptLonger| {
         issued_at < kept.since.saturating_add(leeway)
             && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)

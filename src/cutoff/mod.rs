@@ -1,45 +1,46 @@
-//! The streams that are open on this node, and their end when a token is revoked.
+//! The open streams of this node, which end when their token is revoked.
 //!
-//! The layer checks a token when a request arrives. A **stream** is an open response, a socket or a
-//! task that continues after that check. The node registers each stream here with its token, and
-//! cuts the stream when it no longer accepts the token.
+//! The layer checks a token when a request arrives. A **stream** is an open response, connection or
+//! task that continues after that check. The node registers each stream with its token. When the
+//! node no longer accepts the token, the node **cuts** the stream: it ends the stream.
 //!
 //! | file | subject |
 //! |--|--|
 //! | `stream`, `ticket` | the handle of an open stream, and the handle that opens it from claims |
-//! | `future`, `io` | the end of a stream as a future, and a connection that ends with it |
+//! | `future`, `io` | a future that resolves at the cutoff, and a connection that fails after it |
 //! | `watcher` | the task that watches the streams of a service |
 //! | `streams` | the streams of a service: keys, proofs, questions to the store |
 //! | `registry` | the index of streams |
 //! | `state`, `ids` | the compact state of one stream |
 //! | `pace` | the times of questions and cutoffs |
-//! | `judge` | the verdicts that follow from the store's answers |
+//! | `judge` | the decisions that follow from the store's answers |
 //! | `cause`, `status` | the cause of a cutoff, and the counts of cutoffs |
 //!
 //! # Why the bound holds
 //!
-//! Let `S` be the staleness of streams. Each stream has a **proof**: a time at which its token was
-//! not revoked. At each poll, the owner of the stream compares the age of the proof with a limit of
-//! at most `S`. If the proof is older, the owner cuts the stream, even if the store and the watcher
-//! have failed. There are two kinds of proof.
+//! The setting `stream_staleness`, here `S`, bounds how long a stream outlives a revocation. A
+//! **proof** is a time at which the token of a stream was not revoked. Each poll of a stream
+//! compares the age of its latest proof with a limit of at most `S`. If the proof is too old, the
+//! poll cuts the stream. So the bound holds even if the store and the watcher have failed.
 //!
-//! * **By the log.** The node has applied the log of a bucket up to a time, and has announced each
-//!   entry to the streams. If the log covers a token, that time is the proof of the token's
-//!   streams. All covered streams of a bucket share this time. So a tick of the watcher costs a few
-//!   steps per bucket.
+//! There are two kinds of proof:
+//!
+//! * **By the log.** The log **covers** a token if the node has applied every revocation of the
+//!   token (`docs/protocol.md`, section 12). The proof of a covered token is the time up to which
+//!   the node has applied the log of the bucket. All covered streams of a bucket share this proof,
+//!   so the watcher updates the proof once per bucket.
 //! * **By the store.** The store has answered that the token is not revoked. The proof is the time
 //!   just before the node asked.
 //!
-//! The log **covers** a token if the node has applied every revocation of the token. The conditions
-//! are in `docs/protocol.md`, section 12.
-//!
-//! If the horizon rises, the watcher checks the coverage of all streams **before** it updates the
-//! proof by the log. *If it updated the proof first, a stream whose session was revoked in an
-//! unread part of the log would stay open for ever.*
+//! If the horizon of a bucket rises, the log no longer covers some tokens. The watcher then checks
+//! the coverage of all streams **before** it updates the shared proof. *If the watcher updated the
+//! proof first, a revocation in an unread part of the log would cut no stream.*
 //!
 //! The first proof is the time at which the stream opened, because the node had just checked the
-//! token. If a lease admitted the token, the first proof is the time up to which the log was
-//! applied. In one case nothing checks the token just before: the application calls
+//! token. If a lease admitted the token, the first proof is the time up to which the node had
+//! applied the log.
+//!
+//! One case has no such check: the application calls
 //! [`TokenService::ended`](crate::TokenService::ended) with the claims of an old request. Without a
 //! log, the bound `S` then starts at that call instead of at the revocation.
 //!
@@ -49,13 +50,13 @@
 //! service end when the last handle, claim or stream is dropped. If the watcher ends earlier, with
 //! its runtime or by a panic, a guard cuts all streams. The next stream starts another watcher.
 //!
-//! # Where this differs from a plainer design
+//! # Two choices that need a reason
 //!
-//! * The index chooses a lock by the key of a stream, and not by its bucket. A memory store has
-//!   only one bucket, so all its streams would wait for one lock.
-//! * The watcher copies the time up to which the node has applied a bucket's log. Streams use only
-//!   the copy, which is up to one tick old. So the design needs no proof of the order between a new
-//!   lease and a check of the coverage.
+//! * The index chooses the lock by the key of a stream, not by the bucket. A memory store has only
+//!   one bucket, so otherwise all its streams would wait for one lock.
+//! * Streams do not read the shared proof from the replica, but from a copy. The watcher updates
+//!   the copy at each tick, after the coverage. So a new lease proves no stream before the watcher
+//!   has checked the stream's coverage.
 
 mod cause;
 mod future;

@@ -1,22 +1,24 @@
-//! The times of questions and cutoffs, in nanoseconds.
+//! The times at which the node asks the store about a stream, or cuts the stream.
 //!
-//! Let `S` be the staleness of streams. All times in the table start at the last proof.
+//! A proof is a time at which the token of a stream was not revoked. `S` is the setting
+//! `stream_staleness`: the longest time without a newer proof. The table gives the age of the
+//! latest proof:
 //!
-//! | stream | the node asks the store | the node cuts the stream |
+//! | proof | the node asks the store | the node cuts the stream |
 //! |--|--|--|
-//! | proved by the log | after `0.4 S` to `0.5 S` without a log read | after `S / 2` to `S` |
-//! | proved by the store | after `0.4 S` to `0.5 S`, then at each tick | after `3 S / 4` to `S` |
+//! | by the log | at `0.4 S` to `0.5 S` | at `S / 2` to `S` |
+//! | by the store | at `0.4 S` to `0.5 S`, then at each tick | at `3 S / 4` to `S` |
 //!
-//! Each stream has a random number, its share. The share determines the times of the stream within
-//! these spans, so that many clients do not reconnect simultaneously. The watcher cuts a stream up
-//! to one tick before its time.
+//! Each stream has a random number, its **share**. The share selects the times of the stream within
+//! these spans, so that not all clients reconnect simultaneously. The watcher cuts a stream up to
+//! one tick early. All times are in nanoseconds.
 
 use std::time::Duration;
 
-/// The shortest and the longest tick: 20 ms and 2 s.
+/// The shortest and the longest tick of the watcher: 20 ms and 2 s.
 const TICKS: (u64, u64) = (20_000_000, 2_000_000_000);
 
-/// The pace of one service.
+/// The times of one service. All of them are parts of its `stream_staleness`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     staleness: u64,
@@ -30,17 +32,17 @@ impl Pace {
         Self { staleness, tick: (staleness / 16).clamp(TICKS.0, TICKS.1) }
     }
 
-    /// Returns the time after a proof at which the node asks the store.
+    /// Returns the age of a proof at which the node asks the store.
     pub(super) fn due(&self, share: u8) -> u64 {
         let half = self.staleness / 2;
         half / 5 * 4 + part(half / 5, share)
     }
 
-    /// Returns the time after a proof at which the node cuts a stream.
+    /// Returns the age of a proof at which the node cuts the stream.
     pub(super) fn limit(&self, share: u8, is_by_log: bool) -> u64 {
         let shortest = if is_by_log {
-            // When the node sets the proof, the proof is up to a tick old. The watcher cuts up to
-            // a tick early.
+            // Adds two ticks: a new proof by the log is up to one tick old, and the watcher cuts
+            // up to one tick early.
             (self.staleness / 2).saturating_add(self.tick.saturating_mul(2))
         } else {
             self.staleness / 4 * 3
@@ -49,13 +51,12 @@ impl Pace {
         shortest + part(self.staleness - shortest, share)
     }
 
-    /// Returns the age of the log above which the watcher compares the proof of each stream with
-    /// the time.
+    /// Returns the age of the log's proof above which the watcher checks the times of all streams.
     pub(super) fn suspicious(&self) -> u64 {
         self.due(0).saturating_sub(self.tick)
     }
 
-    /// Returns the maximum age of a stream's first proof. Under a lease it may be older.
+    /// Returns the maximum age of a stream's first proof without a lease.
     pub(super) fn longest_wait(&self) -> u64 {
         self.staleness / 2
     }
@@ -66,7 +67,7 @@ impl Pace {
     }
 }
 
-/// Returns the part of a span that `share` determines. The part is at most the whole span.
+/// Returns the part of a span that `share` selects: from 1/256 of the span to the whole span.
 fn part(span: u64, share: u8) -> u64 {
     span / 256 * (u64::from(share) + 1)
 }

@@ -1,22 +1,27 @@
-//! The index of open streams, by the keys under which revocations are announced.
+//! The index of open streams. Its keys are hashes of subjects, or of other issuers' tokens,
+//! sessions and subjects.
 //!
-//! # Register against apply
+//! # No revocation misses a stream
 //!
-//! An owner **registers** its stream first ([`register`](Registry::register)), and looks at the
-//! deny set after that. The node **applies** a revocation to the deny set first, and announces it
-//! after that ([`announce`](Registry::announce)). So the announcement finds the stream, or the
-//! owner finds the revocation, or both. In any other order both could miss, and the stream would
-//! stay open. Because each step takes the lock of the deny set or of the registry, no thread can
-//! observe the steps in another order.
+//! Two threads may do these steps at the same time:
+//!
+//! * The owner of a new stream [registers](Registry::register) the stream, and **then** searches
+//!   the deny set for its token.
+//! * The node adds a revocation to the deny set, and **then** [announces](Registry::announce) the
+//!   revocation to the registered streams.
+//!
+//! So the search finds the revocation, or the announcement finds the stream. In the opposite order,
+//! both could find nothing, and the stream would stay open. Each step takes the lock of the deny
+//! set or of the registry, so no thread sees the steps in another order.
 //!
 //! # Locks
 //!
-//! `announce` and `for_each` copy the handles of a shard, release its lock, and then call back. *If
-//! they called back under the lock, a waker that drops another stream would wait for a lock of its
-//! own thread.*
+//! `announce` and `for_each` copy the handles of the streams, release the lock, and then call the
+//! callback. *If the callback ran under the lock, a waker that drops another stream could wait for
+//! a lock that its own thread holds.*
 //!
-//! This file uses no file of the crate except `super::sync`, which contains the locks and atomics.
-//! So the loom test `tests/cutoff_order.rs` can compile and run this file.
+//! This file imports from the crate only `super::sync`, which contains the locks and atomics. So
+//! the loom test `tests/cutoff_order.rs` can compile this file with the locks of loom.
 
 use std::{slice, sync::Arc};
 
@@ -24,38 +29,38 @@ use hashbrown::{HashTable, hash_table::Entry};
 
 use super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// A stream that can be indexed.
+/// A stream that the registry can index.
 pub(super) trait Indexed {
-    /// Returns the place with this number. The numbers start at 0. A stream has one to three
-    /// places, whose keys differ.
+    /// Returns the place with this number, counted from 0. A stream has one to three places with
+    /// different keys.
     fn place(&self, number: usize) -> Option<&Place>;
 }
 
-/// A key of a stream, and the stream's index in the list of all streams with that key.
+/// One key of a stream, and the stream's index in the list of all streams with this key.
 #[derive(Debug)]
 pub(super) struct Place {
     key: u64,
-    /// The index. The registry changes it only under the lock of the key's shard.
+    /// The index in the list. The registry changes it only under the lock of the key's shard.
     position: AtomicU32,
     /// The bucket whose log contains the revocations with this key.
     pub(super) bucket: u32,
 }
 
-/// The open streams.
+/// The index of the open streams, divided into shards with one lock each.
 pub(super) struct Registry<T> {
     shards: Box<[Mutex<HashTable<List<T>>>]>,
     open: AtomicUsize,
 }
 
-/// The streams with one key. Mostly there is only one. The `u8` is a place number: the first stream
-/// of the list has the key at that place. A slot of the table takes 16 bytes.
+/// The streams with one key, mostly a single stream. The `u8` is the number of the place at which
+/// the first stream has this key. The enum takes 16 bytes.
 enum List<T> {
     One(u8, Arc<T>),
     #[allow(clippy::box_collection, reason = "a bare vector would make each slot of the table larger")]
     Many(u8, Box<Vec<Arc<T>>>),
 }
 
-/// The count of locks over which the streams are spread.
+/// The number of shards. Each has a lock.
 const SHARDS: usize = 64;
 /// The capacity above which the registry shrinks a mostly empty table.
 const WORTH_SHRINKING: usize = 32;
@@ -90,7 +95,7 @@ impl<T: Indexed> Registry<T> {
 
     /// Indexes a stream by all its keys. Returns true if no other stream was open.
     pub(super) fn insert(&self, stream: &Arc<T>) -> bool {
-        // Raises the count first, because an announcement returns early if the count is zero.
+        // Raises the count before the insertion, because `announce` returns early at a count of 0.
         let is_first = self.open.fetch_add(1, Ordering::AcqRel) == 0;
         for (number, place) in places_of(&**stream) {
             let mut shard = self.shard(place.key);
@@ -106,7 +111,7 @@ impl<T: Indexed> Registry<T> {
         is_first
     }
 
-    /// Removes a stream from the index. The time does not depend on the number of streams.
+    /// Removes a stream from the index, in a time that does not depend on the number of streams.
     pub(super) fn remove(&self, stream: &T) {
         for (_, place) in places_of(stream) {
             let mut shard = self.shard(place.key);
@@ -124,15 +129,15 @@ impl<T: Indexed> Registry<T> {
                 shard.shrink_to(length, hash_of);
             }
             drop(shard);
-            // Drops the handle without the lock. The last handle also drops a waker, which may run
-            // any code.
+            // Drops the handle after the release of the lock. The last handle of a stream also
+            // drops its waker, which may run any code.
             drop(removed);
         }
         self.open.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Calls `look` for each stream with this key. The caller must make its change, such as a
-    /// revocation, visible before this call.
+    /// Calls `look` for each stream with this key. The caller must add a revocation to the deny set
+    /// before it announces the revocation.
     pub(super) fn announce(&self, key: u64, mut look: impl FnMut(&Arc<T>)) {
         if self.open() == 0 {
             return;
@@ -142,8 +147,8 @@ impl<T: Indexed> Registry<T> {
             Some(List::One(_, stream)) => vec![Arc::clone(stream)],
             Some(List::Many(_, streams)) => streams.to_vec(),
         };
-        // Begins with the last stream, and drops each handle before the next call. The owner of a
-        // stream then usually removes it from the end of the list, so no other stream moves.
+        // Begins at the end of the list. If the owner of the last stream removes it, no other
+        // stream has to move.
         found.into_iter().rev().for_each(|stream| look(&stream));
     }
 
@@ -153,8 +158,8 @@ impl<T: Indexed> Registry<T> {
         for shard in &self.shards {
             let table = lock(shard);
             for list in &*table {
-                // A stream with several keys is in several lists. Take it only from the list of its
-                // first key.
+                // A stream with several keys is in several lists. This takes the stream only from
+                // the list of its first key.
                 let is_first = |stream: &&Arc<T>| stream.place(0).map(|place| place.key) == list.key();
                 found.extend(list.streams().iter().filter(is_first).cloned());
             }
@@ -164,7 +169,8 @@ impl<T: Indexed> Registry<T> {
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, HashTable<List<T>>> {
-        // The hash table uses the highest and the lowest bits of the key.
+        // Selects the shard by the bits from 24 on, because the hash table uses the highest and the
+        // lowest bits of the key.
         let count = self.shards.len() as u64;
         let number = usize::try_from((key >> 24).checked_rem(count).unwrap_or_default()).unwrap_or_default();
         #[allow(clippy::indexing_slicing, reason = "a remainder is less than its divisor, here the length")]
@@ -176,7 +182,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the place of a stream with this key, and the number of the place.
+/// Returns the place at which a stream has this key, and the number of the place.
 fn place_under<T: Indexed>(stream: &T, key: u64) -> Option<(u8, &Place)> {
     places_of(stream).find(|(_, place)| place.key == key)
 }
@@ -186,7 +192,7 @@ fn places_of<T: Indexed>(stream: &T) -> impl Iterator<Item = (u8, &Place)> {
     (0u8..=u8::MAX).map_while(|number| Some((number, stream.place(usize::from(number))?)))
 }
 
-/// Returns the hash of a list, which is its key. Keys are hashes already.
+/// Returns the hash of a list: its key, which is a hash already.
 fn hash_of<T: Indexed>(list: &List<T>) -> u64 {
     list.key().unwrap_or_default()
 }
@@ -206,7 +212,7 @@ impl<T: Indexed> List<T> {
         self.streams().first()?.place(usize::from(*number)).map(|place| place.key)
     }
 
-    /// Appends a stream. `place` is its place with this key.
+    /// Appends a stream. `place` is the stream's place with the key of this list.
     fn push(&mut self, stream: Arc<T>, place: &Place) {
         let position = u32::try_from(self.streams().len()).unwrap_or(u32::MAX);
         place.position.store(position, Ordering::Relaxed);
@@ -217,7 +223,7 @@ impl<T: Indexed> List<T> {
     }
 
     /// Removes and returns the stream at an index. If the list has a single stream, returns `None`
-    /// and true instead, and the caller removes the whole list.
+    /// and true: the caller must then remove the whole list.
     fn take(&mut self, position: usize, key: u64) -> (Option<Arc<T>>, bool) {
         let Self::Many(number, streams) = self else { return (None, true) };
         if position >= streams.len() {
@@ -229,7 +235,7 @@ impl<T: Indexed> List<T> {
         {
             place.position.store(position, Ordering::Relaxed);
         }
-        // If another stream is the first one now, it may have the key at another place.
+        // The new first stream may have the key at a place with another number.
         if position == 0
             && let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key))
         {

@@ -19,30 +19,29 @@ use super::{
 pub(super) struct Stream {
     token: Token,
     place: Place,
-    /// The waker of the owner's task.
+    /// The waker of the task that owns the stream.
     waker: Mutex<Option<Waker>>,
-    /// The first proof, or a later proof by the store, in nanoseconds by the clock of the leases.
-    /// If the coverage of the log changes, the watcher also copies the proof by the log to this
-    /// field.
+    /// The stored proof: a time at which the token was not revoked, in nanoseconds of
+    /// `Clock::elapsed`. The log may give a later proof: see `Core::proof`.
     proved: AtomicU64,
-    /// 0 while the stream is open, and the number of the cause after the cutoff.
+    /// 0 while the stream is open. After the cutoff, the number of its cause.
     cause: AtomicU8,
-    /// A random number that spreads questions and cutoffs over time.
+    /// A random number. It selects the times of questions and of the cutoff: see `pace`.
     pub(super) share: u8,
     /// True if the node also cuts the stream when its token expires.
     pub(super) expires: AtomicBool,
-    /// True if the log covers the token, so that the log proves the stream. Only the watcher writes
-    /// this field.
+    /// True if the log covers the token: the node has applied every revocation of the token. Only
+    /// the watcher writes this field.
     pub(super) is_covered: AtomicBool,
     /// True if the watcher has queued a question about the stream, or waits for the answer.
     pub(super) is_asked: AtomicBool,
-    /// True if the watcher must ask the store immediately, because of a revocation. An answer to an
-    /// earlier question does not suffice.
+    /// True if the watcher must ask the store immediately, because of a revocation. The answer to
+    /// an earlier question does not suffice.
     pub(super) is_urgent: AtomicBool,
 }
 
-/// The token of a stream. A token of this service has only one place, so only another issuer's
-/// token pays for a list of further places.
+/// The ids of a stream's token. Only another issuer's token also has a list of further places in
+/// the index.
 #[derive(Debug)]
 enum Token {
     Own(Ids),
@@ -79,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// Returns the cause, if the stream was cut.
+    /// Returns the cause if the stream was cut.
     pub(super) fn cause(&self) -> Option<CutoffCause> {
         match self.cause.load(Ordering::Acquire) {
             0 => None,
@@ -89,7 +88,7 @@ impl Stream {
         }
     }
 
-    /// Sets the cause. Returns true if the stream was open before.
+    /// Stores the cause of a cutoff, and returns true. Returns false if the stream was cut before.
     pub(super) fn set_cause(&self, cause: CutoffCause) -> bool {
         let number = match cause {
             CutoffCause::Revoked => 1,
@@ -99,7 +98,7 @@ impl Stream {
         self.cause.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Replaces the waker.
+    /// Replaces the waker, unless it wakes the same task already.
     pub(super) fn set_waker(&self, waker: &Waker) {
         let mut held = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|held| held.will_wake(waker)) {
@@ -107,8 +106,8 @@ impl Stream {
         }
         let before = held.replace(waker.clone());
         drop(held);
-        // Drops the old waker without the lock. It may be the last handle of a task that owns this
-        // stream.
+        // Drops the old waker after the release of the lock, because the drop may also drop the
+        // task that owns this stream.
         drop(before);
     }
 
@@ -120,16 +119,17 @@ impl Stream {
         }
     }
 
-    /// Returns the latest proof that this stream has stored.
+    /// Returns the stored proof: a time at which the token was not revoked.
     pub(super) fn proved(&self) -> u64 {
         self.proved.load(Ordering::Acquire)
     }
 
-    /// Lowers the first proof of a new stream to `at`, if `at` is earlier.
+    /// Lowers the stored proof of a new stream to `at`, if `at` is earlier.
     pub(super) fn prove_no_later(&self, at: u64) {
         self.proved.fetch_min(at, Ordering::AcqRel);
     }
 
+    /// Raises the stored proof to `at`, if `at` is later.
     pub(super) fn prove(&self, at: u64) {
         self.proved.fetch_max(at, Ordering::AcqRel);
     }

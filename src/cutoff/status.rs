@@ -6,17 +6,18 @@ use serde::Serialize;
 
 use super::cause::CutoffCause;
 
-/// The counts of a service's open and cut streams. A stream is a response, a socket or a task.
+/// The counts of a service's open and cut streams. A stream is an open response, connection or
+/// task.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct StreamStatus {
-    /// Count of the streams that are open and watched.
+    /// Count of open streams.
     pub open: usize,
-    /// Count of the streams that were cut because of a revocation.
+    /// Count of streams that were cut because of a revocation.
     pub revoked: u64,
-    /// Count of the streams that were cut because their token or session expired.
+    /// Count of streams that were cut because their token or session expired.
     pub expired: u64,
-    /// Count of the streams that were cut because the node could not confirm their token in time.
+    /// Count of streams that were cut because the node could not confirm their token in time.
     pub unconfirmed: u64,
 }
 
@@ -32,7 +33,7 @@ impl StreamStatus {
     }
 }
 
-/// The counts of cutoffs.
+/// The counts of cutoffs by cause: revoked, expired, unconfirmed.
 #[derive(Debug, Default)]
 pub(super) struct Counts([AtomicU64; 3]);
 

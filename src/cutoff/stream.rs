@@ -22,10 +22,11 @@ use super::{
 };
 use crate::{clock::Timestamp, jwt::TokenNames, observe::Observation};
 
-/// The longest sleep until a token expires. A longer wait takes several sleeps.
+/// The longest single sleep until a token expires. A longer wait consists of several sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30 * 86_400);
 
-/// The owner's handle of a stream. Its drop removes the stream from the registry.
+/// The owner's handle of a registered stream. Dropping the handle removes the stream from the
+/// registry.
 pub(crate) struct OpenStream(State);
 
 enum State {
@@ -33,17 +34,17 @@ enum State {
     Ended(CutoffCause),
 }
 
-/// The time at which the node cuts a stream because its token expires.
+/// The time at which the node cuts a stream because its token expires, with a timer.
 struct Expiry {
     at: Timestamp,
-    /// The timer that wakes the task. `None` if there was no Tokio runtime: then only a poll
-    /// compares the time.
+    /// The timer that wakes the task at the expiry. `None` outside of a Tokio runtime: then nothing
+    /// wakes the task, and only its next poll notices the expiry.
     sleep: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
 impl OpenStream {
-    /// Registers a stream of this token, and looks at the deny set after that. `since` is the time
-    /// at which the stream opened; `None` means now.
+    /// Registers a stream of this token, and then searches the deny set for the token. `since` is
+    /// the time at which the stream opened. `None` means now.
     pub(crate) fn open(streams: &Streams, names: &TokenNames<'_>, at_expiry: bool, since: Option<u64>) -> Self {
         let core = streams.core();
         let Some(stream) = core.stream(names, at_expiry, since) else { return Self::ended(CutoffCause::Unconfirmed) };
@@ -51,7 +52,8 @@ impl OpenStream {
         core.observer.observe(|| Observation::StreamOpened);
         let is_first = core.registry.register(&stream, |stream| core.look_at_new(stream));
         core.has_new.store(true, Ordering::Release);
-        // After the registration: a watcher that ends cuts only the streams that it finds.
+        // Starts the watcher after the registration. A watcher that ends cuts all registered
+        // streams, so it now finds this stream too.
         watcher::start(core);
         if is_first {
             core.bell.notify_one();
@@ -60,12 +62,12 @@ impl OpenStream {
         Self(State::Watched { core: Arc::clone(core), stream, expiry })
     }
 
-    /// Creates a stream that was cut for this cause.
+    /// Creates the handle of a stream that was cut for this cause.
     pub(super) fn ended(cause: CutoffCause) -> Self {
         Self(State::Ended(cause))
     }
 
-    /// Makes the expiry of the token cut the stream too.
+    /// Makes the node also cut the stream when its token expires.
     pub(super) fn cut_at_expiry(&mut self) {
         if let State::Watched { core, stream, expiry } = &mut self.0 {
             stream.expires.store(true, Ordering::Release);
@@ -77,8 +79,8 @@ impl OpenStream {
     /// Resolves with the cause when the stream is cut. The cutoff wakes only the waker of the
     /// latest call.
     ///
-    /// Each call compares the time with the limit of the stream. So a poll after the limit cuts the
-    /// stream even if the watcher has ended.
+    /// Each call also cuts the stream if its [limit](Core::limit) has passed. So the stream ends in
+    /// time even if the watcher has ended.
     pub(crate) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
         let State::Watched { core, stream, expiry } = &self.0 else {
             return self.cause().map_or(Poll::Pending, Poll::Ready);
@@ -98,8 +100,8 @@ impl OpenStream {
         stream.cause().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Returns the cause if the stream is cut. Cuts the stream if its limit or its expiry has
-    /// passed. Registers no waker.
+    /// Returns the cause if the stream is cut. Cuts the stream first if its [limit](Core::limit) or
+    /// its expiry has passed. Registers no waker.
     pub(crate) fn cause(&self) -> Option<CutoffCause> {
         let (core, stream, expiry) = match &self.0 {
             State::Watched { core, stream, expiry } => (core, stream, expiry),
@@ -123,8 +125,8 @@ impl Expiry {
         Self { at, sleep: Mutex::new(sleep) }
     }
 
-    /// Resolves when the wall clock has reached `at`. The timer wakes the task, and the task then
-    /// compares the wall clock.
+    /// Resolves when the wall clock has reached `at`. The timer only wakes the task, and the task
+    /// then compares the wall clock with `at`.
     fn poll(&self, core: &Core, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = core.clock.now();
@@ -134,7 +136,7 @@ impl Expiry {
             let mut held = lock(&self.sleep);
             let Some(sleep) = held.as_mut() else { return Poll::Pending };
             let end = Instant::now() + self.at.saturating_since(now).min(LONGEST_SLEEP);
-            // The wall clock was set forward, or the timer ended too early.
+            // Resets the timer if someone set the wall clock forward, or if the timer ended early.
             if sleep.deadline() > end || sleep.is_elapsed() {
                 sleep.as_mut().reset(end);
             }

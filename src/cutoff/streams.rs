@@ -33,42 +33,45 @@ use crate::{
 };
 
 /// The maximum number of keys in the queue of urgent questions. If the queue has more keys, the
-/// watcher asks about all streams.
+/// watcher asks the store about all streams.
 const MOST_URGENT: usize = 4096;
 
-/// The open streams whose tokens one service verified. Clones refer to the same streams.
+/// The open streams whose tokens one service verified. Clones share the streams.
 #[derive(Clone)]
 pub(crate) struct Streams(Arc<Core>);
 
 /// Configuration of the streams of a service.
 pub(crate) struct StreamSettings {
-    /// The maximum time between the last proof of a stream and its cutoff.
+    /// The longest time for which a stream stays open without a newer proof: a time at which its
+    /// token was not revoked.
     pub(crate) staleness: Duration,
     pub(crate) denial_rules: DenialRules,
     pub(crate) clock: Arc<dyn Clock>,
-    /// The issuer of this service's tokens, or an empty text if they name none.
+    /// The issuer of this service's tokens, or an empty text if the tokens have no issuer.
     pub(crate) issuer: String,
     pub(crate) authority: StreamAuthority,
     /// The log of the store, if the store has one.
     pub(crate) log: Option<Arc<dyn RevocationLog>>,
-    /// The replica that the first stream starts, if the service has none and the store has a log.
+    /// The replica that the first stream starts, if the store has a log and the service has no
+    /// replica for its requests.
     pub(crate) lazy: Option<LazyReplica>,
     pub(crate) observer: SharedObserver,
 }
 
 /// The store that the watcher asks about the tokens of streams.
 pub(crate) enum StreamAuthority {
-    /// The store of this service's sessions.
+    /// The store of this service's sessions, for its own tokens.
     Sessions(Arc<dyn SessionStore>),
-    /// The denylist of other issuers' tokens.
+    /// The denylist, for other issuers' tokens.
     Denylist(Arc<dyn Denylist>),
     /// No store, because nothing revokes the tokens.
     Nothing,
 }
 
-/// The parts of a replica that the first stream starts. Under strong consistency, a service over a
-/// memory store needs no replica for its requests. Its streams need a replica, because another
-/// service may revoke their tokens in the same store.
+/// The parts of a replica that the first stream starts.
+///
+/// For example, requests over a memory store under strong consistency need no replica. Streams need
+/// a replica, because another service may revoke their tokens in the same store.
 pub(crate) struct LazyReplica {
     pub(crate) source: Source,
     pub(crate) settings: ReplicaSettings,
@@ -87,7 +90,8 @@ pub(super) struct Core {
     lazy: Mutex<Option<LazyReplica>>,
     followed: OnceLock<Followed>,
     hasher: RandomState,
-    /// Count of all streams since the start. The hash of the count is the share of the next stream.
+    /// Count of all streams since the start. The hash of this count gives a new stream its random
+    /// share: see `pace`.
     opened: AtomicU64,
     counts: Counts,
     pub(super) observer: SharedObserver,
@@ -97,18 +101,19 @@ pub(super) struct Core {
     pub(super) is_watched: AtomicBool,
     /// True if an owner has registered a stream since the last tick.
     pub(super) has_new: AtomicBool,
-    /// The keys of the streams about which the watcher must ask immediately.
+    /// The queue of urgent questions. The watcher asks the store immediately about the streams with
+    /// these keys.
     urgent: Mutex<Vec<u64>>,
 }
 
-/// The replica whose log proves streams.
+/// The replica that the streams of a service use, and the proofs by its log.
 pub(super) struct Followed {
     pub(super) replica: Arc<Replica>,
-    /// The tasks of the replica. They end when the last holder is dropped.
+    /// The tasks of the replica. They end when the last `Arc` is dropped.
     _tasks: Arc<ReplicaTasks>,
-    /// For each bucket, the time of the proof by its log. The watcher sets this time only after it
-    /// has updated the coverage of all streams. So no stream uses a log that does not cover its
-    /// token.
+    /// For each bucket, a time up to which the node has applied the log. The watcher sets this time
+    /// only after it has updated the coverage of all streams. So the time proves no stream whose
+    /// token the log does not cover.
     pub(super) proven: Box<[AtomicU64]>,
 }
 
@@ -137,19 +142,19 @@ impl Streams {
         }))
     }
 
-    /// Returns the listener to which the replica announces revocations. While no stream is open,
-    /// each announcement costs only one atomic load.
+    /// Returns the listener that the replica calls for each revocation. While no stream is open,
+    /// each call costs only one atomic load.
     pub(crate) fn listener(&self) -> Box<dyn RevocationListener> {
         self.0.listener()
     }
 
-    /// Sets the replica whose log proves the streams, and shares its tasks.
+    /// Sets the replica that the streams use, and keeps the tasks of the replica running.
     pub(crate) fn follow(&self, replica: Arc<Replica>, tasks: Arc<ReplicaTasks>) {
         _ = self.0.followed.set(Followed::new(replica, tasks));
     }
 
-    /// Returns this handle as the type that verified claims store. The module of the claims cannot
-    /// name `Streams`.
+    /// Returns this handle as the type that verified claims store. The module of the claims must
+    /// not import `Streams`.
     pub(crate) fn verifier(&self) -> Verifier {
         Arc::clone(&self.0) as Verifier
     }
@@ -163,14 +168,14 @@ impl Streams {
         &self.0
     }
 
-    /// Returns true if this node's deny set refuses the token. No I/O.
+    /// Returns true if this node's deny set refuses the token. Does no I/O.
     pub(crate) fn refuses(&self, names: &TokenNames<'_>) -> bool {
         let Some(ids) = self.0.pack(names) else { return true };
         self.0.look_at(&ids, None, None).is_some_and(|(is_refused, _)| is_refused)
     }
 
-    /// Makes the watcher ask the store immediately about the streams of a subject. The node calls
-    /// this after a revocation that its replica does not contain, or if it has no replica.
+    /// Makes the watcher ask the store immediately about the streams of a subject. The service
+    /// calls this method after a revocation that it cannot add to a replica.
     pub(crate) fn revoked_subject(&self, subject: &Subject) {
         if self.0.registry.open() > 0 {
             self.0.ask_at_once(self.0.subject_key(subject.as_str()));
@@ -202,7 +207,7 @@ impl fmt::Debug for Streams {
 }
 
 impl Core {
-    /// Returns the time by the clock of the leases, in nanoseconds.
+    /// Returns [`Clock::elapsed`] in nanoseconds.
     pub(super) fn now(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -211,7 +216,8 @@ impl Core {
         Box::new(Listener { registry: Arc::clone(&self.registry), core: Arc::downgrade(self) })
     }
 
-    /// Cuts the streams of the revoked tokens. The deny set must already contain the revocation.
+    /// Cuts the streams whose tokens a revocation ends. The deny set must already contain the
+    /// revocation.
     fn announce(&self, revocation: &Revocation) {
         let (key, subject) = match revocation {
             Revocation::Session { subject, .. }
@@ -226,7 +232,7 @@ impl Core {
             if refused.as_ref().is_some_and(|refused| refused.ids() == stream.ids()) {
                 return self.cut(stream, CutoffCause::Revoked);
             }
-            // The keys of two subjects may collide, so this compares the subjects.
+            // Compares the subjects, because two subjects may have the same key.
             self.look_with(stream, subject.filter(|subject| subject.as_str() == stream.ids().read().subject()));
             if stream.cause() == Some(CutoffCause::Revoked) {
                 refused = Some(Arc::clone(stream));
@@ -235,19 +241,21 @@ impl Core {
     }
 
     /// Searches the deny set for the token of a stream, and cuts the stream if the token is
-    /// revoked. Returns true if the log covers the token and the token is not revoked.
+    /// revoked. Returns true if the token is not revoked and the log covers the token.
     pub(super) fn look(&self, stream: &Stream) -> bool {
         self.look_with(stream, None)
     }
 
-    /// Does the same as [`look`](Self::look) for a new stream, and corrects the first proof.
+    /// Does the same as [`look`](Self::look) for a new stream, and may lower its first proof.
     ///
-    /// Under a lease, the node may have admitted the token by its copy of the log. Then the first
-    /// proof is the time up to which the node has applied the log. Without a lease, the node has
-    /// asked the store, mostly just before. Then the first proof is at most half the staleness old.
+    /// Under a lease, the node may have accepted the token without asking the store. The first
+    /// proof is then the time up to which the node has applied the log. Without a lease, the node
+    /// has asked the store, mostly just before. The first proof is then at most
+    /// [`Pace::longest_wait`] old.
     pub(super) fn look_at_new(&self, stream: &Stream) {
         let replica = self.followed.get().map(|followed| &followed.replica).filter(|replica| replica.decides());
-        // Reads the time before the deny set: see `Bucket::known`.
+        // Reads the time before it searches the deny set. So the deny set contains every revocation
+        // up to that time.
         let known = replica.and_then(|replica| stream.buckets().map(|bucket| replica.known(bucket).0).min());
         let is_leased = replica.is_some_and(|replica| stream.buckets().all(|bucket| replica.is_leased(bucket)));
         if let (true, Some(known)) = (self.look(stream), known) {
@@ -256,8 +264,8 @@ impl Core {
         }
     }
 
-    /// Does the same as [`look`](Self::look). If the caller passes the stream's subject, this call
-    /// does not have to copy it.
+    /// Does the same as [`look`](Self::look). If the caller passes the subject of the stream, this
+    /// method does not copy the subject.
     fn look_with(&self, stream: &Stream, subject: Option<&Subject>) -> bool {
         match self.look_at(stream.ids(), stream.buckets().next(), subject) {
             Some((true, _)) => {
@@ -269,8 +277,8 @@ impl Core {
         }
     }
 
-    /// Returns two flags: true if the deny set refuses the token, and true if the log covers the
-    /// token. Returns `None` without a replica.
+    /// Returns two flags: the deny set refuses the token, and the log covers the token. Returns
+    /// `None` without a replica.
     fn look_at(&self, ids: &Ids, bucket: Option<u32>, subject: Option<&Subject>) -> Option<(bool, bool)> {
         let Followed { replica, .. } = self.followed.get()?;
         let look = if let StreamAuthority::Denylist(_) = self.authority {
@@ -297,7 +305,7 @@ impl Core {
         }
     }
 
-    /// Returns the proof of a stream, and true if it is a proof by the log.
+    /// Returns the latest proof of a stream, and true if this proof comes from the log.
     pub(super) fn proof(&self, stream: &Stream) -> (u64, bool) {
         let proved = stream.proved();
         match self.proof_by_log(stream) {
@@ -306,14 +314,15 @@ impl Core {
         }
     }
 
-    /// Returns the proof by the log, if the log covers the stream.
+    /// Returns the time up to which the node has applied the log, if the log covers the token of
+    /// the stream.
     pub(super) fn proof_by_log(&self, stream: &Stream) -> Option<u64> {
         let Followed { proven, .. } = self.followed.get().filter(|_| stream.is_covered.load(Ordering::Acquire))?;
         let proven_of = |bucket| Some(proven.get(usize::try_from(bucket).ok()?)?.load(Ordering::Acquire));
         stream.buckets().map(proven_of).min().flatten()
     }
 
-    /// Returns the time at which the node cuts the stream if no further proof arrives.
+    /// Returns the time at which the node cuts the stream if there is no newer proof by then.
     pub(super) fn limit(&self, stream: &Stream) -> u64 {
         let (proof, is_by_log) = self.proof(stream);
         if self.asks() { proof.saturating_add(self.pace.limit(stream.share, is_by_log)) } else { u64::MAX }
@@ -324,7 +333,7 @@ impl Core {
         !matches!(self.authority, StreamAuthority::Nothing)
     }
 
-    /// Returns the expiry of a stream's token plus the leeway, by the wall clock.
+    /// Returns the time of the wall clock at which a stream's token expires, plus the leeway.
     pub(super) fn end_of(&self, stream: &Stream) -> Timestamp {
         stream.ids().read().expires_at().saturating_add(self.denial_rules.leeway)
     }
@@ -333,8 +342,8 @@ impl Core {
         self.followed.get()
     }
 
-    /// Starts the replica that only streams need, if it has not started. Does nothing outside of a
-    /// Tokio runtime.
+    /// Starts the replica that only streams need, unless it was started before. Does nothing
+    /// outside of a Tokio runtime.
     pub(super) fn follow_if_lazy(self: &Arc<Self>) {
         if self.followed.get().is_some() {
             return;
@@ -355,16 +364,16 @@ impl Core {
 
     /// Creates the state of a stream whose first proof is `since`, or now.
     ///
-    /// A response may be open for a long time before its registration. The first proof is then set
-    /// to half the staleness ago, and not to an earlier time. So the watcher asks at the next tick,
-    /// and the store has time to answer before the cutoff.
+    /// A response may have opened long before its registration. The first proof is nevertheless at
+    /// most [`Pace::longest_wait`] old. So the watcher asks the store at its next tick, and the
+    /// store has time to answer before the cutoff.
     pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool, since: Option<u64>) -> Option<Arc<Stream>> {
         let ids = self.pack(names)?;
         let mut places = Vec::new();
         if let StreamAuthority::Denylist(_) = self.authority {
             for id in ids.read().to_owned(&self.issuer).external() {
                 let (key, bucket) = self.external_place(names.issuer, &id);
-                // Two places with one key would add the stream to the same list twice.
+                // With two places of one key, the same list would contain the stream twice.
                 if places.iter().all(|(earlier, _)| *earlier != key) {
                     places.push((key, bucket));
                 }
@@ -385,7 +394,8 @@ impl Core {
         self.hasher.hash_one(("subject", subject))
     }
 
-    /// Returns the key of another issuer's token, session or subject, and its bucket.
+    /// Returns the key of another issuer's token, session or subject, and the bucket whose log
+    /// contains its revocations.
     fn external_place(&self, issuer: &str, id: &ExternalId) -> (u64, u32) {
         match &self.authority {
             StreamAuthority::Denylist(denylist) if self.log.is_some() => {
@@ -398,7 +408,7 @@ impl Core {
 
     fn ask_at_once(&self, key: u64) {
         let mut urgent = lock(&self.urgent);
-        // In a longer queue the watcher asks about all streams, so a further key has no effect.
+        // If the queue is longer, the watcher asks about all streams. A further key has no effect.
         if urgent.len() <= MOST_URGENT && !urgent.contains(&key) {
             urgent.push(key);
         }
@@ -418,7 +428,8 @@ impl Core {
         }
     }
 
-    /// Asks the store about a stream. Resolves to `None` if the store does not answer in time.
+    /// Asks the store about the token of a stream. Resolves to `None` if the store fails or does
+    /// not answer in time.
     pub(super) fn question(&self, stream: &Stream) -> BoxFuture<Option<Verdict>> {
         let ids = stream.ids().read().to_owned(&self.issuer);
         let patience = self.pace.patience();
@@ -445,8 +456,8 @@ impl Core {
         }
     }
 
-    /// Reports the store's confirmation of a stream's token to the replica. Returns true if the log
-    /// covers the token from now on.
+    /// Reports to the replica that the store has confirmed a stream's token. Returns true if the
+    /// log covers the token from now on.
     pub(super) fn confirm(&self, stream: &Stream, at: Timestamp, server: Option<crate::store::ServerId>) -> bool {
         let Some(Followed { replica, .. }) = self.followed.get() else { return false };
         let ids = stream.ids().read().to_owned(&self.issuer);
@@ -460,8 +471,8 @@ impl Core {
     }
 }
 
-/// The listener that the replica calls for each revocation. The handle of the core is weak, because
-/// the core owns the replica's tasks.
+/// The listener that the replica calls for each revocation. `core` is weak, because the core may
+/// own the tasks of the replica.
 struct Listener {
     registry: Arc<Registry<Stream>>,
     core: Weak<Core>,

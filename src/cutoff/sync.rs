@@ -1,4 +1,4 @@
-//! The locks and atomics of `registry`. The loom test replaces this file with loom's types.
+//! The locks and atomics of `registry`. The loom test uses the types of loom instead of this file.
 
 pub(super) use std::sync::{
     Mutex, MutexGuard, PoisonError,

@@ -1,4 +1,4 @@
-//! The handle that opens a stream for verified claims, in the service that verified them.
+//! The handle with which a layer opens a stream for verified claims.
 
 use std::{fmt, sync::Arc};
 
@@ -9,20 +9,21 @@ use crate::{
     observe::SharedObserver,
 };
 
-/// A handle of verified claims that does not depend on the application's claims type.
+/// A handle of verified claims, for any claims type of the application.
 ///
-/// The handle points to the existing allocation of the claims. It takes 16 bytes and no further
-/// memory, so each response can have one.
+/// The handle points to the memory of the claims and takes 16 bytes, so each response can have a
+/// handle.
 pub(crate) struct Ticket(Arc<dyn Admitted>);
 
 impl Ticket {
-    /// Registers a stream, and then searches the deny set for its token. If `at_expiry` is true,
-    /// the node also cuts the stream when the token expires. `since` is the time at which the
-    /// stream opened, by [`now`](Self::now). `None` means now.
+    /// Registers a stream, and then searches the deny set for its token.
+    ///
+    /// * If `at_expiry` is true, the node also cuts the stream when the token expires.
+    /// * `since` is the time of [`now`](Self::now) at which the stream opened. `None` means now.
     pub(crate) fn open(&self, at_expiry: bool, since: Option<u64>) -> OpenStream {
         match self.streams() {
             Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry, since),
-            // Unreachable, because each ticket has a verifier. The stream is refused, to be safe.
+            // Unreachable, because each ticket has a verifier. To be safe, the stream ends.
             None => OpenStream::ended(CutoffCause::Unconfirmed),
         }
     }
@@ -32,8 +33,8 @@ impl Ticket {
         self.streams().map_or(0, |streams| streams.core().now())
     }
 
-    /// Starts the replica that only streams need, so that a later [`refusal`](Self::refusal) can
-    /// find a revocation.
+    /// Starts the replica that only streams need. A later call of [`refusal`](Self::refusal) can
+    /// then find a revocation.
     pub(crate) fn follow(&self) {
         if let Some(streams) = self.streams() {
             streams.core().follow_if_lazy();

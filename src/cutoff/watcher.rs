@@ -1,14 +1,16 @@
 //! The task that watches the open streams of a service, with one timer for all of them.
 //!
-//! | at each tick the watcher | for which streams |
-//! |--|--|
-//! | searches the deny set, and updates the coverage | all, if the coverage of the log changed |
-//! | does the same, if there are new streams | those that the log did not cover before |
-//! | asks the store (at most 64 unanswered questions) | those with an old proof or a revocation |
-//! | cuts | those whose limit comes before the next tick |
+//! At each tick, the watcher does these steps:
 //!
-//! While the node follows the log and the log covers all streams, a tick reads only two numbers for
-//! each bucket. Without open streams there are no ticks.
+//! | step | streams |
+//! |--|--|
+//! | search the deny set for the token, update the coverage | all, if a log's coverage changed |
+//! | the same, if there are new streams | those that the log did not cover before |
+//! | ask the store (at most 64 unanswered questions) | those with an old proof or a revocation |
+//! | cut | those whose limit comes before the next tick |
+//!
+//! While the node follows the log and the log covers all streams, a tick reads only two numbers per
+//! bucket. Without open streams there are no ticks.
 
 use std::{
     collections::VecDeque,
@@ -33,14 +35,15 @@ use crate::store::BoxFuture;
 
 /// The maximum number of unanswered questions to the store.
 const MOST_QUESTIONS: usize = 64;
-/// The number of consecutive failures after which the watcher waits for the next tick.
+/// The number of consecutive failed questions after which the watcher asks no more until the next
+/// tick.
 const MOST_FAILURES: u32 = 16;
-/// The maximum drift of the wall clock against the timers, in ms. After a larger drift, the watcher
-/// assumes that somebody has set the clock.
+/// The maximum drift of the wall clock against the timers, in ms. If the drift is larger, someone
+/// has set the clock, or the machine was suspended.
 const JUMP: u64 = 200;
 
-/// Starts the watcher, if none runs. Does nothing outside of a Tokio runtime: then only the owners'
-/// polls compare the time.
+/// Starts the watcher, if none runs. Does nothing outside of a Tokio runtime. Then only the polls
+/// of the streams check their limits.
 pub(super) fn start(core: &Arc<Core>) {
     if core.is_watched.swap(true, Ordering::AcqRel) {
         return;
@@ -68,8 +71,8 @@ pub(super) fn start(core: &Arc<Core>) {
     *lock(&core.watcher) = Some(task.abort_handle());
 }
 
-/// A guard that cuts all streams if the watcher ends before the service does: with its runtime, or
-/// by a panic.
+/// A guard that cuts all streams if the watcher ends before its service, by a panic or with its
+/// runtime.
 struct EndGuard(Weak<Core>);
 
 impl Drop for EndGuard {
@@ -83,10 +86,10 @@ impl Drop for EndGuard {
     }
 }
 
-/// The answer to a question.
+/// The store's answer to a question about a stream.
 struct Answer {
     stream: Arc<Stream>,
-    /// The time just before the watcher asked.
+    /// The time just before the question.
     began: u64,
     /// True if the watcher asked because of a revocation.
     is_urgent: bool,
@@ -100,12 +103,12 @@ struct Watcher {
     bell: Arc<Notify>,
     tick: Duration,
     began: Instant,
-    /// The wall clock minus the watcher's age by the clock of the timers, in ms.
+    /// The wall clock minus the time since `began`, in ms. It jumps if someone sets the wall clock.
     offset: Option<u64>,
     /// The coverage version of each bucket at the last tick.
     versions: Vec<u64>,
-    /// True if the next tick must compare the times of all streams. Either the log does not cover
-    /// one of them, or a question is urgent or got no answer.
+    /// True if the next tick must check the times of all streams: the log does not cover one of
+    /// them, or a question is urgent or got no answer.
     has_uncovered: bool,
     /// The streams about which the watcher has to ask.
     queue: VecDeque<Arc<Stream>>,
@@ -159,12 +162,13 @@ impl Watcher {
         }
     }
 
-    /// Updates the proofs by the log. Returns true if the watcher must compare the times of all
-    /// streams. The reason is a missing replica, a changed coverage, or a log that the node has not
-    /// read for long.
+    /// Updates the coverage of the streams, and then the proofs by the log. Returns true if the
+    /// watcher must check the times of all streams. The reason is a missing replica, a changed
+    /// coverage, or a log that the node has not read for long.
     fn look_at_log(&mut self, core: &Core, now: u64, has_new: bool) -> bool {
         let Some(followed) = core.followed() else { return true };
-        // `Bucket::known` reads the time first, and then the version.
+        // If the coverage version of a bucket has not changed, the log covered the same tokens at
+        // the time that `known` returns.
         let buckets = u32::try_from(followed.proven.len()).unwrap_or(u32::MAX);
         let known: Vec<_> = (0..buckets).map(|bucket| followed.replica.known(bucket)).collect();
         let is_changed = !known.iter().map(|(_, version)| version).eq(&self.versions);
@@ -211,8 +215,8 @@ impl Watcher {
         self.has_uncovered = has_uncovered;
     }
 
-    /// Wakes the streams that end when their token expires, if the wall clock was set or the
-    /// machine was suspended. The timers of these streams do not follow the wall clock.
+    /// Wakes the streams that end at the expiry of their token, if the wall clock has jumped. The
+    /// timers of these streams do not follow the wall clock.
     fn notice_jump(&mut self, core: &Core) {
         let timers = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let offset = core.clock.now().as_millis().wrapping_sub(timers);
@@ -230,7 +234,7 @@ impl Watcher {
     fn take_urgent(&mut self, core: &Core) {
         let queue = &mut self.queue;
         core.take_urgent(|stream| {
-            // Marks a stream with an unanswered question too, because the answer may be older than
+            // Also marks a stream with an unanswered question, because the answer may be older than
             // the revocation.
             stream.is_urgent.store(true, Ordering::Release);
             if !stream.is_asked.swap(true, Ordering::AcqRel) {
@@ -239,7 +243,8 @@ impl Watcher {
         });
     }
 
-    /// Asks the store about the streams of the queue, up to the maximum of unanswered questions.
+    /// Asks the store about the streams in the queue, with at most [`MOST_QUESTIONS`] unanswered
+    /// questions.
     fn ask(&mut self, core: &Core) {
         while self.questions.len() < MOST_QUESTIONS {
             let Some(stream) = self.queue.pop_front() else { return };
@@ -272,7 +277,7 @@ impl Watcher {
             None => {
                 self.failures = self.failures.saturating_add(1);
                 self.has_uncovered = true;
-                // The next tick repeats a question that a revocation made urgent.
+                // The question stays urgent, so the next tick asks again.
                 if is_urgent {
                     stream.is_urgent.store(true, Ordering::Release);
                 }

@@ -17,8 +17,8 @@ use crate::{
     tokens::IssuedToken,
 };
 
-/// Converts an error at an endpoint to which the client sends a grant (credentials or a refresh
-/// token). If the grant is invalid, the rejection has this `kind`.
+/// Returns the rejection for a request with credentials or a refresh token. If the client is at
+/// fault, the rejection has this `kind`.
 pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     match error.fault() {
         Fault::Client => Rejection::new(kind).with_cause(error),
@@ -26,8 +26,8 @@ pub(crate) fn of_grant(error: Error, kind: RejectionKind) -> Rejection {
     }
 }
 
-/// Converts an error at an endpoint behind the layer. The layer has already accepted the client's
-/// token, so the client did not cause a later token error.
+/// Returns the rejection for an error that the client's credentials did not cause. Even a token
+/// error becomes 500, because the layer has already accepted the client's token.
 pub(super) fn of_operation(error: Error) -> Rejection {
     let kind = match error.fault() {
         _ if matches!(error, Error::InvalidId { .. }) => RejectionKind::InvalidParameter,
@@ -56,7 +56,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// Adds the cookie with the token to the response.
+/// Adds a `Set-Cookie` field with the token, if a cookie is configured.
 pub(crate) fn with_cookie(
     mut answer: Response<Full<Bytes>>,
     cookie: Option<&TokenCookie>,
@@ -66,7 +66,7 @@ pub(crate) fn with_cookie(
     answer
 }
 
-/// Adds the fields that remove these cookies.
+/// Adds the `Set-Cookie` fields that remove these cookies from the browser.
 pub(super) fn clear_cookies(answer: &mut Response<Full<Bytes>>, cookies: &[Arc<TokenCookie>]) {
     for cookie in cookies {
         answer.headers_mut().append(SET_COOKIE, cookie.clear());

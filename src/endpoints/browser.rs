@@ -1,4 +1,5 @@
-//! The endpoints of browser sessions: both tokens are in cookies, and in no body.
+//! The endpoints of browser sessions. Both tokens are in cookies, and no response body contains a
+//! token.
 
 use std::{fmt, sync::Arc};
 
@@ -26,13 +27,13 @@ use crate::{
     users::UserAuthentication,
 };
 
-/// A factory of the endpoints of browser sessions. Made by [`Endpoints::browser`].
+/// A factory of the endpoints for browser sessions. [`Endpoints::browser`] creates it.
 pub struct BrowserEndpoints<A: UserAuthentication> {
     endpoints: Endpoints<A>,
     cookies: SessionCookies,
 }
 
-/// The cookies of the sessions, and the check of requests with them.
+/// The cookies of browser sessions, and the check for requests that another site causes (CSRF).
 #[derive(Clone, Debug)]
 struct SessionCookies {
     sessions: BrowserSessions,
@@ -45,12 +46,12 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Returns the endpoints of browser sessions. Login and refresh set cookies, and no body
-    /// contains a token. See the [module docs](super#browser-sessions).
+    /// Returns the endpoints for browser sessions. Login and refresh put both tokens into cookies,
+    /// never into a response body. See the [module docs](super#browser-sessions).
     ///
     /// # Errors
     ///
-    /// Returns an error if the layer has no
+    /// Returns an error if the layer was built without
     /// [`browser_sessions`](crate::middleware::AuthLayerBuilder::browser_sessions).
     pub fn browser(&self) -> Result<BrowserEndpoints<A>, ConfigError> {
         let sessions = self.auth.browser_sessions().ok_or_else(|| {
@@ -75,17 +76,18 @@ where
     }
 
     /// Returns the endpoint that exchanges a user name and a password for the cookies of a new
-    /// session. Its response is `{"user_id":"..","expires_in":..}`.
+    /// session. The response body is `{"user_id":"..","expires_in":..}`.
     #[must_use]
     pub fn login(&self) -> Endpoint<BrowserLogin<A>> {
         let login = self.endpoints.login_handler(None);
         self.endpoints.endpoint(BrowserLogin { login, cookies: self.cookies.clone() })
     }
 
-    /// Returns the endpoint that sets both cookies anew. Its response is `{"expires_in":..}`.
+    /// Returns the endpoint that exchanges the refresh token in the cookie for new tokens, and sets
+    /// both cookies anew. The response body is `{"expires_in":..}`.
     ///
-    /// It answers 401 to a refused or missing refresh token, and removes both cookies. If two tabs
-    /// refresh at once, both get the same new tokens
+    /// If the refresh token is missing or refused, the endpoint answers 401 and removes both
+    /// cookies. If two tabs refresh at once, both get the same new tokens
     /// ([`reuse_grace`](crate::tokens::TokenServiceBuilder::reuse_grace)).
     #[must_use]
     pub fn refresh(&self) -> Endpoint<BrowserRefresh<A::Claims>> {
@@ -93,24 +95,27 @@ where
         self.endpoints.endpoint(BrowserRefresh { refresh, cookies: self.cookies.clone() })
     }
 
-    /// Returns the endpoint that ends the session of the cookies, and removes them.
+    /// Returns the endpoint that ends the session and removes its cookies.
     ///
-    /// One of the two cookies suffices. Its token may have expired or been revoked, if this service
-    /// has signed it. So a repeated call with the same cookies succeeds. Without such a token, the
-    /// endpoint answers 401, and also removes both cookies.
+    /// One of the two cookies suffices, even if its token has expired or is revoked. So a repeated
+    /// call with the same cookies succeeds.
+    ///
+    /// If neither cookie has a token that this service has signed, the endpoint answers 401 and
+    /// removes both cookies. The status can be 400 if a cookie is malformed or repeated.
     #[must_use]
     pub fn logout(&self) -> Endpoint<BrowserLogout<A::Claims>> {
         let tokens = self.endpoints.auth.tokens().clone();
         self.endpoints.endpoint(BrowserLogout { tokens, cookies: self.cookies.clone() })
     }
 
-    /// Returns the endpoint that ends all sessions of the user, and removes the cookies. It needs a
-    /// valid access token. With `?keep_current=true` it keeps the session and the cookies.
+    /// Returns the endpoint that ends all sessions of the user and removes the cookies. The request
+    /// needs a valid access token. With `?keep_current=true`, the endpoint keeps the current
+    /// session and its cookies.
     #[must_use]
     pub fn logout_all(&self) -> AuthService<Endpoint<LogoutAll<A::Claims>>, A::Claims> {
         let sessions = &self.cookies.sessions;
         let proof = self.cookies.cross_site.double_submit_cookie();
-        // The layer's builder has checked the name.
+        // The builder of the layer has validated the name.
         let proof = proof.and_then(|name| TokenCookie::builder().name(name).secure(sessions.is_secure()).build().ok());
         let cookies = [sessions.access_cookie(), sessions.refresh_cookie()].into_iter().cloned().chain(proof);
         let cookies = cookies.map(Arc::new).collect();
@@ -119,8 +124,8 @@ where
 }
 
 impl SessionCookies {
-    /// Refuses a request with a cookie if another site may have caused it. Refuses a request
-    /// without a cookie only if its headers name another site.
+    /// Refuses a request with session cookies if another site may have caused the request. Refuses
+    /// a request without session cookies only if its headers name another site.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         let Parts { method, uri, headers, .. } = parts;
         if !self.are_in(headers) {
@@ -130,7 +135,7 @@ impl SessionCookies {
         if is_admitted { Ok(()) } else { Err(Rejection::new(RejectionKind::CrossSite)) }
     }
 
-    /// Returns true if a request has one of the cookies, whatever is in it.
+    /// Returns true if a request has one of the session cookies, even with a malformed value.
     fn are_in(&self, headers: &HeaderMap) -> bool {
         let cookies = [self.sessions.access_cookie(), self.sessions.refresh_cookie()];
         cookies.iter().any(|cookie| !matches!(self.token_in(cookie, headers), Ok(None)))
@@ -140,8 +145,9 @@ impl SessionCookies {
         token_in_cookie(headers, cookie.name(), self.max_token_len)
     }
 
-    /// Sets the cookies of a response. `proof` is the present value of the double submit: a new one
-    /// would break the requests that another tab has begun.
+    /// Adds the session cookies to a response. `proof` is the current value of the double-submit
+    /// cookie. The new cookie keeps that value, because another value would break requests that
+    /// other tabs have already begun.
     fn set(
         &self,
         mut response: Response<Full<Bytes>>,
@@ -169,7 +175,7 @@ impl SessionCookies {
         }
     }
 
-    /// Removes the cookies in a 401, because their tokens are of no more use.
+    /// Removes the cookies if the response is a 401, because the tokens in the cookies are useless.
     fn clear_after(&self, kind: RejectionKind, headers: &mut HeaderMap) {
         if kind.status() == StatusCode::UNAUTHORIZED {
             self.clear(headers);
@@ -256,7 +262,8 @@ impl<C: Send + Sync + 'static> Handle for BrowserLogout<C> {
         self.cookies.are_in(headers)
     }
 
-    /// Removes the cookies in a 400 too, because the user wants to be logged out.
+    /// Removes the cookies in a 401, and also in a 400 (`InvalidRequest`), because the user wants
+    /// to log out.
     fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
         if kind == RejectionKind::InvalidRequest {
             self.cookies.clear(headers);
@@ -274,15 +281,15 @@ impl<C: Send + Sync + 'static> Handle for BrowserLogout<C> {
             let presented = match self.cookies.token_in(cookie, &parts.headers) {
                 Ok(Some(presented)) => presented,
                 Ok(None) => continue,
-                // Another host of the domain may have set a second cookie of the name. It must not
-                // keep the user from the logout.
+                // Another host of the domain may have set a second cookie with this name. Such a
+                // cookie must not prevent the logout.
                 Err(rejection) => {
                     refused = rejection;
                     continue;
                 }
             };
             match self.tokens.claims_at_logout(&presented, token_type) {
-                // Usually both cookies are of one session.
+                // Both cookies usually belong to one session, which needs only one logout.
                 Ok(claims) if ended.contains(&claims.session_id().cloned()) => {}
                 Ok(claims) => {
                     self.tokens.log_out(&claims).await.map_err(of_operation)?;

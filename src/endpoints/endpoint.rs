@@ -1,4 +1,5 @@
-//! The service around every handler. It checks the method, reads the body and renders rejections.
+//! The Tower service around each handler. It checks the method, reads the body and renders
+//! rejections.
 
 use std::{
     convert::Infallible,
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// One endpoint as a Tower service. [`Endpoints`](super::Endpoints) and
-/// [`ResourceMetadata`](crate::middleware::ResourceMetadata) make it.
+/// [`ResourceMetadata`](crate::middleware::ResourceMetadata) create it.
 pub struct Endpoint<H> {
     handler: Arc<H>,
     responder: Responder,
@@ -51,14 +52,17 @@ impl<H> fmt::Debug for Endpoint<H> {
     }
 }
 
-/// A handler of requests with a valid method and body. Sealed: its module is private.
+/// The logic of one [`Endpoint`]. Sealed: other crates cannot implement this trait, because its
+/// module is private.
 pub trait Handle: Send + Sync + 'static {
     /// The methods that the handler answers.
     const METHODS: &'static [Method];
-    /// True if the handler needs fields of the body.
+    /// True if the handler needs the fields of the body. [`reads_body`](Self::reads_body) returns
+    /// this value by default.
     const READS_BODY: bool;
 
-    /// Checks the head of the request, before its method and its body.
+    /// Checks the head of the request. The endpoint calls this before it checks the method and
+    /// reads the body.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         let _ = parts;
         Ok(())
@@ -76,8 +80,10 @@ pub trait Handle: Send + Sync + 'static {
         false
     }
 
-    /// Adds fields to the response to a rejected request with such cookies. A request without them
-    /// may be late, and the response would remove the cookies of a new login.
+    /// Adds headers to the response to a rejected request, for example to remove cookies.
+    ///
+    /// The endpoint calls this only if [`has_cookies`](Self::has_cookies) returned true. Otherwise
+    /// a late response to a request without cookies could remove the cookies of a new login.
     fn add_to_rejection(&self, kind: RejectionKind, headers: &mut HeaderMap) {
         let _ = (kind, headers);
     }
@@ -107,12 +113,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Self { handler, responder } = self.clone();
-        // So that `Debug` shows no credential, for example to a guard of the login.
+        // Marks credentials as sensitive, so that `Debug` does not show them. A login guard, for
+        // example, may log the headers.
         for (name, value) in request.headers_mut().iter_mut() {
             value.set_sensitive(value.is_sensitive() || name == COOKIE || name == AUTHORIZATION);
         }
         let has_cookies = handler.has_cookies(request.headers());
-        // True if a layer around the endpoint has passed on an anonymous request.
+        // True if the client is anonymous, and a layer around this endpoint passed on the request.
         let is_anonymous = is_unauthenticated(request.extensions());
         Box::pin(async move {
             let rejection = match answer(&*handler, request).await {
@@ -121,7 +128,7 @@ where
             };
             let kind = rejection.kind();
             let mut response = match kind {
-                // The layer replaces this response by its own 401.
+                // The layer around this endpoint replaces the response by its own 401.
                 RejectionKind::NoCredentials if is_anonymous => rejection.into_response(),
                 _ => responder.respond(rejection, Form::ENDPOINT).map(Full::from),
             };
@@ -153,8 +160,8 @@ pub(super) fn claims_of<C: Send + Sync + 'static>(parts: &Parts) -> Result<Claim
     parts.extensions.get::<Claims<C>>().cloned().ok_or_else(|| missing_claims(&parts.extensions))
 }
 
-/// Refuses the request with 403 if this service cannot revoke the token of these claims. Neither
-/// the client nor this service is at fault, so 400 and 500 would be wrong.
+/// Refuses the request with 403 if this service cannot revoke the token, because the policy of the
+/// token's issuer is [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
 pub(super) fn refuse_irrevocable<C>(claims: &Claims<C>) -> Result<(), Rejection> {
     let is_irrevocable = claims.external().is_some_and(|external| !external.is_revocable);
     if is_irrevocable { Err(Rejection::forbidden()) } else { Ok(()) }

@@ -24,7 +24,8 @@ const MAX_BODY: usize = 16 * 1024;
 /// a connection.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// The name and the value of each field, in the order of the body, with repetitions.
+/// The fields of a body: names and values, in the order of the body. A repeated field has several
+/// entries.
 #[derive(Default)]
 pub struct Fields(Vec<(String, Field)>);
 
@@ -56,13 +57,14 @@ impl Fields {
         }
     }
 
-    /// Returns true if the headers announce a form or JSON.
+    /// Returns true if the headers announce a body that [`read`](Self::read) accepts: a form or
+    /// JSON.
     pub(super) fn are_in(headers: &HeaderMap) -> bool {
         supported_media_type(headers).is_some()
     }
 
-    /// Returns the text of the field with this name, or `None` if the field is missing. Otherwise
-    /// the same as [`one`](Self::one).
+    /// Returns the text of the field with this name, or `None` if the field is missing. Rejects a
+    /// repeated field, and a JSON value that is not a string.
     pub(super) fn at_most_one(&self, name: &str) -> Result<Option<&str>, Rejection> {
         if self.0.iter().any(|(own, _)| own == name) { self.one(name).map(Some) } else { Ok(None) }
     }
@@ -109,7 +111,8 @@ fn supported_media_type(headers: &HeaderMap) -> Option<MediaType> {
 }
 
 fn parse_form(body: &[u8]) -> Result<Fields, Rejection> {
-    // The parser replaces invalid UTF-8 by U+FFFD. So two different passwords could become equal.
+    // The parser replaces invalid UTF-8 by U+FFFD. The endpoint rejects this character, because
+    // otherwise two different passwords could become equal.
     let fields: Vec<_> = form_urlencoded::parse(body)
         .map(|(name, value)| (name.into_owned(), Zeroizing::new(value.into_owned())))
         .collect();

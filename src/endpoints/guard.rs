@@ -1,5 +1,5 @@
 //! The guard of the login. It decides if a client may try a password, before the endpoint hashes
-//! it.
+//! the password.
 
 use std::{
     fmt,
@@ -22,31 +22,35 @@ use crate::{
 };
 
 /// The longest time for one call of the guard. Without this limit, a guard that waits for a slow
-/// server would hold logins and their connections.
+/// server would keep logins and their connections waiting.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// An application's guard of the login, against guessed passwords. Set it with
+/// An application's protection of the login against guessed passwords. Set it with
 /// [`Endpoints::guard_login`](super::Endpoints::guard_login).
 ///
 /// The login endpoint calls [`admit`](Self::admit) before it checks a password, and
-/// [`finished`](Self::finished) after the check. So a refused guess costs no hash.
+/// [`finished`](Self::finished) after the check. So a refused guess costs no hash. Rules for a
+/// guard:
 ///
-/// * **Count in `admit`**, and take the attempt back after a success. A guard that counts only
-///   failures in `finished` admits all guesses that arrive at once. The endpoint never reports a
-///   client that disconnects.
+/// * **Count the attempt in `admit`**, and take it back in `finished` after a success. If a guard
+///   counts only failures in `finished`, it admits all guesses that arrive at once.
 /// * **Count unknown names like known ones.** Otherwise a 429 reveals which users exist.
-/// * **Count the name in the form that your user lookup compares**, for example in lower case.
-///   Otherwise each spelling has an allowance of its own. The name is up to 16 KiB long: use a hash
-///   as the key.
-/// * **Bound your memory.** The client chooses the names.
-/// * **Refuse by name and address together, and by each alone.** A strict limit by name alone lets
-///   everybody lock that user out.
+/// * **Normalize the name** as your user lookup does, for example to lower case. Otherwise each
+///   spelling has its own allowance. The name can be 16 KiB long: use its hash as the key.
+/// * **Bound your memory.** The client can invent any number of names.
+/// * **Limit by name and address together, and less strictly by each alone.** With a strict limit
+///   by name alone, anybody could lock a user out.
 ///
-/// If `admit` panics or returns an error, the endpoint refuses the login with 500. It refuses with
-/// 503 if the error names the store or an overload as its [`fault`](Error::fault), or if the guard
-/// gives no answer within 5 seconds. A guard must not block its thread.
+/// The endpoint refuses the login if `admit` fails:
 ///
-/// The example `login_limits` is a whole guard.
+/// * with 503 if `admit` takes longer than 5 seconds,
+/// * with 503 if `admit` returns the error of a failed store, of missing issuer keys or of an
+///   overload (see [`Error::fault`]),
+/// * with 500 if `admit` returns any other error, or panics.
+///
+/// A guard must not block its thread.
+///
+/// The example `login_limits` is a complete guard.
 ///
 /// ```
 /// use std::{sync::atomic::{AtomicU32, Ordering}, time::Duration};
@@ -75,19 +79,20 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 /// }
 /// ```
 pub trait LoginGuard: Send + Sync + 'static {
-    /// Returns the decision about an attempt, before the endpoint checks the password.
+    /// Decides about an attempt, before the endpoint checks the password.
     ///
     /// If the client disconnects, the server may drop the future.
     ///
     /// # Errors
     ///
-    /// An error refuses the login.
+    /// If the guard returns an error, the endpoint refuses the login.
     fn admit(&self, attempt: &LoginAttempt) -> impl Future<Output = Result<Admission, BoxError>> + Send;
 
-    /// Takes the outcome of an admitted attempt, before the endpoint answers. Default: ignores it.
+    /// Receives the outcome of an admitted attempt, before the endpoint answers. Default: ignores
+    /// the outcome.
     ///
-    /// A panic, or a delay of over 5 seconds, does not change the answer. If the client disconnects
-    /// during the check, the endpoint does not call this method.
+    /// A panic, or a delay of over 5 seconds, does not change the response. If the client
+    /// disconnects during the check of the password, the endpoint does not call this method.
     fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) -> impl Future<Output = ()> + Send {
         let _ = (attempt, outcome);
         ready(())
@@ -125,9 +130,9 @@ impl LoginAttempt {
 
     /// Returns the head of the request.
     ///
-    /// The address of the peer is in the extensions if the server puts it there, in Axum as
-    /// `ConnectInfo`. Behind a proxy this is the proxy's address. Trust a header such as
-    /// `X-Forwarded-For` only if your proxy writes it anew: clients send that header too.
+    /// The server may put the peer's address into the extensions: Axum does so with `ConnectInfo`.
+    /// Behind a proxy, that address is the proxy's. Trust `X-Forwarded-For` only if your proxy
+    /// overwrites the header, because clients can send it too.
     #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.parts
@@ -142,7 +147,7 @@ impl fmt::Debug for LoginAttempt {
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A [`LoginGuard`] of any type, so that the endpoints' type does not name it.
+/// An object-safe [`LoginGuard`]. With it, `Endpoints` needs no type parameter for the guard.
 trait AnyGuard: Send + Sync {
     fn admit<'a>(&'a self, attempt: &'a LoginAttempt) -> Answer<'a, Result<Admission, BoxError>>;
     fn finished<'a>(&'a self, attempt: &'a LoginAttempt, outcome: Result<(), LoginFailure>) -> Answer<'a, ()>;
@@ -158,7 +163,7 @@ impl<G: LoginGuard> AnyGuard for G {
     }
 }
 
-/// The application's guard, or none. No failure of the guard lets a login pass.
+/// The application's guard, or `None`. If the guard fails, the endpoint refuses the login.
 #[derive(Clone, Default)]
 pub(super) struct Guard(Option<Arc<dyn AnyGuard>>);
 
@@ -167,7 +172,8 @@ impl Guard {
         Self(Some(Arc::new(guard)))
     }
 
-    /// Returns the reason and the rejection if the guard does not admit the attempt.
+    /// Asks the guard about an attempt. If the guard does not admit the attempt, returns the reason
+    /// and the rejection.
     pub(super) async fn admit(&self, attempt: &LoginAttempt) -> Result<(), (LoginFailure, Rejection)> {
         let Some(guard) = &self.0 else { return Ok(()) };
         let failed = |error: Error| (LoginFailure::of(&error), of_operation(error));
@@ -175,15 +181,15 @@ impl Guard {
             Ok(Ok(Ok(Admission::Admit))) => Ok(()),
             Ok(Ok(Ok(Admission::RetryAfter(time)))) => Err((LoginFailure::Limited, Rejection::too_many_requests(time))),
             Ok(Ok(Err(error))) => Err(failed(match Error::of_application(error) {
-                // Such an error is about an input of the guard, which the client did not send.
+                // The error comes from the guard's own work, so the client is not at fault.
                 error if error.fault() == Fault::Client => Error::Application(error.into()),
                 error => error,
             })),
             Ok(Err(_)) => {
-                Err(failed(Error::Application("the login guard panicked; see the panic message and fix it".into())))
+                Err(failed(Error::Application("`LoginGuard::admit` panicked; see the panic message and fix it".into())))
             }
             Err(_) => {
-                let error = "the login guard gave no answer within 5 s; check what the guard waits for";
+                let error = "`LoginGuard::admit` gave no answer within 5 s; check what the guard waits for";
                 let rejection = Rejection::new(RejectionKind::Unavailable);
                 Err((LoginFailure::Internal, rejection.with_cause(Error::Application(error.into()))))
             }
@@ -194,10 +200,13 @@ impl Guard {
     pub(super) async fn finished(&self, attempt: &LoginAttempt, outcome: Result<(), LoginFailure>) {
         let Some(guard) = &self.0 else { return };
         let call = AssertUnwindSafe(guard.finished(attempt, outcome)).catch_unwind();
-        // The endpoint has made its decision. A refusal now would leave a session without a client.
+        // A failure here does not change the response. After a correct login, a refusal would leave
+        // an open session that no client uses.
         if !matches!(timeout(MAX_TIME, call).await, Ok(Ok(()))) {
             #[cfg(feature = "tracing")]
-            tracing::warn!("the login guard panicked or took over 5 s in `finished`; its count may be too high");
+            tracing::warn!(
+                "`LoginGuard::finished` panicked or took over 5 s, so its count may be too high; fix the guard"
+            );
         }
     }
 }

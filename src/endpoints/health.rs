@@ -29,13 +29,13 @@ pub struct Ready<C> {
 #[derive(Debug)]
 pub struct Live;
 
-/// The body of an answer without details.
+/// The body of a response without details.
 #[derive(Serialize)]
 struct Brief {
     status: ServiceHealth,
 }
 
-/// The body of an answer about readiness.
+/// The body of a response about readiness.
 #[derive(Serialize)]
 struct WithReasons {
     status: ServiceHealth,
@@ -84,7 +84,7 @@ impl Handle for Live {
     }
 }
 
-/// Returns 200, or 503 if the service is unavailable.
+/// Returns the response 200 if the service is healthy, and 503 with `Retry-After` otherwise.
 fn respond(status: ServiceHealth, body: &impl Serialize) -> Response<Full<Bytes>> {
     if status == ServiceHealth::Ok {
         return json(StatusCode::OK, body);

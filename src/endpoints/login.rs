@@ -1,4 +1,4 @@
-//! The login endpoint: exchanges user name and password for tokens.
+//! The login endpoint: exchanges a user name and a password for tokens.
 
 use std::{fmt, panic::AssertUnwindSafe, sync::Arc};
 
@@ -44,8 +44,8 @@ where
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
 
-    /// Refuses a request if its headers name another site, and its response would set a cookie. The
-    /// user would otherwise act in a session of that site's choice.
+    /// Refuses a request whose headers name another site, if the response would set a cookie.
+    /// Otherwise the page of an attacker could log the user in to the attacker's account.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         if self.access_cookie.is_some() { self.cross_site.check_without_cookie(parts) } else { Ok(()) }
     }
@@ -73,7 +73,8 @@ where
         }
         let outcome = self.log_in(credentials, label).await;
         self.guard.finished(&attempt, outcome.as_ref().map(drop).map_err(LoginFailure::of)).await;
-        // Wrong credentials and a login that was superseded twice get the same response.
+        // If the user's sessions were revoked during both attempts, the client gets the response
+        // for wrong credentials.
         outcome.map_err(|error| {
             self.tokens.observer().observe(|| Observation::LoginFailed { reason: LoginFailure::of(&error) });
             of_grant(error, RejectionKind::InvalidCredentials)
@@ -86,8 +87,8 @@ where
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome.map(|pair| (id, pair));
         }
-        // The second attempt calls `authenticate` again, because the password may have changed with
-        // the revocation. If the login began right after a revocation, the second attempt succeeds.
+        // All sessions of the user were revoked during the first attempt. The second attempt checks
+        // the password again, because it may have changed with the revocation.
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {
@@ -96,7 +97,8 @@ where
         outcome.map(|pair| (id, pair))
     }
 
-    /// Authenticates and opens a session. Returns the user's id with the outcome.
+    /// Authenticates the user and opens a session. Returns the user's id with the outcome. `start`
+    /// is the time at which this attempt began.
     async fn log_in_since(
         &self,
         start: AuthTime,
@@ -112,7 +114,9 @@ where
             Ok(Ok(None)) => return Err(Error::InvalidCredentials),
             Ok(Err(error)) => return Err(Error::of_application(error)),
             Err(_) => {
-                return Err(Error::Application("the user lookup panicked; see the panic message and fix it".into()));
+                return Err(Error::Application(
+                    "`UserAuthentication` panicked; see the panic message and fix it".into(),
+                ));
             }
         };
         let session = NewSession::new(&id).claims(claims).scope(scope).label(label).auth_time(start);
@@ -126,8 +130,8 @@ impl<A: UserAuthentication> fmt::Debug for Login<A> {
     }
 }
 
-/// Returns the session's label: the `User-Agent`, shortened and without control characters. Such
-/// characters could control a terminal that prints the list of sessions.
+/// Returns the label of the session: the `User-Agent`, shortened and without control characters.
+/// Control characters could manipulate a terminal that prints the list of sessions.
 fn label(headers: &HeaderMap) -> String {
     let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect()

@@ -39,8 +39,8 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
         if !Self::METHODS.contains(&parts.method) {
             return Err(missing_claims(&parts.extensions));
         }
-        // Another site could send a refresh token of its own. The response would remove the cookies
-        // of the user.
+        // Another site could send a refresh token of its own. The response would then remove the
+        // user's cookies.
         if self.cookies.is_empty() { Ok(()) } else { self.cross_site.check_without_cookie(parts) }
     }
 
@@ -72,7 +72,8 @@ impl<C: Send + Sync + 'static> Logout<C> {
         parts.extensions.get::<Claims<C>>().is_some() || parts.extensions.get::<ExpiredClaims>().is_some()
     }
 
-    /// Returns the refresh token in the body or in the cookie.
+    /// Returns the refresh token from the body. If the body has none, returns the token from the
+    /// cookie.
     fn refresh_token(&self, parts: &Parts, fields: &Fields) -> Result<Option<Zeroizing<String>>, Rejection> {
         if let Some(presented) = fields.at_most_one("refresh_token")? {
             return Ok(Some(Zeroizing::new(presented.to_owned())));
@@ -87,7 +88,7 @@ impl<C: Send + Sync + 'static> Logout<C> {
     }
 }
 
-/// Returns the response to a logout, without its cookies.
+/// Returns the response to a successful logout, without the fields that remove cookies.
 pub(super) fn logged_out() -> Response<Full<Bytes>> {
     json(StatusCode::OK, &serde_json::json!({ "message": "Successfully logged out" }))
 }
@@ -107,8 +108,7 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
         refuse_irrevocable(&claims)?;
         let spared = if keep_current(&parts)? { claims.session_id() } else { None };
         let revoked = match spared {
-            // The store does not know the sessions of another issuer's subject, so it cannot spare
-            // one.
+            // The store has no list of another issuer's sessions, so it cannot keep one of them.
             Some(_) if claims.is_external() => return Err(Rejection::new(RejectionKind::InvalidParameter)),
             Some(sid) => self.tokens.revoke_all_for_subject_except(claims.subject(), sid).await,
             None if claims.is_external() => {
@@ -126,8 +126,8 @@ impl<C: Send + Sync + 'static> Handle for LogoutAll<C> {
     }
 }
 
-/// Reads `?keep_current=true` or `false`. Rejects any other value, because a wrong guess would end
-/// too many sessions or too few.
+/// Returns the value of the query parameter `keep_current`. Default: `false`. Rejects any value but
+/// `true` and `false`, because a guess could end the wrong sessions.
 fn keep_current(parts: &Parts) -> Result<bool, Rejection> {
     let query = parts.uri.query().unwrap_or_default();
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "keep_current");

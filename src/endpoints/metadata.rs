@@ -25,12 +25,12 @@ pub struct MetadataDocument {
 
 impl ResourceMetadata {
     /// Returns the endpoint that serves the document. Put it at [`path`](Self::path), outside of
-    /// the [`AuthLayer`](crate::AuthLayer).
+    /// the [`AuthLayer`](crate::AuthLayer). The responses:
     ///
-    /// The endpoint answers `GET` and `HEAD` with `application/json`, and other methods with 405.
-    /// Caches may keep the document for five minutes. The endpoint lets scripts of every site read
-    /// the document, because it contains nothing secret. So it also answers CORS preflights, which
-    /// a header such as `MCP-Protocol-Version` causes.
+    /// * `GET` and `HEAD`: the document as `application/json`. Caches may keep it for 5 minutes.
+    /// * `OPTIONS`: the response to a CORS preflight. Scripts of every site may read the document,
+    ///   because it contains nothing secret.
+    /// * Other methods: 405.
     #[must_use]
     pub fn service(&self) -> Endpoint<MetadataDocument> {
         let document = Bytes::copy_from_slice(self.document().as_bytes());

@@ -3,7 +3,7 @@
 //! | service | request | response |
 //! |--|--|--|
 //! | [`login`] | `POST`, form or JSON: `username`, `password` | 200 token response; 401 |
-//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 token response, rotated; 400 |
+//! | [`refresh`] | `POST`, form or JSON: `refresh_token` | 200 new token response; 400 |
 //! | [`logout`] | `POST`, bearer or `refresh_token` | 200; ends the session, clears the cookies |
 //! | [`logout_all`] | `POST`, bearer | 200; ends every session of the user and clears the cookies |
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
@@ -11,26 +11,26 @@
 //! | [`health`] | `GET` | 200; 503 while the store does not answer |
 //! | [`ResourceMetadata::service`] | `GET` | 200, the metadata of RFC 9728 |
 //!
-//! Login and refresh reject wrong credentials and refresh tokens with `invalid_grant`.
-//! `logout_all?keep_current=true` keeps the session and the cookies of the caller.
+//! Login rejects wrong credentials with `invalid_grant`, and refresh rejects a bad refresh token
+//! with the same code. `logout_all?keep_current=true` keeps the session and the cookies of the
+//! caller.
 //!
 //! A token response has the members of [`TokenPair`](crate::TokenPair). Logout responds with
 //! `{"message": ".."}`.
 //!
-//! The services for bearer tokens include the [`AuthLayer`]. The layer rejects a request without a
-//! valid token before the endpoint checks the method. [`logout`] also takes an expired access
-//! token, or a refresh token.
+//! The endpoints that take a bearer token contain the [`AuthLayer`]. The layer rejects a request
+//! without a valid token before the endpoint checks the method. [`logout`] also takes an expired
+//! access token, or a refresh token.
 //!
 //! Responses are JSON. All except the metadata have `Cache-Control: no-store`. Each failure is a
 //! [`Rejection`](crate::middleware::Rejection), and the layer's
-//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook may replace the
-//! response. (The exception is [`health`]: its 503 response contains the same report as its 200
-//! response.)
+//! [`on_rejection`](crate::middleware::AuthLayerBuilder::on_rejection) hook may replace its
+//! response. A 503 from [`health`] or [`ready`] is not a rejection: its body is the normal report.
 //!
 //! | failure | response |
 //! |--|--|
 //! | a field is missing, repeated or not a string | 400 `invalid_request` |
-//! | the media type is neither a form nor JSON | 415; [`logout`] reads no such body: 401 |
+//! | the media type is neither a form nor JSON | 415; [`logout`] ignores such a body |
 //! | the body is larger than 16 KiB | 413 |
 //! | the body does not arrive within 10 s | 408 |
 //! | the method is not in the table above (`GET` includes `HEAD`) | 405 |
@@ -38,12 +38,13 @@
 //! | the [guard](LoginGuard) refuses the login | 429 with `Retry-After` |
 //! | the store fails | 503 |
 //!
-//! The endpoints need a Tokio runtime with its timer.
+//! The endpoints need a Tokio runtime with timers.
 //!
-//! Dropping a request is safe. A dropped login may leave a session without a client. That session
-//! expires. After a dropped refresh, the client can repeat the refresh with the same token.
+//! The server may drop a request at any time. A dropped login may leave a session that no client
+//! uses. That session expires. After a dropped refresh, the client can repeat the refresh with the
+//! same token ([`reuse_grace`](crate::tokens::TokenServiceBuilder::reuse_grace)).
 //!
-//! In Axum, with the users of [`UserAuthentication`]'s example:
+//! In Axum, with `Users` from the example of [`UserAuthentication`]:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -87,20 +88,20 @@
 //!
 //! # Browser sessions
 //!
-//! [`Endpoints::browser`] has the endpoints for pages in browsers. Both tokens are in cookies that
-//! no script can read ([`BrowserSessions`]), and in no body:
+//! [`Endpoints::browser`] returns endpoints for pages in browsers. These endpoints put both tokens
+//! into cookies that no script can read ([`BrowserSessions`]), and never into a response body:
 //!
 //! * [`login`](BrowserEndpoints::login) takes `POST` with `username` and `password` in a form or
 //!   JSON. It answers 200 with `{"user_id":"..","expires_in":..}` and sets both cookies, or answers
 //!   401.
 //! * [`refresh`](BrowserEndpoints::refresh) takes `POST` with the refresh cookie. It answers 200
 //!   with `{"expires_in":..}` and sets both cookies anew, or answers 401 and removes them.
-//! * [`logout`](BrowserEndpoints::logout) takes `POST` with one of the cookies. It answers 200 or
-//!   401, and removes both cookies.
+//! * [`logout`](BrowserEndpoints::logout) takes `POST` with one of the cookies. It ends the session
+//!   and answers 200, or answers 401. It removes both cookies in either case.
 //! * [`logout_all`](BrowserEndpoints::logout_all) takes `POST` with the access cookie. It answers
 //!   200 and removes both cookies.
 //!
-//! Each of them answers 403 to a request that another site causes
+//! Each endpoint answers 403 to a request that another site causes
 //! ([`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)).
 //!
 //! ```
@@ -180,7 +181,7 @@ use crate::{
     users::{UserAuthentication, renew_from},
 };
 
-/// A factory of one application's endpoints. See the [module docs](self).
+/// A factory of the endpoints of an application. See the [module docs](self).
 pub struct Endpoints<A: UserAuthentication> {
     auth: AuthLayer<A::Claims>,
     users: Arc<A>,
@@ -198,10 +199,10 @@ where
     A: UserAuthentication,
     A::Claims: Serialize + DeserializeOwned,
 {
-    /// Creates endpoints for these users. They use the layer `auth` and its
+    /// Creates a factory of endpoints for these users. The endpoints use the layer `auth` and its
     /// [`TokenService`](crate::TokenService).
     ///
-    /// On every refresh the endpoint looks the user up again ([`renew_from`]), unless the service
+    /// At each refresh, the endpoint looks the user up again ([`renew_from`]), unless the service
     /// has an [`on_refresh`](crate::tokens::TokenServiceBuilder::on_refresh) hook.
     #[must_use]
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
@@ -216,12 +217,11 @@ where
         }
     }
 
-    /// Also stores the access token in this cookie: login and refresh set the cookie, and logout
-    /// clears the cookie. The response bodies do not change. Without this setting, no endpoint sets
-    /// a cookie.
+    /// Also puts the access token into this cookie. Login and refresh set the cookie, and logout
+    /// clears it. The response bodies do not change. Default: no endpoint sets a cookie.
     ///
-    /// Login and refresh then refuse a request if its headers name another site, and so does logout
-    /// if the token is in the body. See
+    /// Login and refresh then refuse a request whose headers name another site. Logout does the
+    /// same if the request has no access token. See
     /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie).
     ///
     /// # Errors
@@ -231,19 +231,21 @@ where
         if !self.auth.allows_cookie(cookie.name()) {
             return Err(ConfigError::conflict(
                 "access_cookie",
-                "has a name of a cookie from which the layer reads no tokens",
-                "pass the name to `AuthLayerBuilder::allow_cookie` too",
+                "names a cookie from which the layer reads no tokens",
+                "also pass the name to `AuthLayerBuilder::allow_cookie`",
             ));
         }
         self.access_cookie = Some(Arc::new(cookie));
         Ok(self)
     }
 
-    /// Names the cookie in which the application keeps the refresh token. [`logout`](Self::logout)
-    /// ends the session of this token if a request has no other credential, and clears the cookie.
-    /// No endpoint sets the cookie: see [`browser`](Self::browser) for endpoints that do.
+    /// Sets the cookie from which [`logout`](Self::logout) reads a refresh token. If a request has
+    /// no other credential, logout ends the session of this token. Logout always clears the cookie.
     ///
-    /// A logout by this cookie needs a request of the own site, as
+    /// The application sets this cookie itself. To let endpoints set both cookies, use
+    /// [`browser`](Self::browser).
+    ///
+    /// If another site may have caused the request, logout refuses the cookie, as
     /// [`AuthLayerBuilder::allow_cookie`](crate::middleware::AuthLayerBuilder::allow_cookie)
     /// describes.
     #[must_use]
@@ -252,7 +254,7 @@ where
         self
     }
 
-    /// Also clears this cookie at logout, for example a hint that a user is logged in. Each call
+    /// Clears this cookie too at logout, for example a hint that a user is logged in. Each call
     /// adds a cookie.
     #[must_use]
     pub fn clear_at_logout(mut self, cookie: TokenCookie) -> Self {
@@ -260,8 +262,9 @@ where
         self
     }
 
-    /// Sets a guard against guessed passwords. It may refuse a login with 429 before the endpoint
-    /// hashes the password. Default: none, and every attempt costs a hash. See [`LoginGuard`].
+    /// Sets a guard against guessed passwords. The guard may refuse a login with 429 before the
+    /// endpoint hashes the password. Default: no guard, so each attempt costs a hash. See
+    /// [`LoginGuard`].
     ///
     /// Call this before [`browser`](Self::browser), which copies the guard.
     #[must_use]
@@ -298,15 +301,20 @@ where
 
     /// Returns the endpoint that ends the session of the bearer token.
     ///
-    /// An expired access token suffices if this service has signed it. Without an access token, the
-    /// endpoint takes a refresh token: from the field `refresh_token` of a form or of JSON, or from
-    /// the [`refresh_cookie`](Self::refresh_cookie). The refresh token may have expired too. Any
-    /// other bad token gets 401, and so does an expired token of another issuer.
+    /// The endpoint accepts one of these credentials:
     ///
-    /// For another issuer's token, this endpoint, [`logout_all`](Self::logout_all) and
-    /// [`revoke_session`](Self::revoke_session) write revocations to the store. The issuer may
-    /// still give the user new tokens. They answer 403 if the issuer has the policy
-    /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
+    /// * a valid access token,
+    /// * an expired access token that this service has signed,
+    /// * a refresh token, even if it has expired, if the request has no access token. The token is
+    ///   in the field `refresh_token` of a form or of JSON, or in the
+    ///   [`refresh_cookie`](Self::refresh_cookie).
+    ///
+    /// It answers 401 to any other token.
+    ///
+    /// For another issuer's token, this endpoint writes a revocation to the store. That issuer may
+    /// still give the user new tokens. If the issuer has the policy
+    /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless), the endpoint answers 403. The same
+    /// applies to [`logout_all`](Self::logout_all) and [`revoke_session`](Self::revoke_session).
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
         let logout = Logout {
@@ -339,8 +347,9 @@ where
     }
 
     /// Shows the details of [`health`](Self::health) and [`ready`](Self::ready) to every client.
-    /// Default: no. The details name the store, its errors with host and port, and the ids of keys.
-    /// Make these endpoints accessible only to operators before you call this method.
+    /// Default: no. The details contain the name of the store, its errors with host and port, and
+    /// the ids of keys. Make these endpoints accessible only to operators before you call this
+    /// method.
     #[must_use]
     pub fn show_details(mut self) -> Self {
         self.shows_details = true;
@@ -363,8 +372,8 @@ where
         self.endpoint(Ready { tokens: self.auth.tokens().clone(), shows_details: self.shows_details })
     }
 
-    /// Returns the endpoint that answers 200 while the process runs. It does not ask the store: a
-    /// restart of this process would not repair the store.
+    /// Returns the endpoint that answers 200 while the process runs. The endpoint does not ask the
+    /// store, because a restart of the process would not repair the store.
     #[must_use]
     pub fn live(&self) -> Endpoint<Live> {
         self.endpoint(Live)

@@ -21,7 +21,7 @@ use crate::{
 /// The handler of [`Endpoints::refresh`](super::Endpoints::refresh).
 pub struct Refresh<C> {
     pub(crate) tokens: TokenService<C>,
-    /// A hook that looks the user up again. The endpoint needs this hook only if the service has no
+    /// A hook that looks the user up again. The endpoint calls this hook only if the service has no
     /// `on_refresh` hook.
     pub(crate) renewal: Arc<dyn OnRefresh<C>>,
     pub(crate) access_cookie: Option<Arc<TokenCookie>>,
@@ -32,7 +32,7 @@ impl<C: Serialize + Send + Sync + 'static> Handle for Refresh<C> {
     const METHODS: &'static [Method] = &[Method::POST];
     const READS_BODY: bool = true;
 
-    /// As at a login, refuses a request of another site if the response would set a cookie.
+    /// Refuses a request whose headers name another site, if the response would set a cookie.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         if self.access_cookie.is_some() { self.cross_site.check_without_cookie(parts) } else { Ok(()) }
     }

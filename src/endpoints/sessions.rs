@@ -21,14 +21,14 @@ use crate::{
 
 /// The approximate number of sessions in one response.
 const PER_PAGE: usize = 200;
-/// The maximum number of store calls for one request. A page from the store may contain few
-/// sessions, if most of them have ended.
+/// The maximum number of store calls for one request. If most sessions have ended, one call returns
+/// only a few.
 const MAX_STEPS: usize = 10;
 
 /// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).
 ///
-/// If the user has more than about 200 sessions, the response has a `Link` to the next page (RFC
-/// 8288, `rel="next"`).
+/// The handler lists about 200 sessions per response. If there are more, the response has a `Link`
+/// to the next page (RFC 8288, `rel="next"`).
 pub struct Sessions<C> {
     pub(super) tokens: TokenService<C>,
 }
@@ -50,7 +50,8 @@ impl<C: Send + Sync + 'static> Handle for Sessions<C> {
 
     async fn handle(&self, parts: Parts, _: Fields) -> Result<Response<Full<Bytes>>, Rejection> {
         let claims = claims_of::<C>(&parts)?;
-        // The `sub` of another issuer's token may be the id of another user of this service.
+        // The `sub` of another issuer's token may equal the id of a different user of this service.
+        // The response must not show that user's sessions.
         if claims.is_external() {
             return Err(Rejection::forbidden());
         }
@@ -109,8 +110,8 @@ impl<C: Send + Sync + 'static> Handle for RevokeSession<C> {
             self.tokens.log_out(&claims).await.map_err(of_operation)?;
             return Ok(empty(StatusCode::NO_CONTENT));
         }
-        // The endpoint first looks up the session, because a revocation writes the log even for an
-        // unknown session. Without the lookup, a client could fill the log with invented ids.
+        // A revocation adds a log entry even for an unknown session. Without this lookup, a client
+        // could fill the log with invented ids.
         if !self.tokens.has_session(claims.subject(), sid).await.map_err(of_operation)? {
             return Err(not_found());
         }

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct AcceptedIssuer {
     /// The accepted values of `iss`.
     pub(super) identifiers: Vec<String>,
-    /// True if each identifier is that of one tenant. All tenants share one source of keys.
+    /// True if the setting `tenants` is set. `identifiers` then has one identifier for each tenant.
     pub(super) has_tenants: bool,
     pub(crate) validation: Validation,
     pub(super) names: ClaimNames,
@@ -28,15 +28,15 @@ pub(crate) struct AcceptedIssuer {
 #[derive(Default)]
 pub(crate) struct AcceptedIssuers {
     issuers: Vec<AcceptedIssuer>,
-    /// The index of each identifier's issuer.
+    /// For each identifier, the index of its issuer in `issuers`.
     by_identifier: HashMap<String, usize>,
-    /// The tasks that fetch keys. They end with this value.
+    /// The tasks that fetch keys. Dropping this value ends them.
     tasks: Vec<FetchTask>,
 }
 
 impl AcceptedIssuer {
-    /// Verifies a token with these keys. Does not check its revocation, nor its times without
-    /// `now`. `issuer` is the token's `iss`, by which the caller has chosen this issuer.
+    /// Verifies a token with these keys. Checks the token's times only if `now` is given, and never
+    /// checks its revocation. `issuer` must be the token's `iss`.
     pub(crate) fn verify(
         &self,
         token: &UnverifiedToken<'_>,
@@ -47,8 +47,8 @@ impl AcceptedIssuer {
         let map = |payload: &Payload, header: &Header| self.names.read(payload, header, self.is_revocable);
         let allows = |key: &VerifyingKey| !self.has_tenants || key.may_verify_for(issuer);
         let claims = self.validation.verify_external(token, keys, allows, map, now)?;
-        // The caller read `iss` before the signature was verified, and the keys must belong to the
-        // verified `iss` (RFC 8725 section 3.8).
+        // The caller read `iss` before the signature was verified. The verified `iss` must be the
+        // same, because the keys belong to that issuer (RFC 8725 section 3.8).
         if claims.issuer() != Some(issuer) {
             return Err(TokenError::UnknownIssuer);
         }
@@ -59,7 +59,7 @@ impl AcceptedIssuer {
     }
 }
 
-/// Refuses a token that no revocation could match.
+/// Returns an error if no revocation could ever match the token.
 fn check_revocable(claims: &JwtClaims<RawClaims>) -> Result<(), TokenError> {
     if !claims.has_issued_at() {
         return Err(TokenError::Claims("`iat` is missing, and the policy `Denylist` needs it"));
@@ -70,11 +70,11 @@ fn check_revocable(claims: &JwtClaims<RawClaims>) -> Result<(), TokenError> {
 }
 
 impl AcceptedIssuers {
-    /// Creates the list. `own` is the issuer of the service's own tokens.
+    /// Creates the list of issuers. `own` is the issuer of the service's own tokens.
     ///
     /// # Errors
     ///
-    /// Two issuers have an identifier in common.
+    /// Two issuers have the same identifier.
     pub(crate) fn new(issuers: Vec<AcceptedIssuer>, own: Option<&str>) -> Result<Self, ConfigError> {
         let mut accepted = Self::default();
         for issuer in issuers {
@@ -95,11 +95,11 @@ impl AcceptedIssuers {
         Ok(accepted)
     }
 
-    /// Starts the tasks that fetch keys, on the present Tokio runtime.
+    /// Starts the tasks that fetch keys, on the Tokio runtime of the caller.
     ///
     /// # Errors
     ///
-    /// An issuer's keys must be fetched, and there is no Tokio runtime.
+    /// The keys of an issuer must be fetched, but there is no Tokio runtime.
     pub(crate) fn start(&mut self) -> Result<(), ConfigError> {
         for issuer in &self.issuers {
             self.tasks.extend(FetchTask::start(&issuer.keys)?);
@@ -125,12 +125,12 @@ impl AcceptedIssuers {
         self.issuers.get(index)
     }
 
-    /// Returns true if a denylist can revoke tokens of one of the issuers.
+    /// Returns true if the service can revoke the tokens of at least one issuer.
     pub(crate) fn are_revocable(&self) -> bool {
         self.issuers.iter().any(|issuer| issuer.is_revocable)
     }
 
-    /// Returns the longest lifetime of a revocable token.
+    /// Returns the longest accepted lifetime of the tokens that the service can revoke.
     pub(crate) fn longest_lifetime(&self) -> Duration {
         let revocable = self.issuers.iter().filter(|issuer| issuer.is_revocable);
         revocable.map(|issuer| issuer.validation.max_access_lifetime_in_force()).max().unwrap_or_default()

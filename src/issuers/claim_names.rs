@@ -1,4 +1,4 @@
-//! The names of the claims in which an issuer writes scopes, roles, session and token id.
+//! The names of the claims from which the crate reads scopes, roles, session and token id.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use crate::{
     jwt::{External, Header, Mapped, Payload, RawClaims, Scope},
 };
 
-/// The names of the claims that the crate reads under names of the issuer's choice.
+/// The names under which an issuer writes its claims. Different issuers use different names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClaimNames {
     pub(super) scopes: Vec<String>,
     pub(super) roles: Vec<String>,
     pub(super) session: Option<String>,
-    /// The claim that the crate reads in place of `jti`.
+    /// The claim that contains the token's id. `None` for `jti`.
     pub(super) token_id: Option<String>,
     pub(super) required: Vec<RequiredClaim>,
 }
@@ -24,9 +24,9 @@ pub(super) struct ClaimNames {
 /// A claim that each accepted token must have.
 #[derive(Clone, Debug)]
 pub(super) struct RequiredClaim {
-    /// The names of the claims of which one is required.
+    /// The names of claims. The token must have one of these claims.
     pub(super) names: Vec<String>,
-    /// The accepted values. If there are none, any value but `null` is accepted.
+    /// The accepted values. An empty list accepts every value except `null`.
     pub(super) values: Vec<String>,
 }
 
@@ -39,7 +39,8 @@ impl ClaimNames {
             ));
         }
         let claims = &payload.custom;
-        // Another service with this crate, or with its predecessor, marks its refresh tokens so.
+        // A service with this crate or with `fastcore.security` writes this claim into its refresh
+        // tokens.
         if claims.get("type").and_then(Value::as_str) == Some("refresh") {
             return Err(TokenError::WrongType);
         }
@@ -58,8 +59,8 @@ impl ClaimNames {
         })
     }
 
-    /// Returns the scope tokens of all scope claims. Leaves out texts that are no scope tokens,
-    /// because no route can require them. An example is a role with a space in its name.
+    /// Returns the scope tokens of all scope claims. Omits texts that are not scope tokens, such as
+    /// a role with a space in its name. No route can require such a text.
     fn scope(&self, claims: &RawClaims) -> Scope {
         let words = self.scopes.iter().flat_map(|name| match find(claims, name) {
             Some(Value::String(text)) => text.split(' ').collect(),
@@ -89,8 +90,8 @@ impl RequiredClaim {
     }
 }
 
-/// Returns the texts of a registered claim, which is not among the custom claims. Returns `None` if
-/// no registered claim with texts has this name.
+/// Returns the texts of a registered claim such as `aud`. `payload.custom` does not contain these
+/// claims. Returns `None` for every other name.
 fn registered<'p>(payload: &'p Payload, name: &str) -> Option<Vec<&'p str>> {
     let text = match name {
         "iss" => payload.iss.as_deref(),
@@ -102,8 +103,8 @@ fn registered<'p>(payload: &'p Payload, name: &str) -> Option<Vec<&'p str>> {
     Some(text.into_iter().collect())
 }
 
-/// Returns the claim with this name, which may contain dots, such as `kubernetes.io`. If there is
-/// none, reads the name as a path, such as `realm_access.roles`.
+/// Returns the claim with this name. The name may contain dots, such as `kubernetes.io`. If there
+/// is no such claim, reads the name as a path, such as `realm_access.roles`.
 fn find<'c>(claims: &'c RawClaims, name: &str) -> Option<&'c Value> {
     claims.get(name).or_else(|| {
         let mut members = name.split('.');
@@ -112,7 +113,8 @@ fn find<'c>(claims: &'c RawClaims, name: &str) -> Option<&'c Value> {
     })
 }
 
-/// Returns the texts of a claim: one text, or an array of them. Other values have no texts.
+/// Returns the texts of a claim, which is one text or an array of texts. Returns no texts for a
+/// claim of another type.
 fn texts(claim: Option<&Value>) -> Vec<&str> {
     match claim {
         Some(Value::String(text)) if !text.is_empty() => vec![text],
@@ -121,7 +123,7 @@ fn texts(claim: Option<&Value>) -> Vec<&str> {
     }
 }
 
-/// Returns the id in a claim: a text, or a whole number.
+/// Returns the id that a claim contains as a text or a whole number.
 fn id(payload: &Payload, name: &str) -> Option<String> {
     if let Some(texts) = registered(payload, name) {
         return texts.first().map(|&text| text.to_owned());
@@ -133,7 +135,7 @@ fn id(payload: &Payload, name: &str) -> Option<String> {
     }
 }
 
-/// Returns the texts without repetitions.
+/// Returns each text only once.
 fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
     let mut seen = HashSet::new();
     texts.filter(move |text| seen.insert(*text))

@@ -17,27 +17,28 @@ use crate::{
     jwt::{AccessTyp, Algorithm, KeySet, Validation},
 };
 
-/// The default of [`Issuer::max_access_lifetime`]. Several issuers grant 24 hours, and set `iat` a
-/// few seconds before the time of issue.
+/// The default of [`Issuer::max_access_lifetime`]. Several issuers allow 24 hours. Their `iat` is a
+/// few seconds before the time of issue, so 24 hours would be too short.
 const MAX_LIFETIME: Duration = Duration::from_secs(25 * 3600);
 
 const TENANT: &str = "{tenantid}";
 
-/// The way in which a service revokes the tokens of an issuer.
+/// The policy of a service for the revocation of an issuer's tokens.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum IssuerPolicy {
-    /// The service refuses a token if its store has a revocation of the token, the token's session
-    /// or its subject. [`TokenService::external`](crate::TokenService::external) revokes them. The
-    /// token needs `iat`, and at least one of `jti`, `sub` and the session claim.
+    /// The service can revoke tokens of the issuer with
+    /// [`TokenService::external`](crate::TokenService::external). It refuses a token if the store
+    /// has a revocation of the token, of its session or of its subject. A token needs `iat`, and at
+    /// least one of `jti`, `sub` and the session claim.
     ///
-    /// The service also refuses tokens from before the creation of the store's data set. An
-    /// earlier, lost data set may have contained their revocations. See
+    /// The service also refuses tokens that are older than the store's data. If the store has lost
+    /// its data, it may have lost their revocations too. See
     /// [`accept_older_than_store`](crate::tokens::TokenServiceBuilder::accept_older_than_store).
     #[default]
     Denylist,
-    /// The service checks only signature and claims. It cannot revoke the tokens, and needs no
-    /// store for them.
+    /// The service checks only signature and claims. It cannot revoke tokens of the issuer, and
+    /// needs no store for them.
     Stateless,
 }
 
@@ -76,7 +77,7 @@ pub enum IssuerPolicy {
 #[must_use = "an issuer does nothing until a service accepts it"]
 pub struct Issuer {
     identifier: String,
-    /// The ids that replace [`TENANT`] in the identifier.
+    /// The ids of the accepted tenants. Each id replaces [`TENANT`] in the identifier.
     tenants: Option<Vec<String>>,
     preset: Preset,
     names: ClaimNames,
@@ -97,14 +98,15 @@ enum Source {
     Fetched(Arc<dyn KeySource>),
     #[cfg(feature = "jwks")]
     Http(Box<HttpKeysBuilder>),
-    /// The identifier is the address of the metadata document.
+    /// The identifier is also the address of the issuer. There the node finds the metadata
+    /// document.
     #[cfg(feature = "jwks")]
     Discovery,
 }
 
 impl Issuer {
-    /// The algorithms with public keys. A key that names no algorithm serves the first one in this
-    /// list that fits its type. For RSA that is RS256, as `OpenID` Connect prescribes.
+    /// The algorithms with public keys. If a key names no algorithm, it serves the first algorithm
+    /// of this list that fits its type. For RSA this is RS256, as `OpenID` Connect prescribes.
     pub(super) const ASYMMETRIC: &'static [Algorithm] = &[
         Algorithm::RS256,
         Algorithm::ES256,
@@ -118,9 +120,10 @@ impl Issuer {
         Algorithm::PS512,
     ];
 
-    /// Creates the settings of the issuer with this identifier: exactly the `iss` of its tokens.
+    /// Creates the settings of an issuer. The identifier must equal the `iss` of its tokens
+    /// exactly.
     ///
-    /// If one key set serves several tenants, the identifier can contain `{tenantid}`. See
+    /// If one key set serves several tenants, write `{tenantid}` in the identifier. See
     /// [`tenants`](Self::tenants).
     pub fn new(identifier: impl Into<String>) -> Self {
         Self {
@@ -140,16 +143,16 @@ impl Issuer {
         }
     }
 
-    /// Sets the claim names, required claims and algorithms of a well-known issuer. Call it first,
-    /// because it replaces the settings of the methods `..._from` and
-    /// [`require_claim`](Self::require_claim).
+    /// Sets the claim names, required claims and algorithms of a well-known issuer. Call this
+    /// method first, because it replaces the settings of [`require_claim`](Self::require_claim) and
+    /// of the methods whose names end in `_from`.
     pub fn preset(mut self, preset: Preset) -> Self {
         self.preset = preset;
         self.names = preset.claim_names();
         self
     }
 
-    /// Accepts the tokens of these tenants, whose ids replace `{tenantid}` in the identifier.
+    /// Accepts the tokens of these tenants. Each id replaces `{tenantid}` in the identifier.
     ///
     /// ```
     /// use tower_bearer::issuers::{Issuer, Preset};
@@ -164,46 +167,47 @@ impl Issuer {
         self
     }
 
-    /// Adds an accepted audience. A token's `aud` must contain at least one accepted audience.
+    /// Adds an audience. The `aud` of a token must contain at least one of the added audiences.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Accepts tokens for any audience, and without one.
+    /// Accepts tokens with any `aud`, and tokens without `aud`.
     ///
-    /// The service then accepts tokens for other applications too. Use it only for issuers that
-    /// write no `aud`. [Require](Self::require_claim) another claim that names your application.
+    /// The service then also accepts the issuer's tokens for other applications. Call this method
+    /// only if the issuer writes no `aud`. [Require](Self::require_claim) another claim that names
+    /// your application.
     pub fn any_audience(mut self) -> Self {
         self.ignores_audience = true;
         self
     }
 
-    /// Sets the signature algorithms of fetched keys. A key that names no algorithm serves the
-    /// first of them that fits its type. Default: those of the preset.
+    /// Sets the signature algorithms of fetched keys. If a key names no algorithm, it serves the
+    /// first of these algorithms that fits its type. Default: those of the preset.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = Some(algorithms.into_iter().collect());
         self
     }
 
-    /// Sets the mark (the header's `typ`) that an access token must have. Use [`AccessTyp::AtJwt`]
-    /// for an issuer that follows RFC 9068. Default: [`AccessTyp::Unmarked`].
+    /// Sets the value that `typ` in the header of an access token must have. Use
+    /// [`AccessTyp::AtJwt`] for an issuer that follows RFC 9068. Default: [`AccessTyp::Unmarked`].
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.access_typ = typ;
         self
     }
 
-    /// Sets the way in which this service revokes the tokens. Default: [`IssuerPolicy::Denylist`].
+    /// Sets the policy for the revocation of the tokens. Default: [`IssuerPolicy::Denylist`].
     pub fn policy(mut self, policy: IssuerPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Sets the claims that contain scope tokens: a text with spaces, or an array. The scope of a
-    /// token is the union of these claims.
+    /// Sets the claims that contain scope tokens: a text with spaces between them, or an array. The
+    /// scope of a token is the union of these claims.
     ///
-    /// A name can be a path with dots, such as `realm_access.roles`. If a claim has the whole text
-    /// as its name, the service reads that claim.
+    /// A name can be a path with dots, such as `realm_access.roles`. If a claim has exactly this
+    /// name, dots included, the service reads that claim instead.
     pub fn scopes_from(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.names.scopes = names.into_iter().map(Into::into).collect();
         self
@@ -216,21 +220,21 @@ impl Issuer {
         self
     }
 
-    /// Sets the claim that contains the session's id: a text or a whole number. A token without the
-    /// claim has no session.
+    /// Sets the claim that contains the id of the session, as a text or a whole number. A token
+    /// without this claim has no session.
     pub fn session_from(mut self, name: impl Into<String>) -> Self {
         self.names.session = Some(name.into());
         self
     }
 
-    /// Sets a claim that contains the token's id in place of `jti`.
+    /// Sets the claim that contains the token's id. Default: `jti`, or the claim of the preset.
     pub fn token_id_from(mut self, name: impl Into<String>) -> Self {
         self.names.token_id = Some(name.into());
         self
     }
 
-    /// Requires a claim with one of these texts, or with any value if there are no texts. Further
-    /// calls add further claims.
+    /// Requires a claim whose value is one of these texts. If there are no texts, accepts any value
+    /// except `null`. Each call adds a required claim.
     ///
     /// ```
     /// use tower_bearer::issuers::{Issuer, Preset};
@@ -250,38 +254,41 @@ impl Issuer {
         self
     }
 
-    /// Sets the longest accepted lifetime of a token, from `iat` to `exp`. Default: 25 hours.
+    /// Sets the longest accepted lifetime of a token: the time from `iat` to `exp`. Default: 25
+    /// hours.
     ///
-    /// The store keeps revocations for this time, so do not choose a longer one than the issuer
-    /// uses.
+    /// The store saves each revocation for this time. So do not set a longer lifetime than the
+    /// issuer uses.
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.max_access_lifetime = max;
         self
     }
 
-    /// Sets the longest accepted time since `iat`, regardless of `exp`. Default: no limit.
+    /// Sets the maximum age of a token: the time since `iat`. A token can be too old before its
+    /// `exp`. Default: no limit.
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// Sets fixed keys. The last call of a method that sets the source of keys applies.
+    /// Sets fixed keys. If you call several methods that set the source of keys, the last call
+    /// applies.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.source = Some(Source::Fixed(keys));
         self
     }
 
-    /// Fetches the keys from this URL: the issuer's `jwks_uri`. See
-    /// [`HttpKeys`](super::HttpKeys) for a proxy and further settings.
+    /// Fetches the keys from this URL, the issuer's `jwks_uri`. For a proxy and further settings,
+    /// use [`HttpKeys`](super::HttpKeys).
     #[cfg(feature = "jwks")]
     pub fn jwks_url(mut self, url: impl Into<String>) -> Self {
         self.source = Some(Source::Http(Box::new(HttpKeys::jwks_url(url))));
         self
     }
 
-    /// Fetches the keys by `OpenID` Connect Discovery 1.0 or RFC 8414, from the identifier as the
-    /// address. See [`HttpKeys`](super::HttpKeys) for another address, a proxy and further
-    /// settings.
+    /// Fetches the keys by `OpenID` Connect Discovery 1.0 or RFC 8414. The identifier is the
+    /// address of the issuer. For another address, a proxy and further settings, use
+    /// [`HttpKeys`](super::HttpKeys).
     ///
     /// ```
     /// use tower_bearer::issuers::{Issuer, Preset};
@@ -297,7 +304,7 @@ impl Issuer {
         self
     }
 
-    /// Sets a source from which the service fetches the keys.
+    /// Sets your own source from which the service fetches the keys.
     pub fn key_source(mut self, source: impl KeySource) -> Self {
         self.source = Some(Source::Fetched(Arc::new(source)));
         self
@@ -310,8 +317,8 @@ impl Issuer {
         self
     }
 
-    /// Sets the time for which the keys of the last successful fetch verify tokens while fetches
-    /// fail. After it, requests with tokens of this issuer get 503. The time is at least the
+    /// Sets the time for which the node uses its keys after the last successful fetch. After this
+    /// time, requests with tokens of this issuer get 503. The time must be at least the
     /// [`cool_down`](Self::cool_down), and at most a year. Default: 24 hours.
     pub fn max_stale(mut self, time: Duration) -> Self {
         self.times.max_stale = time;
@@ -322,8 +329,8 @@ impl Issuer {
         self.policy == IssuerPolicy::Denylist
     }
 
-    /// Checks the settings, and returns the issuer. The leeway and the length of tokens are those
-    /// of the service, and the clock is the node's.
+    /// Checks the settings, and returns the issuer. `leeway` and `max_token_len` are settings of
+    /// the service. `clock` is the node's clock.
     pub(crate) fn accepted(
         self,
         leeway: Duration,
@@ -348,7 +355,7 @@ impl Issuer {
                 return Err(ConfigError::missing(
                     "audience",
                     format!("of the issuer `{}` is missing", self.identifier),
-                    "give the name of your service in the issuer's tokens, or call `any_audience()`",
+                    "give the `aud` that the issuer's tokens have for your service, or call `any_audience()`",
                 ));
             }
             (false, true) => {
@@ -362,7 +369,10 @@ impl Issuer {
         if self.access_typ == AccessTyp::Compatible {
             return Err(ConfigError::new(
                 "access_typ",
-                format!("of the issuer `{}` is `Compatible`, which only this crate's tokens satisfy", self.identifier),
+                format!(
+                    "of the issuer `{}` is `Compatible`, which applies only to this crate's own tokens",
+                    self.identifier
+                ),
                 "give `AtJwt` or `Unmarked`",
             ));
         }
@@ -370,7 +380,10 @@ impl Issuer {
         if let (Some(_), Some(Source::Fixed(_))) = (&self.algorithms, &self.source) {
             return Err(ConfigError::conflict(
                 "algorithms",
-                format!("of the issuer `{}` are given beside `keys`, each of which has its own", self.identifier),
+                format!(
+                    "of the issuer `{}` are set beside `keys`, although each key has its own algorithm",
+                    self.identifier
+                ),
                 "remove the call of `algorithms`",
             ));
         }
@@ -388,8 +401,8 @@ impl Issuer {
             Some(Source::Discovery) if has_tenants => {
                 return Err(ConfigError::conflict(
                     "discover",
-                    format!("is called for the issuer `{}`, whose tenants have no common address", self.identifier),
-                    "give `key_source` an `HttpKeys` with the `metadata_url` that serves all of them",
+                    format!("is called for the issuer `{}`, whose tenants have different addresses", self.identifier),
+                    "call `key_source` with an `HttpKeys` whose `metadata_url` serves all tenants",
                 ));
             }
             #[cfg(feature = "jwks")]
@@ -414,7 +427,7 @@ impl Issuer {
         Ok(AcceptedIssuer { identifiers, has_tenants, validation, names, is_revocable, keys })
     }
 
-    /// Returns the accepted values of `iss`.
+    /// Returns the accepted values of `iss`: one for each tenant, or the identifier.
     fn identifiers(&self) -> Result<Vec<String>, ConfigError> {
         if self.identifier.is_empty() {
             return Err(ConfigError::new("issuer", "is empty", "give the `iss` of the issuer's tokens"));

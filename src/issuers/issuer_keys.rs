@@ -2,18 +2,20 @@
 //!
 //! | event | effect |
 //! |--|--|
-//! | the start, and 85 to 90 % of the time for which the keys are fresh | a fetch |
-//! | a token with an unknown key | a fetch, at most one in a cool-down; the request waits for it |
-//! | a fetch with other keys | they replace the old keys, also for tokens in the cache |
-//! | a set without a usable key, or with a secret | the node drops all keys as withdrawn |
-//! | a failed fetch | the old keys stay, and the task tries again |
-//! | no successful fetch for `max_stale` | the node drops all keys: requests get 503 |
+//! | the task starts, or 85 to 90 % of the fresh time has passed | the task fetches the keys |
+//! | a token has an unknown key | the task fetches once per cool-down; the request waits |
+//! | a fetch returns other keys | they replace the old keys, also for tokens in the cache |
+//! | a set has no usable key, or has a secret | the node drops all keys |
+//! | a fetch fails | the old keys stay, and the task tries again |
+//! | no fetch succeeds for `max_stale` | the node drops all keys: requests get 503 |
 //!
-//! Only the task fetches. A request waits for a fetch only if its key is unknown. So the key server
-//! cannot delay requests whose keys are known, nor the tokens of other issuers.
+//! Keys are *fresh* while the issuer lets caches use them. Only the task calls the key source. A
+//! request waits for a fetch only if its key is unknown. So a slow key server delays no request
+//! whose key is known, and no token of another issuer.
 //!
-//! The times are those of [`Clock::elapsed`], which counts the time of a suspended machine. Tokio's
-//! timers do not count it, so the task reads the clock at least once in [`STEP`].
+//! The module measures times with [`Clock::elapsed`], which includes the time for which the machine
+//! is suspended. Tokio's timers do not include it. So the task reads the clock at least once per
+//! [`STEP`].
 
 use std::{
     error::Error as _,
@@ -44,25 +46,25 @@ use crate::{
     store::BoxFuture,
 };
 
-/// The time between two fetches if the issuer does not say for how long caches may use its keys. A
-/// withdrawn key verifies tokens for at most this time.
+/// The fresh time if the issuer sets no time for caches. A withdrawn key verifies tokens for at
+/// most this time while fetches succeed.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// The bounds of the time that an issuer says. *Without them, a task would fetch a set with
-/// `no-cache` all the time, and a set with a cache time of a year never again.*
+/// The shortest and the longest fresh time, whatever the issuer sets. *Otherwise the task would
+/// fetch a set with `no-cache` continuously, and a set with a cache time of a year only once.*
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// The longest time after which the task reads the clock.
+/// The longest pause between two readings of the clock.
 const STEP: Duration = Duration::from_secs(60);
-/// The longest wait of a request for a fetch.
+/// The longest time for which a request waits for a fetch.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The largest number of requests that wait for one issuer. Others get their answer at once, so
-/// that waiting requests cannot fill the memory.
+/// The maximum number of requests that wait for a fetch of one issuer. Further requests get their
+/// answer at once. Otherwise waiting requests could fill the memory.
 const MOST_WAITING: usize = 1024;
-/// The time between two log messages about an issuer whose fetches fail.
+/// The shortest time between two log messages about an issuer whose fetches fail.
 #[cfg(feature = "tracing")]
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The settings of the times of fetches.
+/// The settings for the times of fetches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FetchTimes {
     pub(super) cool_down: Duration,
@@ -100,14 +102,14 @@ impl FetchTimes {
 pub(crate) struct IssuerKeys {
     identifier: String,
     current: ArcSwapOption<VersionedKeys>,
-    /// The version of the present keys. The node verifies a cached token again if it was verified
-    /// with another version.
+    /// The version of the present keys. If a cached token was verified with another version, the
+    /// node verifies it again.
     version: AtomicU64,
     /// `None` if the keys are fixed.
     fetching: Option<Fetching>,
 }
 
-/// Keys and their version, which grows with each replacement.
+/// A key set and its version. Each replacement of the keys raises the version by one.
 pub(crate) struct VersionedKeys {
     pub(crate) keys: KeySet,
     pub(crate) version: u64,
@@ -121,35 +123,36 @@ struct Fetching {
     state: Mutex<FetchState>,
     /// The number of finished fetches.
     finished: watch::Sender<u64>,
-    /// Wakes the task because of an unknown key.
+    /// Wakes the task if a token has an unknown key.
     wanted: Notify,
     waiting: AtomicUsize,
 }
 
 #[derive(Default)]
 struct FetchState {
-    /// The text of the present keys.
+    /// The JWK Set of the present keys, as text.
     jwks: Option<String>,
-    /// True from the demand for a fetch to the end of the fetch.
+    /// True from the request for a fetch until the fetch has ended.
     is_under_way: bool,
-    /// True if the task has ended, so that no fetch will follow.
+    /// True if the task has ended. No fetch follows then.
     has_ended: bool,
-    /// The time before which no fetch begins.
+    /// The earliest time at which a token with an unknown key may cause a fetch.
     allowed_at: Option<Duration>,
-    /// The time of the last fetch that ended with a JWK Set.
+    /// The end of the last fetch that returned a JWK Set.
     fetched_at: Option<Duration>,
-    /// The end of the time for which the present keys are fresh.
+    /// The time at which the present keys stop being fresh.
     fresh_until: Option<Duration>,
-    /// The failures since the last successful fetch.
+    /// The number of failed fetches since the last successful one.
     failures: u32,
-    /// The last failure, if no successful fetch followed.
+    /// The failure of the last fetch. `None` if the last fetch succeeded.
     failure: Option<Failure>,
     /// The time of the last log message about failures.
     #[cfg(feature = "tracing")]
     logged_at: Option<Duration>,
 }
 
-/// The parts of a [`KeySourceError`], of which each refused request gets a copy.
+/// The content of a [`KeySourceError`], which cannot be cloned. Each refused request gets an error
+/// of its own.
 #[derive(Clone)]
 struct Failure {
     kind: KeySourceErrorKind,
@@ -180,12 +183,12 @@ pub struct IssuerStatus {
     pub keys: usize,
     /// The number of finished fetches. Zero for fixed keys.
     pub fetches: u64,
-    /// The time since the last successful fetch, in seconds. `None` for fixed keys, and before the
-    /// first successful fetch.
+    /// The time in seconds since the last fetch that returned a JWK Set. `None` for fixed keys, and
+    /// before the first such fetch.
     pub age_seconds: Option<u64>,
     /// True if the keys are fixed, or if the issuer still lets caches use them.
     pub is_fresh: bool,
-    /// The reason why the last fetch failed.
+    /// The reason why the last fetch failed. `None` if it succeeded.
     pub last_error: Option<String>,
 }
 
@@ -215,8 +218,8 @@ impl IssuerKeys {
         Self { identifier, current: ArcSwapOption::empty(), version: AtomicU64::new(0), fetching: Some(fetching) }
     }
 
-    /// Returns the present keys. `None` before the first successful fetch, and while the keys are
-    /// too old.
+    /// Returns the present keys. Returns `None` before the first fetch that gets keys, if the keys
+    /// are too old, and if the task has ended.
     pub(crate) fn load(&self) -> Guard<Option<Arc<VersionedKeys>>> {
         self.current.load()
     }
@@ -227,11 +230,14 @@ impl IssuerKeys {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Demands a fetch for a token whose key is unknown. Returns a future that waits for the fetch.
-    /// Returns `None` if the last fetch is too recent, or if too many requests wait.
+    /// Asks the task for a fetch, because the key of a token is unknown. Returns a future that
+    /// waits for the fetch.
+    ///
+    /// Returns `None` if the last fetch is too recent, if too many requests wait, or if no task can
+    /// fetch the keys.
     pub(crate) fn demand(self: &Arc<Self>) -> Option<BoxFuture<()>> {
         let fetching = self.fetching.as_ref()?;
-        // The timer of the wait needs a runtime.
+        // The timer of the future needs a runtime.
         Handle::try_current().ok()?;
         let mut state = fetching.lock();
         if state.has_ended {
@@ -248,8 +254,8 @@ impl IssuerKeys {
         drop(state);
         let place = WaitingPlace::take(self)?;
         Some(Box::pin(async move {
-            // After an error too the caller looks for the key again. The service is then gone, or
-            // the fetch takes longer than a request may wait.
+            // Ignores the result, because the caller looks for the key again in any case. An error
+            // means that the service is gone or the fetch takes longer than [`PATIENCE`].
             let _ = timeout(PATIENCE, finished.changed()).await;
             drop(place);
         }))
@@ -257,8 +263,9 @@ impl IssuerKeys {
 
     /// Returns the error for a token whose key is still unknown after the wait.
     ///
-    /// If a fetch has failed, the token's key may exist. While the keys are fresh and no fetch is
-    /// under way, the issuer promises that it has no other key. The token is then refused.
+    /// If the keys are fresh and no fetch is under way, the issuer has no such key, and the token
+    /// is refused. Otherwise, if the last fetch failed, the key may exist, so the result is the
+    /// error of that fetch.
     pub(crate) fn unknown_key(&self) -> Error {
         let Some(fetching) = &self.fetching else { return TokenError::UnknownKey.into() };
         let state = fetching.lock();
@@ -272,11 +279,11 @@ impl IssuerKeys {
         }
     }
 
-    /// Waits for the end of the first fetch.
+    /// Waits until the first fetch has ended. Returns its error if it failed.
     pub(crate) async fn first_fetch(&self) -> Result<(), KeySourceError> {
         let Some(fetching) = &self.fetching else { return Ok(()) };
         let mut finished = fetching.finished.subscribe();
-        // Fails only if the sender is gone, and `self` owns it.
+        // This can fail only if the sender is gone, but `self` owns the sender.
         let _ = finished.wait_for(|count| *count > 0).await;
         match &fetching.lock().failure {
             Some(failure) => Err(failure.error()),
@@ -308,8 +315,8 @@ impl IssuerKeys {
         status
     }
 
-    /// Fetches the keys once. Returns the time of the next fetch, unless a token with an unknown
-    /// key demands an earlier one.
+    /// Fetches the keys once. Returns the time at which the next fetch is due. A token with an
+    /// unknown key may cause an earlier fetch.
     async fn fetch(&self, fetching: &Fetching) -> Duration {
         let began = fetching.clock.elapsed();
         let present = {
@@ -318,7 +325,7 @@ impl IssuerKeys {
             state.allowed_at = Some(began.saturating_add(fetching.times.cool_down));
             state.jwks.clone()
         };
-        // The set is read outside of the lock, because a large one takes some milliseconds.
+        // The set is parsed without the lock, because a large set takes some milliseconds.
         let outcome = fetching.ask_source().await.and_then(|published| fetching.read(published, present.as_deref()));
         let mut state = fetching.lock();
         state.is_under_way = false;
@@ -355,8 +362,8 @@ impl IssuerKeys {
             #[cfg(feature = "tracing")]
             self.log_recovery(&mut state);
             (state.failures, state.failure) = (0, None);
-            // The fetch must come before the keys are out of date or too old. The jitter keeps the
-            // nodes from fetching all at once.
+            // The next fetch must come before the keys are out of date or too old. Without the
+            // random part, all nodes would fetch at the same moment.
             let lifetime = state.fresh_until.unwrap_or(now).saturating_sub(now).min(fetching.times.max_stale);
             now.saturating_add(lifetime.mul_f64(0.8)).saturating_add(jittered(lifetime.mul_f64(0.1)))
         };
@@ -365,15 +372,15 @@ impl IssuerKeys {
         next
     }
 
-    /// Replaces the keys. Stores the keys before the version, so that no token verified with the
-    /// old keys gets the new version.
+    /// Replaces the keys. Stores the keys before the version. Otherwise a token that was verified
+    /// with the old keys could get the new version.
     fn replace(&self, keys: Option<KeySet>) {
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
         self.current.store(keys.map(|keys| Arc::new(VersionedKeys { keys, version })));
         self.version.store(version, Ordering::Release);
     }
 
-    /// Drops the keys after `max_stale` without a successful fetch.
+    /// Drops the keys, because no fetch has succeeded for `max_stale`.
     fn drop_stale(&self, fetching: &Fetching) {
         let mut state = fetching.lock();
         (state.jwks, state.fresh_until) = (None, None);
@@ -398,7 +405,8 @@ impl IssuerKeys {
     #[cfg(feature = "tracing")]
     fn log_recovery(&self, state: &mut FetchState) {
         if state.failures > 0 {
-            // The next outage gets a message of its own, even within `LOG_INTERVAL`.
+            // If fetches fail again later, the first failure is logged at once, even within
+            // `LOG_INTERVAL`.
             state.logged_at = None;
             tracing::info!(issuer = self.identifier, failures = state.failures, "the keys of an issuer were fetched");
         }
@@ -418,19 +426,19 @@ impl FetchState {
     }
 }
 
-/// A fetched JWK Set.
+/// A JWK Set that was just fetched.
 struct Fetched {
-    /// The time for which caches may use it.
+    /// The time for which the keys are fresh.
     interval: Duration,
     change: Change,
 }
 
-/// The effect of a fetched set on the present keys.
+/// The change of the present keys that a fetched set causes.
 enum Change {
     None,
     Keys(KeySet, String),
-    /// The set has no usable key, or has a secret. *If the present keys stayed, an issuer could not
-    /// withdraw its only key after a leak: the key would verify tokens for a day more.*
+    /// The set has no usable key, or has a secret. The node drops the present keys. *Otherwise an
+    /// issuer could not withdraw its only key after a leak.*
     Withdrawn(KeySourceError),
 }
 
@@ -453,7 +461,8 @@ impl Fetching {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the source, within the deadline. A panic of the source counts as a failed fetch.
+    /// Fetches the set from the source within [`FETCH_DEADLINE`]. If the source panics, the fetch
+    /// has failed.
     async fn ask_source(&self) -> Result<PublishedKeys, KeySourceError> {
         let answer = AssertUnwindSafe(async { self.source.fetch().await }).catch_unwind();
         match timeout(FETCH_DEADLINE, answer).await {
@@ -464,21 +473,24 @@ impl Fetching {
         }
     }
 
-    /// Returns the time at which the present keys become too old.
+    /// Returns the time at which the present keys become too old. Returns `None` if there are no
+    /// keys.
     fn stale_at(&self) -> Option<Duration> {
         let state = self.lock();
         state.jwks.as_ref()?;
         Some(state.fetched_at?.saturating_add(self.times.max_stale))
     }
 
-    /// Waits until `next`, or until a token with an unknown key demands an earlier fetch.
+    /// Waits until `next`, or until a token with an unknown key causes an earlier fetch. Drops the
+    /// keys when they become too old.
     async fn wait(&self, keys: &IssuerKeys, next: Duration) {
         loop {
             let stale_at = self.stale_at();
             let until = stale_at.map_or(next, |stale_at| stale_at.min(next));
             let left = until.saturating_sub(self.clock.elapsed()).min(STEP);
             tokio::select! {
-                // A demand during the last fetch may have left a permit. It needs no other fetch.
+                // The last fetch may already have served this notification. A new request has set
+                // `is_under_way`.
                 () = self.wanted.notified() => if self.lock().is_under_way { return },
                 () = sleep(left) => {}
             }
@@ -493,7 +505,7 @@ impl Fetching {
     }
 }
 
-/// The place of one request among those that wait for a fetch. Its drop frees the place.
+/// The place of one request among those that wait for a fetch. Dropping it frees the place.
 struct WaitingPlace(Arc<IssuerKeys>);
 
 impl WaitingPlace {
@@ -515,7 +527,7 @@ impl Drop for WaitingPlace {
     }
 }
 
-/// The task that fetches the keys of one issuer. Its drop ends the task.
+/// The task that fetches the keys of one issuer. Dropping this value ends the task.
 pub(super) struct FetchTask(AbortHandle);
 
 impl FetchTask {
@@ -527,10 +539,11 @@ impl FetchTask {
     pub(super) fn start(keys: &Arc<IssuerKeys>) -> Result<Option<Self>, ConfigError> {
         let Some(fetching) = &keys.fetching else { return Ok(None) };
         let runtime = Handle::try_current().map_err(|error| {
-            let problem = "needs a task that fetches the issuer's keys, but there is no Tokio runtime";
+            let problem = "is called for an issuer whose keys a task must fetch, but there is no Tokio runtime";
             ConfigError::new("accept", problem, "call `build` or `connect` in a Tokio runtime").with_source(error)
         })?;
-        // Without this, a request before the first fetch would demand a second one.
+        // The task fetches at once. Without this flag, an early request would ask for a second
+        // fetch.
         fetching.lock().is_under_way = true;
         let guard = EndGuard(Arc::clone(keys));
         let task = runtime.spawn(async move {
@@ -551,8 +564,8 @@ impl Drop for FetchTask {
     }
 }
 
-/// A guard that drops the keys if their task ends by a panic or with its runtime. *Otherwise a
-/// withdrawn key would verify tokens for ever.*
+/// A guard that drops the keys when the task ends, for example by a panic or with its runtime.
+/// *Otherwise a withdrawn key would verify tokens for ever.*
 struct EndGuard(Arc<IssuerKeys>);
 
 impl Drop for EndGuard {

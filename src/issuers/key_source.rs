@@ -7,11 +7,13 @@ use crate::{error::KeySourceError, store::BoxFuture};
 /// A source of the keys that an issuer publishes, such as the issuer's JWKS URL.
 ///
 /// With the feature `jwks`, `HttpKeys` fetches keys over HTTPS. Implement this trait for another
-/// transport. The service has one task for each issuer. The task calls [`fetch`](Self::fetch) at
-/// the start, before the keys are out of date, and for an unknown `kid`. It never makes two calls
-/// at once, and drops the future after [`FETCH_DEADLINE`].
+/// transport.
 ///
-/// Any `async` closure without arguments implements it:
+/// The service starts one task for each issuer. The task calls [`fetch`](Self::fetch) at the start,
+/// before the keys are out of date, and for a token with an unknown `kid`. It never makes two calls
+/// at the same time. After [`FETCH_DEADLINE`] it drops the future.
+///
+/// An `async` closure without arguments implements this trait:
 ///
 /// ```
 /// use tower_bearer::issuers::{Issuer, KeySourceError, KeySourceErrorKind, PublishedKeys};
@@ -28,8 +30,8 @@ pub trait KeySource: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The source cannot get the set. The keys of the last successful call then stay in use for a
-    /// bounded time.
+    /// The source cannot get the set. The service then keeps the keys of the last successful call,
+    /// for a limited time.
     fn fetch(&self) -> BoxFuture<Result<PublishedKeys, KeySourceError>>;
 }
 
@@ -43,22 +45,22 @@ where
     }
 }
 
-/// The time after which the crate gives up a fetch.
+/// The longest duration of one fetch. After this time the service drops the fetch.
 pub const FETCH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The text of an issuer's JWK Set (RFC 7517 section 5).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PublishedKeys {
-    /// The JWK Set, of at most 256 KiB.
+    /// The JWK Set as JSON, of at most 256 KiB.
     pub jwks: String,
-    /// The time for which the issuer lets caches use the set, or `None` if the issuer sets none
-    /// (`max-age` of `Cache-Control`, RFC 9111 section 5.2.2.1).
+    /// The time for which the issuer lets caches use the set (`max-age` of `Cache-Control`, RFC
+    /// 9111 section 5.2.2.1). `None` if the issuer sets no time.
     pub max_age: Option<Duration>,
 }
 
 impl PublishedKeys {
-    /// Creates a set without a time for caches.
+    /// Creates a set without a [`max_age`](Self::max_age).
     #[must_use]
     pub fn new(jwks: impl Into<String>) -> Self {
         Self { jwks: jwks.into(), max_age: None }

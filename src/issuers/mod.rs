@@ -1,9 +1,8 @@
-//! Other issuers, whose tokens a service accepts, and the sources of their keys.
+//! Other issuers whose tokens a service accepts, and the sources of their keys.
 //!
-//! An *issuer* is the party that signs a token and names itself in the claim `iss`. Examples are
-//! Entra ID, Auth0, Okta, Keycloak and Cognito. A service [accepts] any number of issuers, beside
-//! its own tokens or alone, behind one [`AuthLayer`](crate::AuthLayer). The `iss` of a token
-//! chooses its issuer.
+//! An *issuer* is the party that signs a token. It writes its name into the claim `iss`. Examples
+//! are Entra ID, Auth0, Okta, Keycloak and Cognito. A service [accepts] any number of issuers,
+//! beside its own tokens or without own tokens. It chooses the issuer of a token by `iss`.
 //!
 //! ```
 //! use tower_bearer::{
@@ -49,8 +48,9 @@
 //! # }
 //! ```
 //!
-//! With the feature `jwks`, the service fetches the keys itself and follows their rotation. Nothing
-//! revokes tokens under [`IssuerPolicy::Stateless`], so no store is needed:
+//! With the feature `jwks`, the service fetches the keys itself, and fetches them again when they
+//! change. Under [`IssuerPolicy::Stateless`] the service cannot revoke tokens, so it needs no
+//! store:
 //!
 //! ```no_run
 //! # #[cfg(feature = "jwks")]
@@ -71,36 +71,37 @@
 //! # }
 //! ```
 //!
-//! `docs/guide.md` shows issuers beside own sessions, the users of several issuers, and own claims.
-//! The example `resource_server` is a whole service.
+//! `docs/guide.md` shows a service with other issuers and own sessions, users of several issuers,
+//! and custom claims. The example `resource_server` is a complete service.
 //!
 //! # The path of a token
 //!
-//! | token or event | answer |
+//! | token or event | effect |
 //! |--|--|
 //! | `iss` is absent or not accepted | 401 before any key is tried ([`UnknownIssuer`]) |
-//! | the node has the token's key | the node verifies the token, and asks no key server |
+//! | the node has the token's key | the node verifies the token without a fetch |
 //! | the node does not have the key | the request waits for a fetch: see the next table |
-//! | the issuer withdraws a key | 401 after the next fetch, also for tokens in the cache |
+//! | the issuer withdraws a key | after the next fetch 401, also for tokens in the cache |
 //! | fetches fail | the present keys verify tokens until [`max_stale`], then 503 |
 //! | a set has no usable key, or has a secret | the node drops all keys of the issuer: 401 |
 //!
-//! Requests with an unknown key share one fetch, and wait for it at most one second. If the last
-//! fetch began less than a [`cool_down`] ago, they start no new fetch, but wait for one under way.
-//! If the key is still unknown after that, the answer depends on the node's keys. Keys are *fresh*
-//! for the time that the issuer lets caches use them.
+//! Requests with an unknown key share one fetch, and wait for it at most 1 second. If the last
+//! fetch began less than a [`cool_down`] ago, such a request starts no fetch. It waits only if a
+//! fetch is under way. If the key is still unknown after that, the answer depends on the keys that
+//! the node has. Keys are *fresh* while the issuer lets caches use them.
 //!
 //! | keys of the node | answer |
 //! |--|--|
 //! | fresh, or the last finished fetch succeeded | 401 ([`UnknownKey`]) |
 //! | not fresh, and the last fetch failed | 503: the key may exist |
 //! | never fetched | 503 |
-//! | any, and the fetch is still under way after one second | 503 |
+//! | any, and the fetch is still under way after 1 second | 503 |
 //!
-//! The key server of one issuer cannot delay the tokens of another, nor tokens whose keys are
-//! known. [`connect`] waits until the service has the keys of all issuers, and fails if it cannot
-//! get them. [`build`] does not wait for them. The condition `issuer_keys` of
-//! [`Status`](crate::tokens::Status) names each issuer whose last fetch failed.
+//! A slow key server delays no token of another issuer, and no token whose key is known.
+//!
+//! [`connect`] waits for the keys of all issuers, and fails if it cannot get them. [`build`] does
+//! not wait. In [`Status`](crate::tokens::Status), the condition `issuer_keys` names each issuer
+//! whose last fetch failed.
 //!
 //! [accepts]: crate::tokens::TokenServiceBuilder::accept
 //! [`build`]: crate::tokens::TokenServiceBuilder::build
@@ -114,61 +115,61 @@
 //!
 //! | bound | value |
 //! |--|--|
-//! | fresh time | the issuer's `max-age` within 5 minutes to 24 hours; without it 15 minutes |
+//! | fresh time | `max-age` of the issuer, 5 minutes to 24 hours; default 15 minutes |
 //! | next fetch | after 85 to 90 % of the fresh time |
-//! | fetches because of unknown keys | one in a `cool_down`: 60 s, or one second to an hour |
-//! | pause after failed fetches | the `cool_down`, then twice as long each time, up to 5 minutes |
-//! | age of keys whose fetches fail | `max_stale`: 24 hours, or the `cool_down` to a year |
+//! | fetches because of unknown keys | one per `cool_down`: default 60 s, 1 second to an hour |
+//! | pause after failed fetches | first the `cool_down`, then doubled each time, up to 5 minutes |
+//! | age of keys while fetches fail | `max_stale`: default 24 hours, `cool_down` to a year |
 //! | one fetch | 5 s ([`FETCH_DEADLINE`]) |
-//! | one HTTP response (`jwks`) | 512 KiB; 3 redirects, to the same scheme, host and port only |
+//! | one HTTP response (`jwks`) | 512 KiB; 3 redirects within the same scheme, host and port |
 //! | key set | 256 KiB |
 //! | keys tried for one token | 16 of its `kid` and algorithm |
-//! | requests that wait for a fetch | 1024 for each issuer; others get their answer at once |
+//! | requests that wait for a fetch | 1024 per issuer; further requests get their answer at once |
 //!
-//! So a withdrawn key verifies tokens for at most 90 % of the fresh time while fetches succeed. It
-//! verifies them for `max_stale` while fetches fail. Choose a `max_stale` that is not shorter than
-//! the fresh time.
+//! So while fetches succeed, a withdrawn key verifies tokens for at most 90 % of the fresh time.
+//! While fetches fail, it verifies tokens for at most `max_stale`. Choose a `max_stale` that is at
+//! least as long as the fresh time.
 //!
 //! # Claims
 //!
-//! * Only the registered claims of RFC 7519 have a type: `iss`, `sub`, `aud`, `exp`, `nbf`, `iat`
-//!   and `jti`. All others are custom claims as the issuer wrote them, also `scope`, `sid` and
-//!   `type`.
-//! * `exp` is required. [`IssuerPolicy::Denylist`] also needs `iat`, and at least one of token id,
-//!   session and `sub`. Times may have fractions.
-//! * The service reads scopes, roles, session and token id from the claims that the [`Preset`] or
-//!   the issuer's settings name. A scope claim can be a text or an array. Values of other types
-//!   count as absent.
+//! * The registered claims of RFC 7519 have types of their own: `iss`, `sub`, `aud`, `exp`, `nbf`,
+//!   `iat` and `jti`. All other claims are custom claims, as the issuer wrote them. Even `scope`,
+//!   `sid` and `type` are custom claims.
+//! * `exp` is required. [`IssuerPolicy::Denylist`] also requires `iat`, and at least one of token
+//!   id, session and `sub`. Times may have fractions of a second.
+//! * The [`Preset`] or the issuer's settings name the claims with the scopes, the roles, the
+//!   session and the token id. A claim with scopes can be a text or an array. A value of another
+//!   type has no effect.
 //! * The lifetime from `iat` to `exp` may be 25 hours: see [`Issuer::max_access_lifetime`]. Without
-//!   `iat`, the service counts the time until `exp`.
+//!   `iat`, the lifetime is the time from now to `exp`.
 //! * The header's `typ` must be absent, `JWT` or `at+jwt`. With [`AccessTyp::AtJwt`] it must be
 //!   `at+jwt`.
 //! * The service refuses tokens with `cnf`, because it cannot check that the client has the key. It
-//!   refuses tokens with `events` (logout tokens), and those whose claim `type` is `refresh`.
+//!   also refuses tokens with `events` (logout tokens), and tokens whose claim `type` is `refresh`.
 //!
-//! Of the service's settings, `leeway`, `max_token_len`, `verified_cache` and `validator` apply to
-//! all tokens. `audience`, `access_typ`, `max_access_lifetime`, `max_token_age` and
-//! `require_claims` apply to own tokens only: an [`Issuer`] has its own.
+//! The settings `leeway`, `max_token_len`, `verified_cache` and `validator` of the service apply to
+//! all tokens. The settings `audience`, `access_typ`, `max_access_lifetime`, `max_token_age` and
+//! `require_claims` of the service apply only to own tokens. Each [`Issuer`] has its own settings.
 //!
 //! # Revocation
 //!
-//! Under [`IssuerPolicy::Denylist`], [`TokenService::external`] revokes here what the issuer
-//! signed:
+//! Under [`IssuerPolicy::Denylist`], the service can revoke tokens of another issuer with
+//! [`TokenService::external`]:
 //!
-//! | call | refused from then on | needs in the token |
+//! | call | the service refuses from then on | needs in the token |
 //! |--|--|--|
 //! | [`revoke_token_id`] | the token with this id | `jti`, or the claim of [`token_id_from`] |
-//! | [`revoke_session`] | the session's tokens that were issued up to now | the session claim |
-//! | [`revoke_subject`] | the subject's tokens that were issued up to now | `sub` |
+//! | [`revoke_session`] | the tokens of the session that exist now | the session claim |
+//! | [`revoke_subject`] | the tokens of the subject that exist now | `sub` |
 //!
-//! A revocation does not reach the issuer, which may give the user new tokens. The nodes accept
-//! them, with one exception. For a session or a subject, the nodes also refuse a token that the
-//! issuer signs less than the leeway after the revocation. By default this is about 6 s, with
-//! rounding. So let the user log in again after that time.
+//! The issuer does not learn of a revocation, and may give the user new tokens. The service accepts
+//! the new tokens, with one exception: after [`revoke_session`] or [`revoke_subject`] it also
+//! refuses tokens that the issuer signs in the next 6 s or so (the leeway, with rounding). So let
+//! the user log in again after that time.
 //!
-//! The service refuses each token that is older than the store's data set, or was issued less than
-//! the leeway after the data set's creation. With a `MemoryStore` this concerns all tokens from
-//! before a restart. [`accept_older_than_store`] accepts them: see its docs for the risk.
+//! The service also refuses each token whose `iat` is before the creation of the store's data, or
+//! less than the leeway after it. With a `MemoryStore`, this concerns all tokens from before a
+//! restart. [`accept_older_than_store`] accepts these tokens: its docs describe the risk.
 //!
 //! [`accept_older_than_store`]: crate::tokens::TokenServiceBuilder::accept_older_than_store
 //! [`revoke_session`]: crate::tokens::ExternalTokens::revoke_session
@@ -179,27 +180,29 @@
 //!
 //! # Clocks
 //!
-//! The clock of the node judges `exp`, `nbf` and `iat` of other issuers' tokens. The clock of the
-//! store judges own tokens, and gives a revocation its time. Synchronize the node's clock by NTP.
-//! The `leeway` (5 s) covers the differences between these clocks and that of the issuer.
+//! The node checks `exp`, `nbf` and `iat` of other issuers' tokens by its own clock. It checks own
+//! tokens by the clock of the store. The time of a revocation is also that of the store.
+//! Synchronize the node's clock by NTP. The `leeway` (5 s) covers the differences between these
+//! clocks and the issuer's clock.
 //!
 //! # Security
 //!
-//! * **Name an audience.** Otherwise the service accepts a token for any other application of the
-//!   issuer. With [`Issuer::any_audience`], require a claim that names your application.
-//! * **ID tokens are no access tokens.** Presets for Entra ID, Okta, Keycloak and Cognito refuse
-//!   them. With other presets only the audience separates the two kinds, so use an audience that
-//!   is no client's id.
-//! * **Keys are public.** The service refuses the whole published set if it has a secret or a
-//!   private key. It refuses a token that is signed by HMAC with the text of a public key.
-//! * **A subject is not unique.** Two issuers can use the same `sub` for two people. Use
+//! * **Set an audience.** Otherwise the service also accepts tokens for any other application of
+//!   the issuer. With [`Issuer::any_audience`], require a claim that names your application.
+//! * **ID tokens are not access tokens.** The presets for Entra ID, Okta, Keycloak and Cognito
+//!   refuse ID tokens. With the other presets, only the audience separates the two kinds. So use an
+//!   audience that is not the id of a client.
+//! * **Keys are public.** If a published set has a secret or a private key, the service refuses the
+//!   whole set. It also refuses a token whose HMAC uses the text of a public key as the secret.
+//! * **A subject is not unique.** Two issuers can use the same `sub` for two users. Use
 //!   [`issuer_subject`](crate::jwt::JwtClaims::issuer_subject), and never the subject alone.
-//! * **Tenants are listed.** `{tenantid}` in an identifier stands only for the ids in
-//!   [`Issuer::tenants`]. A key whose member `issuer` names one tenant then verifies only that
-//!   tenant's tokens. Without `tenants`, the service does not read this member. An identifier with
-//!   `{tenantid}` is no address: pass `HttpKeys` with `metadata_url` as the source.
-//! * **An open response outlives its key.** The withdrawal of a key ends no open response. Only a
-//!   revocation ends it, or the expiry if the layer says so.
+//! * **List the tenants.** `{tenantid}` in an identifier stands only for the ids in
+//!   [`Issuer::tenants`]. If a key has the member `issuer` with the id of a tenant, the key
+//!   verifies only tokens of that tenant. Without `tenants`, the service ignores this member.
+//!   Discovery does not work for such an identifier. Instead, pass an `HttpKeys` with
+//!   `metadata_url` to [`Issuer::key_source`].
+//! * **An open response outlives its key.** If the issuer withdraws a key, open responses continue.
+//!   A revocation ends them, or the expiry of the token if the layer says so.
 //!   [`TokenService::check`](crate::TokenService::check) refuses claims whose key the issuer has
 //!   withdrawn.
 //!

@@ -1,4 +1,4 @@
-//! The settings for well-known issuers, as a table.
+//! A table of the settings for well-known issuers.
 
 use std::str::FromStr;
 
@@ -7,9 +7,9 @@ use crate::{error::ConfigError, jwt::Algorithm};
 
 /// The settings for a well-known issuer: see [`Issuer::preset`](super::Issuer::preset).
 ///
-/// A preset names the claims in which an issuer writes scopes, roles, session and token id. It
-/// requires a claim that only the access tokens of the issuer have, if there is one. You can change
-/// every setting of the [`Issuer`](super::Issuer) after the preset.
+/// A preset names the claims from which the service reads scopes, roles, session and token id. Some
+/// presets also require a claim that only the issuer's access tokens have. You can change every
+/// setting of the [`Issuer`](super::Issuer) after the preset.
 ///
 /// | preset | scopes | roles | session | token id | required |
 /// |--|--|--|--|--|--|
@@ -25,8 +25,10 @@ use crate::{error::ConfigError, jwt::Algorithm};
 /// | `GithubActions` | none | none | none | `jti` | |
 /// | `Kubernetes` | none | none | none | `jti` | |
 ///
-/// Applications get only ID tokens from Google, Firebase and Apple, and no access tokens that are
-/// JWTs. So these presets accept ID tokens.
+/// The last column names the claim that a token must have.
+///
+/// Google, Firebase and Apple give applications only ID tokens, and no access tokens that are JWTs.
+/// So their presets accept ID tokens.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Preset {
@@ -64,7 +66,7 @@ pub enum Preset {
     Kubernetes,
 }
 
-/// One row of the table above.
+/// One row of the table in the docs of [`Preset`].
 struct Habits {
     preset: Preset,
     name: &'static str,
@@ -72,9 +74,10 @@ struct Habits {
     roles: &'static [&'static str],
     session: Option<&'static str>,
     token_id: Option<&'static str>,
-    /// The names of the claims of which one is required, and the only accepted value, if any.
+    /// The names of claims, and the only accepted value, if any. The token must have one of these
+    /// claims.
     required: Option<(&'static [&'static str], Option<&'static str>)>,
-    /// The accepted algorithms; all with public keys if empty.
+    /// The accepted algorithms. If empty, all algorithms with public keys.
     algorithms: &'static [Algorithm],
 }
 
@@ -174,7 +177,7 @@ impl Preset {
         }
     }
 
-    /// Returns the accepted algorithms, or `None` for all with public keys.
+    /// Returns the accepted algorithms. Returns `None` for all algorithms with public keys.
     pub(super) fn algorithms(self) -> Option<&'static [Algorithm]> {
         Some(self.habits().algorithms).filter(|algorithms| !algorithms.is_empty())
     }
@@ -187,7 +190,7 @@ impl FromStr for Preset {
     ///
     /// # Errors
     ///
-    /// The text is not the name of a preset.
+    /// No preset has this name.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         HABITS.iter().find(|habits| habits.name == name).map(|habits| habits.preset).ok_or_else(|| {
             let names: Vec<_> = HABITS.iter().map(|habits| habits.name).collect();

@@ -1,4 +1,4 @@
-//! The claims set (RFC 7519 section 4), and the verified claims in a request's extensions.
+//! The claims of a token (RFC 7519 section 4), before and after verification.
 
 use std::{
     any::Any,
@@ -29,16 +29,17 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// The claims type of an application without custom claims. It ignores all but the registered
-/// claims of a token.
+/// The claims type of an application without claims of its own. It ignores every claim of a token
+/// except the registered claims.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct NoClaims {}
 
-/// A claims set: the registered claims and the application's own (`C`).
+/// A claims set: the registered claims of a token and the application's own claims (`C`).
 ///
-/// [`encode_jwt`](super::encode_jwt) signs it. A claims set alone proves nothing; the type of
-/// verified claims is [`Claims`](super::Claims). Every claims set has `exp`, `iat`, `sub` and
-/// `jti`.
+/// [`encode_jwt`](super::encode_jwt) signs a claims set. Anyone can create a claims set, so it does
+/// not prove that a token was verified. The type [`Claims`](super::Claims) proves it.
+///
+/// Every claims set of a token of this crate has `exp`, `iat`, `sub` and `jti`.
 #[derive(Clone)]
 pub struct JwtClaims<C = NoClaims> {
     pub(super) issuer: Option<String>,
@@ -55,41 +56,42 @@ pub struct JwtClaims<C = NoClaims> {
     pub(super) client_id: Option<String>,
     pub(super) access_lifetime: Option<Duration>,
     pub(super) stamp: Option<Box<str>>,
-    /// The properties of another issuer's token. `None` for an own token.
+    /// The properties of a token of another issuer. `None` for a token of this service.
     pub(super) external: Option<Box<External>>,
     pub(super) custom: C,
 }
 
-/// The properties that only other issuers' tokens have.
+/// The properties that only a token of another issuer has.
 #[derive(Clone, Debug)]
 pub(crate) struct External {
-    /// True if this service can revoke the token by its denylist.
+    /// True if this service can revoke the token, because the policy for its issuer is `Denylist`.
     pub(crate) is_revocable: bool,
-    /// The roles from the claims that the issuer's settings name.
+    /// The roles of the user. The settings of the issuer name the claims that contain the roles.
     pub(crate) roles: Vec<String>,
     /// True if the token has `iat`.
     pub(crate) has_issued_at: bool,
-    /// The name and the algorithm of the key that verified the token.
+    /// The `kid` and the algorithm of the key that verified the token.
     pub(crate) key: (Option<Box<str>>, Algorithm),
 }
 
-/// An issuer, and the issuer's id of a user. The pair identifies the user among all issuers.
+/// The issuer of a token and its `sub`, which together identify a user.
 ///
-/// An issuer never uses a `sub` for two users (RFC 7519 section 4.1.2), but two issuers may both
-/// have a user `1`. So compare and store both fields. Type and fields have the names of RFC 9493
-/// section 3.2.3.
+/// Compare and store both fields, because two issuers can use the same `sub` for different users.
+/// One issuer never uses a `sub` for two users (RFC 7519 section 4.1.2).
+///
+/// The names of the type and its fields are those of RFC 9493 section 3.2.3.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub struct IssuerSubject<'a> {
-    /// The `iss` of the token. Empty if the service issues its own tokens without `iss`.
+    /// The `iss` of the token. Empty if the service's own tokens have no `iss`.
     pub issuer: &'a str,
     /// The `sub` of the token.
     pub subject: &'a Subject,
 }
 
 impl<C> JwtClaims<C> {
-    /// Creates a claims set with the claims that every token has. `exp` is `issued_at + lifetime`.
-    /// Both times are rounded down to whole seconds.
+    /// Creates a claims set with `sub`, `jti`, `type`, `iat` and `exp`. `exp` is `issued_at +
+    /// lifetime`. Both times are rounded down to whole seconds.
     pub fn new(
         subject: impl Into<Subject>,
         token_id: TokenId,
@@ -126,8 +128,8 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `aud`: a string for one audience, an array for several. Without an audience, the token
-    /// has no `aud`.
+    /// Sets `aud`, a list of audiences. If the list is empty, the token has no `aud`. A single
+    /// audience is written as a string instead of an array.
     #[must_use]
     pub fn with_audience(mut self, audience: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.audience = audience.into_iter().map(Into::into).collect();
@@ -148,7 +150,8 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `sid` (the session) and `gen` (the subject's generation when the session was opened).
+    /// Sets `sid` to the session, and `gen` to the subject's generation when the session was
+    /// opened.
     #[must_use]
     pub fn with_session(mut self, session_id: SessionId, generation: u64) -> Self {
         self.session_id = Some(session_id);
@@ -156,7 +159,7 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `scope`. With an empty scope, the token has no `scope`.
+    /// Sets `scope`. If the scope is empty, the token has no `scope`.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -170,22 +173,22 @@ impl<C> JwtClaims<C> {
         self
     }
 
-    /// Sets `atl`, rounded down to whole seconds. It is the lifetime of each access token that a
-    /// client gets for this refresh token.
+    /// Sets `atl` in a refresh token: the lifetime of the access tokens that a client gets for it.
+    /// The lifetime is rounded down to whole seconds.
     #[must_use]
     pub fn with_access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(Duration::from_secs(lifetime.as_secs()));
         self
     }
 
-    /// Sets `tb_stamp`: an opaque text about the subject's last revocation.
+    /// Sets `tb_stamp`: a short name of the subject's latest revocation.
     #[must_use]
     pub(crate) fn with_stamp(mut self, stamp: Option<String>) -> Self {
         self.stamp = stamp.map(Into::into);
         self
     }
 
-    /// Replaces the application's claims. The new claims can be of another type.
+    /// Replaces the application's claims by `custom`, which can have another type.
     #[must_use]
     pub fn with_custom<D>(self, custom: D) -> JwtClaims<D> {
         JwtClaims {
@@ -214,10 +217,11 @@ impl<C> JwtClaims<C> {
         self.issuer.as_deref()
     }
 
-    /// Returns `sub`: the subject. Empty if a token of another issuer has none.
+    /// Returns `sub`: the subject. Returns an empty subject if a token of another issuer has no
+    /// `sub`.
     ///
-    /// If a service accepts the tokens of several issuers, use
-    /// [`issuer_subject`](Self::issuer_subject) to find a user.
+    /// If the service accepts tokens of several issuers, identify the user by
+    /// [`issuer_subject`](Self::issuer_subject).
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
@@ -225,8 +229,8 @@ impl<C> JwtClaims<C> {
 
     /// Returns the issuer and the subject, or `None` if the token has no `sub`.
     ///
-    /// If the service accepts tokens of several issuers, use the pair as the key of a user, and
-    /// never the subject alone:
+    /// If the service accepts tokens of several issuers, identify a user by this pair, and never by
+    /// the subject alone:
     ///
     /// ```
     /// use tower_bearer::Claims;
@@ -243,15 +247,15 @@ impl<C> JwtClaims<C> {
         has_subject.then(|| IssuerSubject { issuer: self.issuer().unwrap_or_default(), subject: &self.subject })
     }
 
-    /// Returns true if another issuer has issued the token: see [`issuers`](crate::issuers). The
-    /// store has no session of such a token.
+    /// Returns true if another issuer issued the token: see [`issuers`](crate::issuers). The store
+    /// has no session of such a token.
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.external.is_some()
     }
 
-    /// Returns the roles in the claims that the settings of the token's issuer name. Empty for own
-    /// tokens, whose roles are custom claims.
+    /// Returns the roles in a token of another issuer. The settings of that issuer name the claims
+    /// with the roles. For a token of this service, returns an empty slice.
     #[must_use]
     pub fn roles(&self) -> &[String] {
         self.external.as_ref().map_or(&[], |external| &external.roles)
@@ -273,7 +277,8 @@ impl<C> JwtClaims<C> {
         self.expires_at
     }
 
-    /// Returns `iat`: the time of issue. The Unix epoch if a token of another issuer has none.
+    /// Returns `iat`: the time of issue. Returns the Unix epoch if a token of another issuer has no
+    /// `iat`.
     #[must_use]
     pub fn issued_at(&self) -> Timestamp {
         self.issued_at
@@ -285,19 +290,20 @@ impl<C> JwtClaims<C> {
         self.not_before
     }
 
-    /// Returns `jti`: the token's id. Empty if a token of another issuer has none.
+    /// Returns `jti`: the token's id. Returns an empty id if a token of another issuer has no
+    /// `jti`.
     #[must_use]
     pub fn token_id(&self) -> &TokenId {
         &self.token_id
     }
 
-    /// Returns `type`: access or refresh. Only tokens of other issuers can lack the claim.
+    /// Returns `type`: access or refresh. Returns `None` only for tokens of other issuers.
     #[must_use]
     pub fn token_type(&self) -> Option<TokenType> {
         self.token_type
     }
 
-    /// Returns `sid`: the session that the token belongs to.
+    /// Returns `sid`: the session of the token.
     #[must_use]
     pub fn session_id(&self) -> Option<&SessionId> {
         self.session_id.as_ref()
@@ -321,13 +327,14 @@ impl<C> JwtClaims<C> {
         self.client_id.as_deref()
     }
 
-    /// Returns `atl`: the lifetime of each access token that a client gets for this refresh token.
+    /// Returns `atl` of a refresh token: the lifetime of the access tokens that a client gets for
+    /// it.
     #[must_use]
     pub fn access_lifetime(&self) -> Option<Duration> {
         self.access_lifetime
     }
 
-    /// Returns `tb_stamp`. Validation does not check its value.
+    /// Returns `tb_stamp`: any text, because validation does not check the value.
     pub(crate) fn stamp(&self) -> Option<&str> {
         self.stamp.as_deref()
     }
@@ -338,7 +345,7 @@ impl<C> JwtClaims<C> {
         &self.custom
     }
 
-    /// Returns true if the token has `iat`. All tokens of this crate have it.
+    /// Returns true if the token has `iat`. Only tokens of other issuers can lack `iat`.
     pub(crate) fn has_issued_at(&self) -> bool {
         self.external.as_ref().is_none_or(|external| external.has_issued_at)
     }
@@ -356,19 +363,20 @@ impl<C> JwtClaims<C> {
     }
 }
 
-/// The claims of another issuer's token whose names the issuer has chosen.
+/// The claims of a token of another issuer that have no fixed names. The settings of the issuer
+/// name them.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) scope: Scope,
     pub(crate) session_id: Option<SessionId>,
-    /// The token's id, if the issuer writes it in another claim than `jti`.
+    /// The token's id. `None` if the issuer writes the id in `jti`.
     pub(crate) token_id: Option<TokenId>,
     pub(crate) external: External,
 }
 
 impl<C> fmt::Debug for JwtClaims<C> {
-    /// Shows ids, times and the scope. Leaves out the application's claims, because they may
-    /// contain personal data.
+    /// Shows ids, times and the scope. Omits the application's claims, because they may contain
+    /// personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JwtClaims")
             .field("subject", &self.subject.as_str())
@@ -383,8 +391,8 @@ impl<C> fmt::Debug for JwtClaims<C> {
 }
 
 impl<C: Serialize> Serialize for JwtClaims<C> {
-    /// Serializes as a JSON object. Fails if the custom claims do not serialize to an object, or
-    /// use a reserved name. Otherwise a member could occur twice.
+    /// Serializes the claims as one JSON object. Fails if the custom claims are no object, or if
+    /// one of them has a reserved name. Otherwise a name could occur twice in the object.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Value::Object(custom) = serde_json::to_value(&self.custom).map_err(ser::Error::custom)? else {
             return Err(ser::Error::custom("the custom claims do not serialize to an object"));
@@ -395,7 +403,8 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
         }
 
         let mut map = serializer.serialize_map(None)?;
-        // The custom claims of another issuer's token already have its `sid` and `scope`.
+        // If another issuer issued the token, its `sid` and `scope` are also custom claims. This
+        // check keeps each name from being written twice.
         let mut member = |name: &str, value: Option<&str>| match value {
             Some(value) if !custom.contains_key(name) => map.serialize_entry(name, value),
             _ => Ok(()),
@@ -435,8 +444,7 @@ impl<C: Serialize> Serialize for JwtClaims<C> {
 }
 
 impl JwtClaims<RawClaims> {
-    /// Converts the application's claims to type `C`. [`decode_token`](super::decode_token) returns
-    /// claims sets with [`RawClaims`].
+    /// Converts the application's claims from JSON to the type `C`.
     ///
     /// # Errors
     ///
@@ -446,7 +454,7 @@ impl JwtClaims<RawClaims> {
         Ok(self.with_custom(custom))
     }
 
-    /// Creates the claims set of another issuer's payload, whose signature the caller has verified.
+    /// Creates the claims set of a token of another issuer. The caller has verified the signature.
     /// Fails if `exp` is missing.
     pub(super) fn of_external(payload: Payload, mapped: Mapped) -> Result<Self, TokenError> {
         let absent = || Timestamp::default();
@@ -471,8 +479,8 @@ impl JwtClaims<RawClaims> {
         })
     }
 
-    /// Creates the claims set of a payload whose signature was verified. Fails if `sub`, `exp`,
-    /// `iat` or `jti` is missing.
+    /// Creates the claims set of a token. The caller has verified the signature. Fails if `sub`,
+    /// `exp`, `iat` or `jti` is missing.
     pub(super) fn of(payload: Payload) -> Result<Self, TokenError> {
         Ok(Self {
             issuer: payload.iss,
@@ -495,12 +503,12 @@ impl JwtClaims<RawClaims> {
     }
 }
 
-/// The claims of a token whose signature, times, issuer, audience and type were verified. A
-/// [`TokenService`](crate::TokenService) has also checked that the token is not revoked.
+/// The verified claims of a token: signature, times, issuer, audience and type. If a
+/// [`TokenService`](crate::TokenService) created the `Claims`, the token is also not revoked.
 ///
-/// Clones share one allocation. Only verification creates `Claims`, so a handler can trust the
-/// `Claims` in a request's extensions. The methods of [`JwtClaims`] return the registered claims.
-/// [`custom`](JwtClaims::custom) returns the application's claims:
+/// Only verification creates `Claims`, so a handler can trust the `Claims` in a request's
+/// extensions. A clone copies a pointer and not the claims. The methods of [`JwtClaims`] return the
+/// registered claims, and [`custom`](JwtClaims::custom) returns the application's claims:
 ///
 /// ```
 /// # use tower_bearer::jwt::Claims;
@@ -515,18 +523,18 @@ impl JwtClaims<RawClaims> {
 /// ```
 pub struct Claims<C = NoClaims> {
     shared: Arc<Shared<C>>,
-    /// A pointer, because most requests have no notes and each copy of the claims moves them.
+    /// Behind a pointer, to keep `Claims` small: most requests have no notes.
     notes: Option<Arc<RequestNotes>>,
 }
 
-/// The settings that a layer adds for one request. Requests with the same token share the claims,
-/// but not these settings.
+/// The settings that a layer adds to the claims for one request. Other requests with the same token
+/// do not get these settings.
 #[derive(Debug)]
 pub(crate) struct RequestNotes {
-    /// True if the expiry of the token also cuts the sockets and tasks of the request.
+    /// True if the sockets and tasks of the request also end when the token expires.
     pub(crate) cut_at_expiry: bool,
-    /// Present if the request asks for an upgrade. The flag is true once the handler has made a
-    /// `Cutoff`.
+    /// Present if the request asks for an HTTP upgrade. The handler sets the flag to true when it
+    /// creates a [`Cutoff`](crate::Cutoff).
     pub(crate) upgrade: Option<Arc<AtomicBool>>,
 }
 
@@ -537,11 +545,11 @@ struct Shared<C> {
     verifier: OnceLock<Verifier>,
 }
 
-/// A handle of the service that verified the claims. This module must not import the service's
-/// type.
+/// A reference to the service that verified the claims. It has no concrete type, because this
+/// module must not import the type of the service.
 pub(crate) type Verifier = Arc<dyn Any + Send + Sync>;
 
-/// The claims that determine if a token is revoked or expired.
+/// The claims that decide if a token is revoked or expired.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenNames<'a> {
     pub(crate) issuer: &'a str,
@@ -553,11 +561,12 @@ pub(crate) struct TokenNames<'a> {
     pub(crate) expires_at: Timestamp,
 }
 
-/// Verified claims with any type of application claims.
+/// Verified claims, without the type parameter for the application's claims.
 pub(crate) trait Admitted: Send + Sync {
     fn names(&self) -> TokenNames<'_>;
 
-    /// Returns the verifier, or `None` if no service verified the claims.
+    /// Returns the service that verified the claims. Returns `None` if a function without a service
+    /// verified them.
     fn verifier(&self) -> Option<&Verifier>;
 }
 
@@ -572,17 +581,17 @@ impl<C: Send + Sync> Admitted for Shared<C> {
 }
 
 impl<C> Claims<C> {
-    /// The size in bytes of the shared allocation, without the heap data of its claims.
+    /// The size in bytes of the allocation that clones share, without the heap data of the claims.
     pub(crate) const BYTES: usize = size_of::<Shared<C>>() + 2 * size_of::<usize>();
 
-    /// Creates the claims of a token that the caller has verified. Handlers rely on the
-    /// verification, so no other code may call this.
+    /// Creates `Claims` from claims that the caller has verified. Call this only after
+    /// verification, because handlers trust every `Claims`.
     pub(crate) fn verified(claims: JwtClaims<C>) -> Self {
         let shared = Shared { claims, memo: AtomicU64::new(0), verifier: OnceLock::new() };
         Self { shared: Arc::new(shared), notes: None }
     }
 
-    /// Sets the service that verified the claims. Later calls change nothing.
+    /// Sets the service that verified the claims. Does nothing if a service is already set.
     pub(crate) fn set_verifier(&self, verifier: Verifier) {
         _ = self.shared.verifier.set(verifier);
     }
@@ -595,31 +604,31 @@ impl<C> Claims<C> {
         self.notes = Some(Arc::new(notes));
     }
 
-    /// Returns true if this service verified the claims.
+    /// Returns true if the service `verifier` verified the claims.
     pub(crate) fn is_verified_by(&self, verifier: &Verifier) -> bool {
         self.shared.verifier.get().is_some_and(|own| Arc::ptr_eq(own, verifier))
     }
 
-    /// Returns an integer in which the revocation check caches its last result. It starts at 0, and
-    /// all clones share it. This module never reads the integer.
+    /// Returns an integer in which the revocation check caches its last result. The integer starts
+    /// at 0, and all clones share it.
     ///
-    /// The integer is in the claims' allocation, because the check reads that memory anyway.
-    /// Elsewhere it would cost another allocation and another pointer to follow.
+    /// The integer is stored next to the claims, because the check reads that memory anyway.
     pub(crate) fn memo(&self) -> &AtomicU64 {
         &self.shared.memo
     }
 }
 
 impl<C: Send + Sync + 'static> Claims<C> {
-    /// Returns a handle that does not depend on the application's claims type. The handle shares
-    /// the allocation of the claims.
+    /// Returns the claims without the type parameter `C`. The result shares the allocation of the
+    /// claims.
     pub(crate) fn admitted(&self) -> Arc<dyn Admitted> {
         Arc::clone(&self.shared) as Arc<dyn Admitted>
     }
 }
 
 impl Claims<RawClaims> {
-    /// Returns the same verified claims, with the application's claims converted to type `C`.
+    /// Returns the same verified claims, with the application's claims converted from JSON to the
+    /// type `C`.
     ///
     /// # Errors
     ///
@@ -638,9 +647,8 @@ impl<C> Clone for Claims<C> {
 impl<C> Deref for Claims<C> {
     type Target = JwtClaims<C>;
 
-    /// Gives direct access to the registered claims only. If it also gave access to the fields of
-    /// `C`, a field could have the name of a registered claim. One of the two would then hide the
-    /// other.
+    /// Gives access to the methods of [`JwtClaims`], but not to the fields of `C`. A field of `C`
+    /// with the name of a registered claim could otherwise be mistaken for that claim.
     ///
     /// ```compile_fail,E0609
     /// struct MyClaims {

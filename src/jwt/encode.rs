@@ -1,4 +1,4 @@
-//! Encodes and signs claims as the text of a token.
+//! Writes claims as a signed token.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
@@ -14,15 +14,16 @@ use crate::{
     ids::{SessionId, is_id},
 };
 
-/// Signs a claims set with the key set's signing key.
+/// Signs a claims set with the signing key of `keys`, and returns the token.
 ///
-/// The header is `{"alg", "typ", "kid"}`, with `typ` = `at+jwt` (RFC 9068 section 2.1) for access
-/// tokens and `rt+jwt` for refresh tokens.
+/// The header contains `alg`, `typ` and, if the key has a name, `kid`. `typ` is `at+jwt` for access
+/// tokens (RFC 9068 section 2.1), and `rt+jwt` for refresh tokens.
 ///
 /// # Errors
 ///
-/// [`Error::Signing`] if the set has no signing key or the key fails. [`Error::Issue`] if no
-/// verifier would accept the claims:
+/// [`Error::Signing`] if the set has no signing key, or the key fails.
+///
+/// [`Error::Issue`] if no verifier would accept the claims:
 ///
 /// * `sub`, `jti` or `sid` is empty, has over 255 bytes or has control characters,
 /// * `exp` is not after `iat` and `nbf`, or not before the year 10 000,
@@ -41,7 +42,7 @@ pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<
     Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
 }
 
-/// The encoded header segment that all tokens of one type and key share.
+/// The first segment of a token: the encoded header. All tokens of one type and key share it.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     header: String,
@@ -66,16 +67,16 @@ impl Encoder {
         self.header.len()
     }
 
-    /// Returns the length in bytes that the token would have, without signing it. Fails like
-    /// [`encode`](Self::encode), except for an error of the signature.
+    /// Returns the length in bytes that the signed token would have. Does not sign, and otherwise
+    /// fails like [`encode`](Self::encode).
     pub(crate) fn encoded_len<C: Serialize>(&self, claims: &C, signature_len: usize) -> Result<usize, Error> {
         let len = |bytes: usize| base64::encoded_len(bytes, false).unwrap_or(usize::MAX);
         let payload = payload(claims)?;
         Ok(self.header.len().saturating_add(len(payload.len())).saturating_add(len(signature_len)).saturating_add(2))
     }
 
-    /// Encodes and signs the claims, and returns the token. Does not check ids and times, unlike
-    /// [`encode_jwt`].
+    /// Encodes and signs the claims, and returns the token. Unlike [`encode_jwt`], does not check
+    /// ids and times.
     pub(crate) fn encode<C: Serialize>(&self, key: &SigningKey, claims: &C) -> Result<String, Error> {
         let payload = payload(claims)?;
         let mut token = String::with_capacity(self.header.len() + payload.len() * 4 / 3 + 128);

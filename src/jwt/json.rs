@@ -1,4 +1,4 @@
-//! JSON rules that are stricter than RFC 8259. Headers, claims and keys share them.
+//! A stricter JSON reader than RFC 8259 requires, for headers, claims and keys.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -9,26 +9,26 @@ use serde::{
 
 use crate::clock::Timestamp;
 
-/// A string, borrowed from the JSON text unless it contains an escape.
+/// A string of a JSON text. It is copied only if it contains an escape.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// A type that [`read_object`] fills from a JSON object, one member at a time.
+/// A type that [`read_object`] fills from the members of a JSON object.
 pub(crate) trait FromMembers<'de> {
-    /// The noun for this type in errors.
+    /// The name of the expected object in error texts.
     const EXPECTED: &'static str;
-    /// The greatest number of members. A type needs a limit if it is read before the signature is
-    /// verified.
+    /// The maximum number of members. Set a limit for objects that are read before the signature is
+    /// verified, because anyone can send them.
     const MAX_MEMBERS: usize = usize::MAX;
 
-    /// Reads the value of the member `name` from `map`. [`read_object`] calls it once per name.
+    /// Reads the value of the member `name` from `map`. [`read_object`] calls this at most once for
+    /// each name.
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// Reads an object into `empty`. Fails on a duplicate member, even if the two names are escaped
-/// differently. Parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section
-/// 4).
+/// Reads an object into `empty`, and returns it. Fails if two members have the same name, because
+/// parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section 4).
 pub(crate) fn read_object<'de, D, T>(deserializer: D, empty: T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -90,34 +90,35 @@ impl<'de> SeenNames<'de> {
     }
 }
 
-/// A reader that checks and drops ignored values.
+/// A reader of JSON values that the caller does not need. It checks the values and drops them.
 ///
-/// With `serde::de::IgnoredAny`, `serde_json` skips strings without decoding escapes, so a lone
-/// surrogate would pass. `Unread` decodes every string. It limits the number of values, because it
-/// reads them before a signature is verified.
+/// The reader decodes every string, so it finds invalid escapes such as a lone surrogate.
+/// `serde::de::IgnoredAny` would not find them.
+///
+/// The number of values has a limit, because the reader runs before the signature is verified.
 pub(crate) struct Unread {
     left: u32,
 }
 
 impl Unread {
-    /// Creates a reader that fails after `values` values.
+    /// Creates a reader that fails if it reads more than `values` values.
     pub(crate) fn at_most(values: u32) -> Self {
         Self { left: values }
     }
 
-    /// Returns a seed that reads one value of this shape.
+    /// Returns a deserializer of one value with this shape.
     pub(crate) fn value(&mut self, shape: Shape) -> UnreadValue<'_> {
         UnreadValue { unread: self, shape }
     }
 }
 
-/// One value that is read and dropped.
+/// A deserializer that checks and drops one value.
 pub(crate) struct UnreadValue<'a> {
     unread: &'a mut Unread,
     shape: Shape,
 }
 
-/// The type that an ignored value must have.
+/// The expected JSON type of a dropped value.
 pub(crate) enum Shape {
     Any,
     Object,
@@ -193,8 +194,8 @@ impl<'de> Visitor<'de> for UnreadValue<'_> {
     }
 }
 
-/// A `NumericDate` (RFC 7519 section 2): seconds since the Unix epoch, possibly with a fraction.
-/// Negative dates and dates after the year 9999 are errors.
+/// A time as a `NumericDate` (RFC 7519 section 2): seconds since the Unix epoch, possibly with a
+/// fraction. A negative time or a time after the year 9999 is an error.
 pub(crate) struct NumericDate(pub(crate) Timestamp);
 
 impl<'de> Deserialize<'de> for NumericDate {
@@ -214,8 +215,8 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
 
             fn visit_f64<E: Error>(self, seconds: f64) -> Result<NumericDate, E> {
-                // Rounds down, so that a token is not valid for longer than its text says. Treats
-                // -0.0 as negative.
+                // Rounds down, so that a token is not valid for longer than its text says. The
+                // check of the sign also refuses -0.0.
                 let millis = (seconds * 1000.0).floor();
                 #[allow(clippy::cast_precision_loss, reason = "the bound is far below 2^53")]
                 let end = Timestamp::END_OF_TIME.as_millis() as f64;
@@ -228,14 +229,14 @@ impl<'de> Deserialize<'de> for NumericDate {
             }
         }
 
-        // `deserialize_any` would pass fractions as maps if another crate enables
-        // `serde_json/arbitrary_precision`.
+        // If another crate enables `serde_json/arbitrary_precision`, `deserialize_any` passes a
+        // fraction as a map. This visitor would then fail.
         deserializer.deserialize_f64(NumericDateVisitor)
     }
 }
 
-/// Returns the error for a member that must be absent. Reads the value first, so that invalid JSON
-/// gets the parser's error.
+/// Returns the error `why` for a member that must be absent. Reads the value first, so that invalid
+/// JSON gets the parser's error instead.
 pub(crate) fn refuse<'de, A: MapAccess<'de>, T>(map: &mut A, why: &'static str) -> Result<T, A::Error> {
     map.next_value::<IgnoredAny>()?;
     Err(A::Error::custom(why))

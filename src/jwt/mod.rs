@@ -1,24 +1,26 @@
 //! Signs claims as tokens, and verifies tokens. The module uses no store and no HTTP. The caller
 //! passes the time or a clock.
 //!
-//! A token must pass these rules, in this order:
+//! The module checks a token in this order:
 //!
-//! 1. `token::compact`: three canonical base64url segments, at most [`Validation::max_token_len`]
-//!    bytes (RFC 7515 section 7.1).
-//! 2. The header: an object without duplicate members, with a supported `alg`, and without `crit`,
-//!    `b64`, `zip`, `enc` and `cty`.
-//! 3. `keys::key`: one key, one algorithm. The signature is checked before any claim is read (RFC
-//!    8725 section 3.1).
-//! 4. `token::payload`: an object without duplicate members. Each registered claim that is present
-//!    has the type of its RFC.
-//! 5. `validation`: times, issuer, audience and token type. The application's claims come last.
+//! 1. `token::compact`: the text has three canonical base64url segments and at most
+//!    [`Validation::max_token_len`] bytes (RFC 7515 section 7.1).
+//! 2. `token::compact`: the header is an object without duplicate members. It has a supported
+//!    `alg`, and none of `crit`, `b64`, `zip`, `enc` and `cty`.
+//! 3. `keys::key`: a key with the header's algorithm verifies the signature. No claim is trusted
+//!    before this step (RFC 8725 section 3.1).
+//! 4. `token::payload`: the payload is an object without duplicate members. Each registered claim
+//!    that is present has the type of its RFC.
+//! 5. `validation`: times, issuer, audience and token type are acceptable.
+//! 6. The application's claims fit the application's type.
 //!
-//! The crate uses `jsonwebtoken` for keys and signatures only. The library's checks of headers and
-//! claims are too weak. They ignore `crit`, treat `aud` and `iss` of a wrong type as absent, and
-//! accept a token whose `exp` is now. They accept arrays as claims sets, and have no size limit and
-//! no replaceable clock.
+//! The crate uses `jsonwebtoken` only for keys and signatures, because the library's checks of
+//! headers and claims are too weak:
 //!
-//! ```
+//! * It ignores `crit`.
+//! * It treats an `aud` or `iss` of a wrong type as absent.
+//! * It accepts a token whose `exp` is the current second, and a claims set that is an array.
+//! * It has no size limit and no replaceable clock.
 //! use std::time::Duration;
 //! use tower_bearer::{
 //!     TokenId,

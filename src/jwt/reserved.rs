@@ -1,15 +1,15 @@
-//! The names that the application's claims must not use.
+//! Finds fields of the application's claims type that have the name of a claim of this crate.
 
 use serde::{
     de::{self, DeserializeOwned, Deserializer, Visitor, value::Error},
     forward_to_deserialize_any,
 };
 
-/// The registered claims of RFC 7519 section 4.1. In the tokens of other issuers, the crate reads
-/// only these by their names.
+/// The registered claims of RFC 7519 section 4.1. In a token of another issuer, all other claims
+/// are custom claims.
 pub(super) const REGISTERED: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "nbf", "jti"];
 
-/// The claims that the crate itself reads or writes.
+/// The names of all claims that the crate reads or writes in its own tokens.
 pub(super) const RESERVED: [&str; 15] = [
     "iss",
     "sub",
@@ -28,22 +28,23 @@ pub(super) const RESERVED: [&str; 15] = [
     "tb_stamp",
 ];
 
-/// Returns the first field (or, for an enum, variant) of a claims type that has a reserved name.
+/// Returns the first field of a claims type that has a reserved name. For an enum, returns the
+/// first such variant.
 ///
-/// The crate removes reserved members from the application's claims. So a field with a reserved
-/// name never gets a value. If the type serializes that field, the crate cannot sign a token.
+/// The crate takes reserved claims out of the application's claims, so such a field never gets a
+/// value. If the type serializes such a field, the crate cannot sign a token.
 ///
-/// The result is `None` for types that do not pass their field names to serde: maps,
-/// `#[serde(flatten)]`, untagged and internally tagged enums, manual implementations. The function
-/// checks aliases, but not names by `rename(serialize = "..")`.
+/// Returns `None` for a type that does not pass its field names to serde. Examples are maps,
+/// `#[serde(flatten)]`, untagged or internally tagged enums, and manual implementations. The
+/// function finds aliases, but not the names of `rename(serialize = "..")`.
 pub(crate) fn reserved_member_of<C: DeserializeOwned>() -> Option<&'static str> {
     let mut names: &[&str] = &[];
-    // A type without fields deserializes successfully and has no name to check.
+    // A type without fields returns `Ok` here, and has no name to check.
     C::deserialize(FieldNames(&mut names)).err()?;
     names.iter().copied().find(|name| RESERVED.contains(name))
 }
 
-/// A deserializer that records the field names that a type requests, and then fails.
+/// A deserializer that stores the field names of a type, and then fails.
 struct FieldNames<'a>(&'a mut &'static [&'static str]);
 
 impl FieldNames<'_> {
@@ -69,8 +70,8 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
         self.keep(fields)
     }
 
-    /// `serde_json` writes a variant with content as an object with one member, named after the
-    /// variant.
+    /// Stores the names of the variants. `serde_json` writes a variant with content as an object,
+    /// whose only member has the name of the variant.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,

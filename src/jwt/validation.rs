@@ -1,4 +1,5 @@
-//! Rules for verified claims: issuer, audience, token type and times.
+//! The rules that a token with a valid signature must also pass: issuer, audience, token type and
+//! times.
 
 use std::time::Duration;
 
@@ -17,26 +18,25 @@ use crate::{
     error::{ConfigError, TokenError},
 };
 
-/// The upper bound of configured lifetimes and ages. It keeps sums of times from overflowing.
+/// The maximum of configured lifetimes and ages. With this maximum, sums of times do not overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// The upper bound of the leeway. A longer leeway would only prolong the use of expired tokens.
+/// The maximum leeway. A longer leeway would only let clients use expired tokens for longer.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(86_400);
 
 /// The rules for accepting a token.
 ///
 /// | rule | default |
 /// |--|--|
-/// | `iss` | not configured: a token with `iss` comes from another issuer, and is refused |
-/// | `aud` | not configured: a token with `aud` is refused (RFC 7519 section 4.1.3) |
+/// | `iss` | must be absent, unless [`issuer`](Self::issuer) is set |
+/// | `aud` | must be absent, unless [`audience`](Self::audience) is set (RFC 7519 section 4.1.3) |
 /// | leeway | 5 s, for clocks that differ between nodes |
 /// | lifetime (`exp - iat`) of an access token | at most 24 h |
-/// | lifetime of a refresh token | at most 30 days |
-/// | age of an access token | bounded by its lifetime only |
-/// | required claims | `sub`, `exp`, `iat`, `jti`; [`AccessTyp`] decides about `type` |
-/// | required if configured | `iss`, `aud` |
-/// | length of a token | at most 8 KiB, three eighths of it for the header |
-/// | header `typ` of an access token | [`AccessTyp::Compatible`] |
+/// | lifetime (`exp - iat`) of a refresh token | at most 30 days |
+/// | age of an access token | no limit except its lifetime |
+/// | required claims | `sub`, `exp`, `iat`, `jti`; also `iss` and `aud` if they are set |
+/// | claim `type` and header `typ` of an access token | [`AccessTyp::Compatible`] |
+/// | length of a token | at most 8 KiB, of which the header has at most 3 KiB |
 #[derive(Clone, Debug)]
 pub struct Validation {
     issuer: Option<String>,
@@ -48,23 +48,23 @@ pub struct Validation {
     required: Vec<String>,
     max_token_len: usize,
     access_typ: AccessTyp,
-    /// True if the validation does not check `aud`, for issuers that write none.
+    /// True if validation accepts any `aud`, and tokens without `aud`.
     ignores_audience: bool,
 }
 
-/// The marks that an access token must have: the header's `typ` and the claim `type`.
+/// The required values of the header's `typ` and of the claim `type` in an access token.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AccessTyp {
-    /// For the tokens of this crate. The claim `type` must be `access`. The header's `typ` can be
-    /// absent, `JWT` (as [`fastcore.security`](crate::compat) writes) or `at+jwt`.
+    /// For tokens of this crate. The claim `type` must be `access`. The header's `typ` must be
+    /// absent, `at+jwt`, or `JWT` (the value of [`fastcore.security`](crate::compat)).
     #[default]
     Compatible,
     /// For an issuer that follows RFC 9068. The header's `typ` must be `at+jwt`. The claim `type`
     /// can be absent.
     AtJwt,
     /// For an issuer that does not mark its access tokens. Configure an audience that the issuer's
-    /// ID tokens do not have, because nothing else distinguishes ID tokens from access tokens.
+    /// ID tokens do not have. Otherwise the service would accept ID tokens as access tokens.
     Unmarked,
 }
 
@@ -92,20 +92,20 @@ impl Validation {
         }
     }
 
-    /// Accepts tokens for any audience, and without one.
+    /// Accepts tokens with any `aud`, and tokens without `aud`.
     pub(crate) fn ignore_audience(mut self) -> Self {
         self.ignores_audience = true;
         self
     }
 
-    /// Requires `iss` to be exactly this issuer.
+    /// Accepts only tokens whose `iss` is exactly `issuer`.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// Adds an accepted audience. A token's `aud` must contain at least one accepted audience.
+    /// Adds an accepted audience. The `aud` of a token must contain at least one accepted audience.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
@@ -113,7 +113,8 @@ impl Validation {
     }
 
     /// Sets the largest accepted difference between the clocks of issuer and verifier (default: 5
-    /// s). Validation uses at most one day, and [`check`](Self::check) returns an error for more.
+    /// s). The maximum is one day: [`check`](Self::check) refuses more, and validation uses one day
+    /// instead.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
@@ -134,52 +135,53 @@ impl Validation {
         self
     }
 
-    /// Sets the longest age of an access token since `iat`, for an issuer that sets `exp` too late.
-    /// By default only `exp` limits the age.
+    /// Sets the maximum age of an access token since `iat`. Use it if the issuer gives tokens too
+    /// long a lifetime. By default, the lifetime is the only limit.
     ///
-    /// The age is this node's time minus `iat`, without leeway. If the issuer's clock lags, this
-    /// node refuses the token earlier. If the issuer's clock is ahead, this node accepts the token
-    /// for longer, by at most the leeway.
+    /// The age is this node's time minus `iat`, without leeway. If the issuer's clock lags by 1 s,
+    /// this node refuses the token 1 s earlier. If the issuer's clock is ahead, this node accepts
+    /// the token for longer, by at most the leeway.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
         self
     }
 
-    /// Requires further claims in access and refresh tokens: registered claims, or the
-    /// application's. This rule checks only that the claims are present. Validation also checks the
-    /// types of registered claims.
+    /// Requires that access and refresh tokens have these claims. Each name is a registered claim
+    /// or a claim of the application. The rule checks only that the claim is present.
     #[must_use]
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.required.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// Sets the greatest length of a token in bytes (default: 8192). The header can take three
-    /// eighths of it.
+    /// Sets the maximum length of a token in bytes (default: 8192). The header can have at most
+    /// three eighths of this length.
     #[must_use]
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self
     }
 
-    /// Sets the marks that an access token must have (default: [`AccessTyp::Compatible`]).
+    /// Sets the required `typ` and `type` of an access token (default: [`AccessTyp::Compatible`]).
     #[must_use]
     pub fn access_typ(mut self, typ: AccessTyp) -> Self {
         self.access_typ = typ;
         self
     }
 
-    /// Returns an error if no token could satisfy these rules, or a limit is out of its range.
+    /// Checks that a token can satisfy these rules, and that each limit is in its range.
     ///
     /// # Errors
     ///
     /// * The issuer or an audience is empty.
     /// * The leeway is over one day.
     /// * A lifetime or age is zero or over 100 years.
-    /// * The greatest length of a token is below 64 bytes.
-    /// * No accepted token can have a required claim: it has an empty name, or is `cnf`, `iss`
-    ///   without a configured issuer, or `aud` without a configured audience.
+    /// * The maximum length of a token is below 64 bytes.
+    /// * A required claim has an empty name or is `cnf`, because no accepted token can have such a
+    ///   claim.
+    /// * A required claim is `iss` without a configured issuer, or `aud` without a configured
+    ///   audience.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
             return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
@@ -191,7 +193,7 @@ impl Validation {
             return Err(ConfigError::out_of_range(
                 "leeway",
                 "is over a day",
-                "give the difference between your nodes' clocks, usually a few seconds",
+                "give the largest difference between your nodes' clocks, usually a few seconds",
             ));
         }
         for (setting, lifetime) in [
@@ -217,11 +219,15 @@ impl Validation {
             return Err(ConfigError::new(
                 "require_claims",
                 format!("contains `{name}`, which no accepted token can have"),
-                "leave it out; to require `iss` or `aud`, configure the issuer or an audience",
+                "remove it; to require `iss` or `aud`, also configure the issuer or an audience",
             ));
         }
         if self.max_token_len < 64 {
-            return Err(ConfigError::out_of_range("max_token_len", "is less than any token needs", "give about 8192"));
+            return Err(ConfigError::out_of_range(
+                "max_token_len",
+                "is below 64 bytes, too few for a token",
+                "give about 8192",
+            ));
         }
         Ok(())
     }
@@ -231,28 +237,28 @@ impl Validation {
         self.issuer.as_deref()
     }
 
-    /// Returns the greatest length of a token in bytes.
+    /// Returns the maximum length of a token in bytes.
     pub(crate) fn longest_token(&self) -> usize {
         self.max_token_len
     }
 
-    /// Returns the leeway that validation uses: the configured one, but at most one day.
+    /// Returns the leeway that validation uses: the configured leeway, but at most one day.
     pub(crate) fn leeway_in_force(&self) -> Duration {
         self.leeway.min(LONGEST_LEEWAY)
     }
 
-    /// Returns the maximum age of an access token, or a time beyond all lifetimes.
+    /// Returns the maximum age of an access token, or 100 years if no maximum is set.
     pub(crate) fn max_token_age_in_force(&self) -> Duration {
         self.max_token_age.unwrap_or(LONGEST)
     }
 
-    /// Returns the longest accepted lifetime of access tokens.
+    /// Returns the maximum lifetime of access tokens.
     pub(crate) fn max_access_lifetime_in_force(&self) -> Duration {
         self.max_access_lifetime
     }
 
-    /// Checks `exp`, `nbf`, `iat` and the age against the clock, at every use of a token. Reads the
-    /// exact clock only if the check by the cheaper coarse clock fails.
+    /// Checks `exp`, `nbf`, `iat` and the age of a token against the clock. Reads the cheap coarse
+    /// clock first, and the exact clock only if the token fails by the coarse clock.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));
@@ -262,7 +268,8 @@ impl Validation {
         })
     }
 
-    /// Returns an error unless the token is valid at every moment from `earliest` to `latest`.
+    /// Returns an error unless the token is valid during the whole time from `earliest` to
+    /// `latest`.
     fn check_between<C>(
         &self,
         claims: &JwtClaims<C>,
@@ -286,14 +293,14 @@ impl Validation {
         Ok(())
     }
 
-    /// Returns true if a token with these claims has all required claims.
+    /// Returns true if the claims contain every claim of [`require_claims`](Self::require_claims).
     pub(crate) fn has_required<C: Serialize>(&self, claims: &JwtClaims<C>) -> bool {
         self.required.is_empty()
             || serde_json::to_value(claims)
                 .is_ok_and(|claims| self.required.iter().all(|name| claims.get(name).is_some()))
     }
 
-    /// Checks the rules that do not depend on the time, and returns the token type.
+    /// Checks all rules except those about the current time, and returns the token type.
     fn check_claims<C>(&self, header_typ: Option<&str>, claims: &JwtClaims<C>) -> Result<TokenType, TokenError> {
         if claims.issuer != self.issuer {
             return Err(TokenError::Claims("`iss` is missing or not the configured issuer"));
@@ -301,8 +308,8 @@ impl Validation {
         self.check_claims_of_issuer(header_typ, claims, claims.issued_at)
     }
 
-    /// Checks the rules that depend neither on the time nor on `iss`, and returns the token type.
-    /// The token was issued at `issued_at` or earlier.
+    /// Checks all rules except those about the current time and `iss`, and returns the token type.
+    /// `issued_at` is the latest time at which the issuer can have issued the token.
     fn check_claims_of_issuer<C>(
         &self,
         header_typ: Option<&str>,
@@ -333,8 +340,9 @@ impl Validation {
         Ok(kind)
     }
 
-    /// Returns the token type that follows from the header's `typ` and the claim `type`. A token of
-    /// one type never passes as the other (RFC 8725 sections 3.11 and 3.12).
+    /// Derives the token type from the header's `typ` and the claim `type`. Fails if they
+    /// contradict each other, so that no token passes as the other type (RFC 8725 sections 3.11 and
+    /// 3.12).
     fn kind(&self, header_typ: Option<&str>, claim: Option<TokenType>) -> Result<TokenType, TokenError> {
         const WRONG_TYP: TokenError = TokenError::Claims("the header's `typ` does not fit the token type");
 
@@ -352,10 +360,13 @@ impl Validation {
         if fits { Ok(TokenType::Access) } else { Err(WRONG_TYP) }
     }
 
-    /// Verifies signature, claims and type of a token of another issuer, and with `now` its times.
-    /// Does not check its revocation. `allows` returns true for the keys that may verify the token.
-    /// `map` reads the claims whose names the issuer has chosen. The caller chooses the keys by the
-    /// token's `iss`, and must compare the `iss` of the result with it.
+    /// Verifies the signature, claims and type of a token of another issuer. If `now` is given,
+    /// also verifies the times. Does not check if the token is revoked.
+    ///
+    /// * `keys`: the keys of the issuer in the token's unverified `iss`. The caller must compare
+    ///   this `iss` with the `iss` of the result.
+    /// * `allows`: returns true for each key that may verify this token.
+    /// * `map`: reads the claims that each issuer can write under names of its own.
     pub(crate) fn verify_external(
         &self,
         token: &UnverifiedToken<'_>,
@@ -374,14 +385,14 @@ impl Validation {
         if let Some(now) = now {
             self.check_between(&claims, now, now)?;
         }
-        // Without `iat`, the lifetime is known to be at least the time until `exp`.
+        // Without `iat`, the lifetime is unknown. It is at least the time from now until `exp`.
         let issued_at = if claims.has_issued_at() { claims.issued_at } else { now.unwrap_or(claims.expires_at) };
         self.check_claims_of_issuer(header.typ.as_deref(), &claims, issued_at)?;
         Ok(claims)
     }
 
-    /// Verifies form and signature of a token, and the presence of the required claims. Returns the
-    /// header's `typ` and the claims.
+    /// Verifies the form and the signature of a token, and the presence of the required claims.
+    /// Returns the header's `typ` and the claims.
     fn verify(&self, token: &str, keys: &KeySet) -> Result<(Option<String>, JwtClaims<RawClaims>), TokenError> {
         let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let claims = Payload::parse(&payload)?;
@@ -399,7 +410,7 @@ impl Validation {
 ///
 /// # Errors
 ///
-/// The first rule that the token breaks, in this order:
+/// The function checks these rules in this order, and returns the error of the first broken rule:
 ///
 /// 1. form and signature,
 /// 2. presence and types of the registered claims,
@@ -421,12 +432,13 @@ pub fn validate_jwt_stateless<C: DeserializeOwned>(
     claims.parse_custom().map(Claims::verified)
 }
 
-/// Verifies a token of either type without checking its times, and returns its claims. Use it for
-/// revocations and audits.
+/// Verifies an access or refresh token without checking its times, and returns its claims. Use the
+/// function for revocations and audits.
 ///
-/// Returns [`JwtClaims`] and not [`Claims`], because an expired token must not give access. If `C`
-/// is [`NoClaims`](super::NoClaims) or [`RawClaims`], the function also reads tokens that no longer
-/// fit the application's claims type:
+/// The result is [`JwtClaims`] and not [`Claims`], because an expired token must not give access.
+///
+/// If the application's claims type has changed, old tokens may no longer fit it. Then read them
+/// with [`NoClaims`](super::NoClaims) or [`RawClaims`] as `C`:
 ///
 /// ```
 /// # use std::time::Duration;

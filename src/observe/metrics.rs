@@ -20,15 +20,15 @@ use super::{
 /// | metric | type | labels | unit | meaning |
 /// |--|--|--|--|--|
 /// | `tower_bearer.checks` | counter | `result`, `reason`, `decided_by` | | checked access tokens |
-/// | `tower_bearer.check.duration` | histogram | `result` | s | wait for the store |
+/// | `tower_bearer.check.duration` | histogram | `result` | s | wait of a check for the store |
 /// | `tower_bearer.challenges` | counter | `error` | | rejections with a challenge |
 /// | `tower_bearer.forbids` | counter | | | rejections with 403 |
 /// | `tower_bearer.sessions.opened` | counter | | | logins |
 /// | `tower_bearer.sessions.ended` | counter | `cause` | | ends of sessions before their expiry |
 /// | `tower_bearer.logins.failed` | counter | `reason` | | failed calls of the login endpoint |
 /// | `tower_bearer.refresh` | counter | `result` | | exchanges of refresh tokens |
-/// | `tower_bearer.revocation.propagation` | histogram | | s | until a node applies it |
-/// | `tower_bearer.replica.age` | gauge | | s | time since the node had read the whole log |
+/// | `tower_bearer.revocation.propagation` | histogram | | s | time until a revocation was read |
+/// | `tower_bearer.replica.age` | gauge | | s | time since the last complete read of the log |
 /// | `tower_bearer.replica.bound` | gauge | | s | the staleness that the service allows |
 /// | `tower_bearer.replica.leased_buckets` | gauge | | | buckets with a lease |
 /// | `tower_bearer.replica.buckets` | gauge | | | all buckets |
@@ -40,27 +40,27 @@ use super::{
 /// | `tower_bearer.store.call.duration` | histogram | `operation` | s | time of a call |
 /// | `tower_bearer.store.errors` | counter | `kind` | | calls that failed |
 /// | `tower_bearer.cache.entries` | gauge | | | tokens in the verified-token cache |
-/// | `tower_bearer.cache.bytes` | gauge | | bytes | their weight |
-/// | `tower_bearer.password.duration` | histogram | `operation` | s | hash, comparison |
+/// | `tower_bearer.cache.bytes` | gauge | | bytes | memory of these tokens |
+/// | `tower_bearer.password.duration` | histogram | `operation` | s | time to hash or compare |
 /// | `tower_bearer.streams.open` | gauge | | | open streams |
 /// | `tower_bearer.streams.cut` | counter | `cause` | | streams that were cut |
 ///
-/// The labels have the texts that `as_str` of their types returns, such as [`CheckReason::as_str`].
-/// The label `kind` is that of [`StoreOutcome`]. The label `operation` of passwords is `hash` or
-/// `verify`. The name of a metric changes only with the major version of this crate.
-///
-/// [`new`](Self::new) registers the series, so **install the recorder first**. Most counters then
-/// exist with the value 0, so that a rate sees their first event. A clone shares the series. Give a
-/// second service its own recorder, because the gauges of both would overwrite each other.
-///
-/// Accepted checks reach the recorder once a second, when the service reports its cache. All other
-/// counts reach it at once. If `build` was called outside of a Tokio runtime, accepted checks reach
-/// it in steps of 1024 for each thread.
+/// * **Labels.** The value of a label is the text that `as_str` of its type returns, such as
+///   [`CheckReason::as_str`]. The label `kind` has the type [`StoreOutcome`]. For passwords, the
+///   label `operation` is `hash` or `verify`.
+/// * **Stability.** The names of the metrics change only with the major version of this crate.
+/// * **Recorder.** [`new`](Self::new) registers the series, so **install the recorder first**. Most
+///   counters then start at 0, so that a rate sees their first event.
+/// * **Services.** A clone shares the series. Give a second service its own recorder, because
+///   otherwise both services would set the same gauges.
+/// * **Delay.** Accepted checks reach the recorder once a second. All other counts reach the
+///   recorder immediately. If `build` was called outside of a Tokio runtime, accepted checks reach
+///   the recorder only in steps of 1024 per thread.
 #[derive(Clone)]
 pub struct MetricsObserver(Arc<Handles>);
 
 impl MetricsObserver {
-    /// Creates an observer on the current recorder: the global one, or that of
+    /// Creates an observer for the current recorder: the global recorder, or that of
     /// `metrics::with_local_recorder`. Without a recorder, the observer discards everything.
     #[must_use]
     pub fn new() -> Self {
@@ -164,9 +164,10 @@ fn describe() {
     }
 }
 
-/// The registered series.
+/// The registered series of all metrics.
 struct Handles {
-    /// Accepted checks by the source of the decision. Nearly all checks are among them.
+    /// The accepted checks that the replica decided. Nearly all checks are accepted, so these
+    /// counters are striped.
     accepted_by_replica: StripedCounter,
     accepted_by_store: StripedCounter,
     accepted_without_check: StripedCounter,
@@ -273,7 +274,7 @@ impl Handles {
         }
         match self.not_accepted.iter().find(|(known, decider, _)| (*known, *decider) == (reason, decided_by)) {
             Some((.., series)) => series.increment(1),
-            // A combination that `not_accepted` does not expect.
+            // `not_accepted` has not registered this combination.
             None => check(result, reason, decided_by).increment(1),
         }
     }
@@ -283,13 +284,13 @@ fn accepted(decided_by: Decider) -> StripedCounter {
     StripedCounter::new(check(CheckResult::Accepted, CheckReason::None, decided_by))
 }
 
-/// Returns the series of a check.
+/// Registers the series of the checks with these labels.
 fn check(result: CheckResult, reason: CheckReason, decided_by: Decider) -> Counter {
     let (result, reason, decided_by) = (result.as_str(), reason.as_str(), decided_by.as_str());
     counter!(CHECKS, "result" => result, "reason" => reason, "decided_by" => decided_by)
 }
 
-/// Returns the series of checks that do not accept, for all combinations that occur.
+/// Registers the series of refused and failed checks, for all combinations that occur.
 fn not_accepted() -> Vec<(CheckReason, Decider, Counter)> {
     let refused = [
         (CheckReason::Malformed, &[Decider::None][..]),
@@ -317,7 +318,7 @@ fn not_accepted() -> Vec<(CheckReason, Decider, Counter)> {
     .collect()
 }
 
-/// The series of one metric, by their label.
+/// The series of one metric: one for each label.
 struct Series<L, H>(Box<[(L, H)]>);
 
 impl<L: Copy + PartialEq, H> Series<L, H> {
@@ -341,7 +342,7 @@ impl<L: Copy + PartialEq> Series<L, Counter> {
 impl<L: Copy + PartialEq> Series<L, Histogram> {
     #[inline]
     fn record(&self, label: L, duration: Option<Duration>) {
-        // Most checks and calls have no duration, so this comes first.
+        // Tests the duration first, because most checks and calls have no duration.
         if let Some(duration) = duration
             && let Some(series) = self.get(label)
         {
@@ -395,7 +396,7 @@ impl Observer for MetricsObserver {
             Observation::StreamClosed => handles.streams_open.decrement(1.0),
             Observation::StreamCut { cause } => handles.streams_cut.count(cause),
             Observation::Cache { entries, bytes } => {
-                // This observation comes once a second.
+                // The service makes this observation once a second.
                 handles.accepted_by_replica.flush();
                 handles.accepted_by_store.flush();
                 handles.accepted_without_check.flush();

@@ -8,37 +8,38 @@ use crate::error::{Error, PasswordError, StoreErrorKind, TokenError};
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Observation {
-    /// The service has checked an access token: for a request, for
-    /// [`validate_token`](crate::TokenService::validate_token) or for
-    /// [`check`](crate::TokenService::check). A check whose future is dropped is not observed.
+    /// The service has checked an access token: for a request, or in a call of
+    /// [`validate_token`](crate::TokenService::validate_token) or
+    /// [`check`](crate::TokenService::check). If the caller drops a check, there is no observation.
     #[non_exhaustive]
     Check {
         /// The result.
         result: CheckResult,
         /// The reason for a result other than `Accepted`.
         reason: CheckReason,
-        /// The source that decided about the revocation.
+        /// The source that decided whether the token is revoked.
         decided_by: Decider,
-        /// The time for which the check waited for the store. `None` if it did not wait: reading
-        /// the clock would take longer than the rest of such a check.
+        /// The time that the check waited for the store. `None` if it did not wait: reading the
+        /// clock would take longer than such a check.
         duration: Option<Duration>,
     },
     /// A layer has rejected a request with a challenge: 401, or 400 for a malformed credential.
     #[non_exhaustive]
     Challenge {
-        /// The `error` of the challenge.
+        /// The parameter `error` of the challenge.
         error: ChallengeError,
     },
-    /// A layer has rejected a request with 403. Its token lacks a scope or breaks a rule, or is in
-    /// a cookie of a request that another site may have caused.
+    /// A layer has rejected a request with 403. Either the token does not meet a requirement, such
+    /// as a scope. Or the token is in a cookie, and another site may have caused the request.
     Forbid,
-    /// The service has opened a session: a login.
+    /// A login has opened a session.
     SessionOpened,
-    /// A session has ended before its expiry, or all sessions of a user have.
+    /// A call has ended a session before its expiry, or all sessions of a user. A repeated call
+    /// makes another observation.
     #[non_exhaustive]
     SessionEnded {
-        /// The cause. One observation of a cause that ends all sessions of a user counts them all,
-        /// because the store does not return their number.
+        /// The cause. If a call ends all sessions of a user, there is only one observation, because
+        /// the store does not return their number.
         cause: SessionEnd,
     },
     /// The login endpoint has refused a login, or could not serve it.
@@ -47,7 +48,7 @@ pub enum Observation {
         /// The reason.
         reason: LoginFailure,
     },
-    /// The service has handled a refresh token.
+    /// The service has processed a refresh request.
     #[non_exhaustive]
     Refresh {
         /// The result.
@@ -55,43 +56,47 @@ pub enum Observation {
     },
     /// This node has read a revocation from the log and applied it.
     ///
-    /// The node observes entries while it follows the log for requests or open streams. It does
-    /// not observe the first page after a start or a break, and entries that it reads backwards.
-    /// Its own revocations are included, although they hold here from their confirmation on.
+    /// The node reports only the entries that it reads while it follows the log for requests or
+    /// open streams:
+    ///
+    /// * It also reports its own revocations, although it applied them before the read.
+    /// * It reports neither the first page after a start or a break, nor entries that it reads
+    ///   backwards.
     #[non_exhaustive]
     RevocationPropagated {
-        /// The time from the revocation to its application, by this node's estimate of the store's
-        /// clock.
+        /// The time from the revocation to the read, by this node's estimate of the store's clock.
         delay: Duration,
     },
     /// The state of this node's replica, once a second. Only under
     /// [`BoundedStaleness`](crate::Consistency::BoundedStaleness).
     #[non_exhaustive]
     Replica {
-        /// The time since the node had read the whole log of each bucket (partition of the users).
-        /// It grows while reads fail.
+        /// The time since the last complete read of the log, for the bucket (partition of the
+        /// users) with the oldest read. It grows while reads fail.
         age: Duration,
-        /// The staleness that the service allows. At a greater age, the node asks the store.
+        /// The staleness that the service allows. If the age is greater, the node asks the store.
         bound: Duration,
         /// The count of buckets with a lease.
         leased_buckets: usize,
         /// The count of all buckets.
         buckets: usize,
-        /// The count of revocations in memory.
+        /// The count of revocations in the replica.
         revocations: usize,
         /// The memory of these revocations, in bytes.
         bytes: usize,
     },
-    /// This node has lost its lease of some or all buckets, and asks the store about their users.
+    /// This node has lost its lease of some or all buckets. It now asks the store about the tokens
+    /// of their users.
     #[non_exhaustive]
     LeaseLost {
         /// The reason.
         reason: LeaseLoss,
     },
-    /// The store has lost revocations that this node has, and which it now republishes.
+    /// The store has lost revocations that this node has. The node now republishes them.
     #[non_exhaustive]
     RevocationsLost {
-        /// The count of revocations that the node found first, all in one bucket.
+        /// The count of the lost revocations that the node found first. All are in one bucket, and
+        /// there may be more.
         count: usize,
     },
     /// This node has republished revocations that the store had lost.
@@ -100,22 +105,22 @@ pub enum Observation {
         /// The count of revocations.
         count: usize,
     },
-    /// The store has answered a call.
+    /// A call of the store has ended.
     #[non_exhaustive]
     StoreCall {
         /// The operation.
         operation: StoreOperation,
         /// The outcome.
         outcome: StoreOutcome,
-        /// The time until the answer. `None` if the store answered without waiting, as the memory
-        /// store does.
+        /// The time until the end of the call. `None` if the store answered without waiting, as the
+        /// memory store does.
         duration: Option<Duration>,
     },
-    /// A response, socket or task with a token of this service is open, and the service watches it.
+    /// The service has begun to watch an open response, connection or task (a stream).
     StreamOpened,
-    /// The owner of an open stream has dropped it, after a cutoff or at its own end.
+    /// A stream was dropped, after a cutoff or at its own end.
     StreamClosed,
-    /// The service has cut an open stream.
+    /// The service has cut a stream: the stream ends.
     #[non_exhaustive]
     StreamCut {
         /// The cause.
@@ -126,20 +131,20 @@ pub enum Observation {
     Cache {
         /// The count of cached tokens.
         entries: usize,
-        /// Their weight in bytes, which
-        /// [`verified_cache`](crate::tokens::TokenServiceBuilder::verified_cache) limits.
+        /// The memory of these tokens, in bytes, as the cache counts it. The setting
+        /// [`verified_cache`](crate::tokens::TokenServiceBuilder::verified_cache) limits it.
         bytes: u64,
     },
-    /// A password was hashed.
+    /// A call has hashed a password.
     #[non_exhaustive]
     PasswordHashed {
-        /// The time of the call, with the wait for a free worker.
+        /// The time of the call, including the wait for a free worker.
         duration: Duration,
     },
-    /// A password was compared with a hash, or with nothing for an unknown user.
+    /// A call has compared a password with a hash. For an unknown user, that is a dummy hash.
     #[non_exhaustive]
     PasswordVerified {
-        /// The time of the call, with the wait for a free worker.
+        /// The time of the call, including the wait for a free worker.
         duration: Duration,
     },
 }
@@ -174,9 +179,9 @@ labels! {
     CheckResult {
         /// The token is accepted.
         Accepted = "accepted",
-        /// The token is refused: the response is 401.
+        /// The token is refused. The response is 401.
         Refused = "refused",
-        /// The node could not decide: the response is 503, or 500 for a failure of the application.
+        /// The node could not decide. The response is 503, or 500 if the application's code failed.
         Failed = "failed",
     }
 }
@@ -188,20 +193,20 @@ labels! {
         Replica = "replica",
         /// The store.
         Store = "store",
-        /// Nothing. The service refused the token before it asked about revocations, or the issuer
-        /// has the policy [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
+        /// No source. The service refused the token earlier, the store failed, or the issuer has
+        /// the policy [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
         None = "none",
     }
 }
 
 labels! {
-    /// The `error` of a challenge (RFC 6750 section 3.1).
+    /// The parameter `error` of a challenge (RFC 6750 section 3.1).
     ChallengeError {
-        /// The request has no credential: the challenge has no `error`.
+        /// No `error`, because the request has no credential.
         None = "none",
-        /// `invalid_request`: the credential is malformed, or there are several.
+        /// `invalid_request`: the credential is malformed, or the request has several.
         InvalidRequest = "invalid_request",
-        /// `invalid_token`.
+        /// `invalid_token`: the token is refused.
         InvalidToken = "invalid_token",
     }
 }
@@ -209,15 +214,15 @@ labels! {
 labels! {
     /// The cause of a session's end.
     SessionEnd {
-        /// The logout endpoint.
+        /// The client called the logout endpoint.
         Logout = "logout",
-        /// A call that revokes one session, or the endpoint that ends one session.
+        /// The application or an endpoint revoked one session.
         Revoked = "revoked",
-        /// A call that revokes all sessions of a user, or all but one. Also the endpoint for that.
+        /// The application or an endpoint revoked all sessions of a user, or all but one.
         RevokedAll = "revoked_all",
-        /// A used refresh token was sent again: a thief may have a copy.
+        /// A client sent a used refresh token again. A thief may have a copy.
         Reused = "reused",
-        /// A login above `max_sessions` ended an older session.
+        /// A login ended an older session, because the user had `max_sessions` sessions.
         Evicted = "evicted",
     }
 }
@@ -227,15 +232,16 @@ labels! {
     LoginFailure {
         /// The user name or the password is wrong, or the user may not log in.
         Credentials = "credentials",
-        /// All sessions of the user were revoked during both attempts.
+        /// All sessions of the user were revoked during the login. The endpoint tried again, and
+        /// all sessions were revoked again.
         Superseded = "superseded",
         /// The [`LoginGuard`](crate::endpoints::LoginGuard) refused the attempt.
         Limited = "limited",
-        /// Too many passwords are being hashed.
+        /// Too many passwords are being hashed at the same time.
         Overloaded = "overloaded",
         /// The store failed.
         Store = "store",
-        /// The application's code failed, or another fault of the server.
+        /// The application's code or another part of the server failed.
         Internal = "internal",
     }
 }
@@ -247,11 +253,12 @@ labels! {
         Rotated = "rotated",
         /// The client repeated its request within the grace, and got the same pair again.
         Replayed = "replayed",
-        /// The client got an access token from an endpoint that does not rotate.
+        /// The client got an access token, and keeps its refresh token.
         NotRotated = "not_rotated",
-        /// The refresh token was used before: a thief may have a copy. Its session has ended.
+        /// The refresh token was used before, so the store ended its session. A thief may have a
+        /// copy.
         Reused = "reused",
-        /// The refresh token is not valid, or its user may not have new tokens.
+        /// The refresh token is not valid, or the application refuses new tokens to the user.
         Refused = "refused",
         /// The store or the application failed.
         Failed = "failed",
@@ -265,7 +272,7 @@ labels! {
         Open = "open",
         /// Checks a token.
         Check = "check",
-        /// Exchanges a refresh token.
+        /// Exchanges a refresh token for its successor.
         Rotate = "rotate",
         /// Revokes a session.
         RevokeSession = "revoke_session",
@@ -277,7 +284,7 @@ labels! {
         Sessions = "sessions",
         /// Asks for the store's time.
         Ping = "ping",
-        /// Makes the write of a readiness check.
+        /// Makes a harmless write, to check the readiness of the store.
         Probe = "probe",
         /// Reads pages of the revocation log.
         ReadLog = "read_log",
@@ -291,7 +298,7 @@ labels! {
 }
 
 labels! {
-    /// The cause for which the service has cut a stream.
+    /// The reason why the service has cut a stream.
     StreamCause {
         /// The token was revoked.
         Revoked = "revoked",
@@ -310,7 +317,7 @@ pub enum StoreOutcome {
     Ok,
     /// The store has failed.
     Failed(StoreErrorKind),
-    /// The caller has dropped the call before the answer: a client that went away, or a deadline.
+    /// The caller has dropped the call before the answer. Its client left, or a deadline passed.
     Dropped,
 }
 
@@ -324,11 +331,11 @@ pub enum CheckReason {
     Malformed,
     /// The service accepts no tokens of the token's issuer.
     UnknownIssuer,
-    /// The key that fits the token does not verify the signature.
+    /// The signature of the token is wrong.
     Signature,
     /// No key fits the `kid` and the algorithm of the token.
     UnknownKey,
-    /// A claim is missing or not acceptable.
+    /// A claim is missing, or its value is not acceptable.
     Claims,
     /// The claims do not fit the application's claims type.
     CustomClaims,
@@ -346,11 +353,11 @@ pub enum CheckReason {
     Revoked,
     /// The application's validator refused the token.
     Validator,
-    /// The store failed, or this node has asked it too often.
+    /// The store failed, or this node has reached its limit of questions to the store.
     Store(StoreErrorKind),
     /// The node has no key for the token, and could not fetch the issuer's keys.
     IssuerKeys,
-    /// The application's code failed, or another fault of the server.
+    /// The application's code or another part of the server failed.
     Internal,
 }
 
@@ -368,7 +375,7 @@ pub enum LeaseLoss {
     Late,
 }
 
-/// All kinds of store errors, each of which has a series from the start.
+/// All kinds of store errors. `MetricsObserver` registers a series for each kind.
 #[cfg(feature = "metrics")]
 pub(super) const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Unavailable,
@@ -470,7 +477,7 @@ impl CheckReason {
             TokenError::NotYetValid { .. } => Self::NotYetValid,
             TokenError::UnknownSession => Self::UnknownSession,
             TokenError::SessionExpired => Self::SessionExpired,
-            // No check of an access token reports a reuse.
+            // A check of an access token never returns `Reused`.
             TokenError::Revoked { .. } | TokenError::Reused => Self::Revoked,
             TokenError::UserRefused | TokenError::Refused => Self::Validator,
         }
@@ -489,7 +496,7 @@ impl RefreshResult {
 }
 
 impl LoginFailure {
-    /// Returns the reason of a failed login.
+    /// Returns the reason for a failed login.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::InvalidCredentials | Error::Token(_) | Error::InvalidId { .. } => Self::Credentials,

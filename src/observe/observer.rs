@@ -1,4 +1,4 @@
-//! The trait of observers, and the handle through which the crate calls one.
+//! The trait [`Observer`], and the handle with which the crate calls the application's observer.
 
 use std::{
     fmt,
@@ -18,8 +18,9 @@ use super::observation::Observation;
 pub trait Observer: Send + Sync + 'static {
     /// Takes one observation.
     ///
-    /// Requests, endpoints and tasks call this method directly, so it must not block. It may be
-    /// called from several threads at once. The caller catches a panic, and logs the first one.
+    /// Requests, endpoints and tasks call this method directly, so it must not block. Several
+    /// threads may call it at the same time. If it panics, the caller catches the panic. Only the
+    /// first panic is logged.
     fn observe(&self, observation: &Observation);
 }
 
@@ -35,10 +36,11 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
-/// The application's observer, if set.
+/// A handle of the application's observer, or nothing if the application has set no observer.
 #[derive(Clone, Default)]
 pub(crate) struct SharedObserver(Option<Arc<Guarded<dyn Observer>>>);
 
+/// An observer whose panics are caught.
 struct Guarded<O: ?Sized> {
     has_panicked: AtomicBool,
     observer: O,
@@ -49,13 +51,13 @@ impl SharedObserver {
         Self(Some(Arc::new(Guarded { has_panicked: AtomicBool::new(false), observer })))
     }
 
-    /// Returns true if there is an observer. Code that measures for it runs only then.
+    /// Returns true if there is an observer. Without one, callers need not measure.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Passes an observation to the observer. Without an observer, does not make the observation.
+    /// Passes an observation to the observer. Without an observer, the closure does not run.
     #[inline]
     pub(crate) fn observe(&self, observation: impl FnOnce() -> Observation) {
         if let Some(guarded) = &self.0 {
@@ -65,8 +67,8 @@ impl SharedObserver {
 }
 
 impl Guarded<dyn Observer> {
-    /// Calls the observer. Catches a panic, so that the observer cannot change the result of the
-    /// operation. Logs only the first panic, because an observer may panic at each request.
+    /// Calls the observer. Catches a panic, so that the panic does not end the caller's operation.
+    /// Logs only the first panic, because an observer may panic at each request.
     fn observe(&self, observation: &Observation) {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.observer.observe(observation)));
         if outcome.is_err() && !self.has_panicked.swap(true, Ordering::Relaxed) {

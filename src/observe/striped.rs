@@ -1,8 +1,8 @@
-//! A counter that many threads increment at each request.
+//! A counter that many threads can increment at each request.
 //!
-//! The counters of a recorder are shared by all cores, and that of `metrics-exporter-prometheus`
-//! writes two atomics at each increment. This counter has a stripe for each of a few threads, and
-//! passes the sums on.
+//! All cores share the counter of a recorder, so that concurrent increments are slow.
+//! `metrics-exporter-prometheus` even writes two atomics at each increment. This counter spreads
+//! the threads over 16 stripes, and adds the counts of the stripes to the recorder's counter.
 
 use std::{
     cell::Cell,
@@ -13,15 +13,17 @@ use std::{
 use metrics::Counter;
 
 const STRIPES: usize = 16;
-/// The count at which a thread passes its stripe on by itself.
+/// The count at which a thread adds its stripe to the recorder's counter.
 const STEP: u64 = 1024;
 
+/// A counter with 16 stripes. Every 16th thread uses the same stripe.
 pub(super) struct StripedCounter {
     series: Counter,
     stripes: [Stripe; STRIPES],
 }
 
-/// A count on cache lines of its own. Processors fetch lines in pairs of 64 bytes.
+/// A count with its own cache lines. It takes 128 bytes, because processors fetch pairs of 64-byte
+/// lines.
 #[derive(Default)]
 #[repr(align(128))]
 struct Stripe(AtomicU64);
@@ -29,12 +31,12 @@ struct Stripe(AtomicU64);
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The number of this thread, counted from 1. 0 until its first increment.
+    /// The number of this thread, counted from 1. It is 0 before the first increment.
     static THREAD: Cell<usize> = const { Cell::new(0) };
 }
 
 fn stripe_of_this_thread() -> usize {
-    // A thread that ends may still run destructors.
+    // `try_with` fails in a destructor of a thread that ends. The thread then uses stripe 0.
     let number = THREAD.try_with(|thread| {
         if thread.get() == 0 {
             thread.set(THREADS.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
@@ -58,7 +60,7 @@ impl StripedCounter {
         }
     }
 
-    /// Passes the counts of all stripes on to the recorder.
+    /// Adds the counts of all stripes to the recorder's counter.
     pub(super) fn flush(&self) {
         self.stripes.iter().for_each(|stripe| self.pass_on(stripe));
     }

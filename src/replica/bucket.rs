@@ -1,5 +1,5 @@
-//! One bucket of the replica: the reader of its log, and the data that requests read under a
-//! lease. The data are the deny set, and the bounds of the tokens that the node may decide.
+//! One bucket of the replica: the reader of its log, and the data that requests read under a lease.
+//! The data are the deny set, and the bounds of the tokens about which the node may decide.
 
 use std::{
     mem, slice,
@@ -23,14 +23,16 @@ use crate::{
     store::{LogEntry, LogPage, LogPosition, LogStamp, Revocation, ServerId},
 };
 
-/// Maximum count of entries that one write lock covers. Requests wait for this lock.
+/// Maximum count of entries that the node inserts under one write lock. Requests wait for this
+/// lock.
 const ENTRIES_AT_ONCE: usize = 64;
 
 /// One bucket of the replica. A thread that takes both locks takes the lock of `reader` first.
 #[derive(Debug)]
 pub(super) struct Bucket {
     reader: Mutex<LogReader>,
-    /// Visible to the module `shared`, which compares the version before it repeats a verdict.
+    /// The data that requests read under a lease. The module `shared` compares their version with
+    /// that of an earlier verdict.
     pub(super) data: Leased<BucketData>,
     /// The node has applied every revocation up to this time, in nanoseconds of the leases' clock.
     /// The time never goes back, and does not depend on a lease.
@@ -55,11 +57,12 @@ pub(super) struct BucketConfig {
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
-    /// Count of applied entries that continue the log after those of earlier pages.
+    /// Count of applied entries that are new in the log. Entries of a first page and of pages
+    /// backwards do not count.
     pub(super) news: usize,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only for the log message"))]
     pub(super) applied: usize,
-    /// True if the store has lost revocations that this node holds.
+    /// True if the store has lost revocations that this node has.
     pub(super) has_lost: bool,
     /// True if the task should warn the operator about skipped entries.
     pub(super) has_skipped: bool,
@@ -72,13 +75,16 @@ pub(in crate::replica) struct BucketData {
     bounds: Bounds,
     /// The value of [`BucketConfig::eras`] when the current era of this bucket began.
     era_began: u64,
-    /// The version of the set of tokens that the deny set covers. It starts at 1.
+    /// A version number, which changes when the deny set covers other tokens than before. It starts
+    /// at 1.
     coverage: u64,
     /// The deny set may have dropped revocations that were logged up to this time.
     forgotten: Timestamp,
-    /// Count of skipped entries: they are unreadable, or their ids are too long for a valid token.
+    /// Count of skipped entries. The node skips an entry that is unreadable, or whose ids are
+    /// longer than those of any valid token.
     skipped: u64,
-    /// True if the deny set has rejected an entry, and no [`Outcome`] has reported this yet.
+    /// True if the deny set has rejected an entry, and no [`Outcome`] has reported the rejection
+    /// yet.
     has_unreported_skip: bool,
 }
 
@@ -164,10 +170,11 @@ impl Bucket {
         self.look(|data| data.bounds.era.server == Some(server))
     }
 
-    /// Adds the revocation of a token that the store has refused. Leaves out an entry that is too
-    /// long: the node then asks the store about the token again.
+    /// Adds the revocation of a token that the store has refused. If the entry is too long, adds
+    /// nothing: the node then asks the store about the token again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // The log may lack this revocation. Its log time is 0, so dropping it raises no horizon.
+        // The log may lack this revocation, so its log time is 0. If the deny set drops it later,
+        // the horizon does not rise.
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
@@ -192,10 +199,11 @@ impl Bucket {
         } else if reader.track_pending(revocation, position) || held.contains(&EPOCH_PENDING) {
             EPOCH_PENDING
         } else {
-            // Too many entries are pending. The node treats this one as lost until it reads it.
+            // Too many own revocations are pending. The node takes this one for lost until it reads
+            // the entry.
             EPOCH_LOST
         };
-        // The reader extends the time of a log entry in the same way.
+        // Extends `until` as the reader does for an entry of the log.
         let until = until.max(at.saturating_add(reader.keep()));
         let is_kept = self.data.mutate(|data| data.insert(revocation, at, until, epoch));
         if !is_kept {
@@ -204,8 +212,9 @@ impl Bucket {
         !is_kept
     }
 
-    /// Ends the lease if the reader has not passed this position. Then only a later read grants a
-    /// lease. Its page contains every revocation that the store has confirmed by now.
+    /// Ends the lease unless the reader has passed this position. Only a read that starts later
+    /// grants the next lease, because its page contains every revocation that the store has
+    /// confirmed by now.
     pub(super) fn require_position(&self, position: &LogPosition) {
         let mut reader = self.reader();
         if !reader.has_passed(position) {
@@ -213,13 +222,13 @@ impl Bucket {
         }
     }
 
-    /// Settles the stamp of a token that this node sees for the first time. Unless it was settled
-    /// before, the store decides about the subject until a later read: no request that starts from
-    /// now on is answered by data that may lack the stamp's entry. Returns true if it was new.
+    /// Settles the stamp of a token that this node sees for the first time. If the stamp is new,
+    /// returns true, and the node asks the store about the subject until a later read reaches the
+    /// end of the log.
     ///
-    /// Only the subject is held, because only its revocations are at stake. *If the lease of the
-    /// bucket ended, a client that logs out and in again would make the node ask about all users of
-    /// the bucket.*
+    /// Holds only the subject, and ends the lease only if too many subjects are held. *If each new
+    /// stamp ended the lease, a client that logs out and in again would make the node ask the store
+    /// about all users of the bucket.*
     pub(super) fn settle(&self, stamp: LogStamp, subject: u32) -> bool {
         let mut reader = self.reader();
         let Some(read) = reader.settle(stamp, self.config.margin) else { return false };
@@ -246,7 +255,8 @@ impl Bucket {
         self.reader().has_applied(position)
     }
 
-    /// Returns true if the reader has applied this node's own revocation, which has this position.
+    /// Returns true if the reader has applied the entry of this node's own revocation at this
+    /// position.
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.reader().has_applied_own(revocation, position)
     }
@@ -261,7 +271,8 @@ impl Bucket {
     pub(super) fn next_back_read(&self, limit: u32) -> Option<PendingBackRead> {
         let mut reader = self.reader();
         let read = reader.start_back_read(limit)?;
-        // After a break the node reads on: it learns only at the end which entries are lost.
+        // After a break the node reads on, because only the end of reading back shows which entries
+        // are lost.
         if !reader.is_broken() && self.look(|data| data.deny_set.is_full()) {
             reader.stop_reading_back();
             return None;
@@ -269,14 +280,14 @@ impl Bucket {
         Some(read)
     }
 
-    /// Returns the time of the newest entry that remains to be read back. Also returns true if this
-    /// is urgent, because there was a break. Returns `None` if reading back has ended.
+    /// Returns the time of the newest entry that the node has not read back yet, and true if
+    /// reading back is urgent (after a break). Returns `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.reader().way_back()
     }
 
-    /// Applies the page of a read. `wall` is the time by this node's clock. `announce` receives the
-    /// entries after requests can see them. No lock is taken while it runs.
+    /// Applies the page of a read. `wall` is the time of this node's clock. Passes the applied
+    /// entries to `announce` when the deny set contains them. Holds no lock during that call.
     pub(super) fn apply_and(
         &self,
         read: &PendingRead,
@@ -288,7 +299,7 @@ impl Bucket {
         let (now, skipped) = (page.now, page.skipped);
         let change = reader.finish_read(read, page, wall);
         let (outcome, entries) = self.apply_change(&reader, change, now, skipped);
-        // Invalidates cached verdicts only if the sweep removed entries of the log.
+        // Invalidates earlier verdicts only if the sweep has removed entries of the log.
         self.data.mutate_if_changed(|data| ((), data.sweep(now)));
         drop(reader);
         announce(&entries);
@@ -311,7 +322,7 @@ impl Bucket {
         outcome
     }
 
-    /// Returns the outcome, and the entries that were applied.
+    /// Applies a change to the data. Returns the outcome, and the applied entries.
     fn apply_change(
         &self,
         reader: &LogReader,
@@ -324,14 +335,14 @@ impl Bucket {
         let Ok(()) = self.data.apply_page(
             broke.is_some(),
             |data| {
-                // A few at a time, because requests wait meanwhile.
+                // Inserts a few entries at a time, because requests wait meanwhile.
                 for part in entries.chunks(ENTRIES_AT_ONCE).chain(again.as_ref().map(slice::from_ref)) {
                     data.mutate(|data| data.insert_all(part, epoch));
                 }
                 if let Some(bounds) = bounds {
                     data.mutate_if_changed(|data| ((), data.set_bounds(bounds, &self.config.eras)));
                 }
-                // After the entries, which decide from now on.
+                // Ends the holds only now, when the deny set contains the new entries.
                 if let Some(read) = settles {
                     data.mutate_if_changed(|data| (data.held.release(read), false));
                 }
@@ -351,8 +362,8 @@ impl Bucket {
         (Outcome { broke, more, news, applied: entries.len(), has_lost, has_skipped }, entries)
     }
 
-    /// Marks the entries that the store has lost. Returns true if any marked entry still matters: a
-    /// token that it revokes may be alive.
+    /// Marks the entries that the store has lost. Returns true if any marked entry still matters,
+    /// because a token that it revokes may be alive.
     fn resolve_break(&self, lost: &Lost, current: u16, now: Timestamp) -> bool {
         let is_kept = |epoch: u16| epoch == current || epoch >= EPOCH_LOST;
         match lost {
@@ -365,8 +376,8 @@ impl Bucket {
         }
     }
 
-    /// Marks each of these revocations as lost if `is_lost` is true of its epoch. Returns true if
-    /// any marked revocation still matters.
+    /// Marks each of these revocations as lost if `is_lost` returns true for the epoch of its
+    /// entry. Returns true if any marked revocation still matters.
     fn mark_lost(&self, revocations: &[Revocation], now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for part in revocations.chunks(ENTRIES_AT_ONCE) {
@@ -380,8 +391,8 @@ impl Bucket {
         has_lost
     }
 
-    /// Marks each revocation in the deny set as lost if `is_lost` is true of its epoch. Returns
-    /// true if any marked revocation still matters.
+    /// Marks each revocation in the deny set as lost if `is_lost` returns true for the epoch of its
+    /// entry. Returns true if any marked revocation still matters.
     fn mark_all_lost(&self, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for start in self.look(|data| data.deny_set.segment_starts().collect::<Vec<_>>()) {
@@ -393,7 +404,7 @@ impl Bucket {
         has_lost
     }
 
-    /// Returns the current epoch, and lost revocations with the times until which they matter.
+    /// Returns the current epoch, and the lost revocations with the times until which they matter.
     /// Omits the first `skip` revocations, and returns at most `limit`.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> (u16, Vec<(Revocation, Timestamp)>) {
         let epoch = self.reader().epoch();
@@ -407,8 +418,8 @@ impl Bucket {
     }
 
     /// Returns the time up to which the node has applied every revocation, and the coverage
-    /// version, which is loaded **after** the time. If the version is the same as at an earlier
-    /// call, the deny set covered the same tokens at that time.
+    /// version. Loads the version **after** the time. If two calls return the same version, the
+    /// deny set covered the same tokens at both times.
     pub(super) fn known(&self) -> (u64, u64) {
         let known = self.known_as_of();
         (known, self.look(|data| data.coverage))
@@ -419,7 +430,7 @@ impl Bucket {
         self.known.load(Ordering::Acquire)
     }
 
-    /// Looks at a token of this service for an open stream, with or without a lease.
+    /// Looks up a token of this crate for an open stream, with or without a lease.
     pub(super) fn session_look(&self, times: TokenTimes, names: SessionNames<'_>, generation: u64) -> Look {
         self.look_at(
             times,
@@ -428,7 +439,7 @@ impl Bucket {
         )
     }
 
-    /// Looks at one name of another issuer's token for an open stream, with or without a lease.
+    /// Looks up one name of another issuer's token for an open stream, with or without a lease.
     pub(super) fn external_look(&self, times: TokenTimes, name: EntryName<'_>) -> Look {
         let issued_at = times.issued_at.saturating_sub(self.config.leeway);
         self.look_at(times, |data| data.revokes_external(name, issued_at), |data| data.covers_external(issued_at))
@@ -495,8 +506,8 @@ impl BucketData {
         }
     }
 
-    /// Inserts a revocation. If the deny set drops older ones to make room, the horizon rises in
-    /// the same step. Returns false if the entry is too long.
+    /// Inserts a revocation. If the deny set drops older revocations to make room, the horizon
+    /// rises in the same step. Returns false if the entry is too long.
     fn insert(&mut self, revocation: &Revocation, at: Timestamp, until: Timestamp, epoch: u16) -> bool {
         let forgotten = self.deny_set.insert(revocation, at, until, epoch);
         if let Ok(Some(forgotten)) = forgotten {
@@ -506,8 +517,8 @@ impl BucketData {
         forgotten.is_ok()
     }
 
-    /// Removes entries that no longer matter at `now`. Returns true if cached verdicts are invalid,
-    /// because the horizon may have risen.
+    /// Removes entries that no longer matter at `now`. Returns true if earlier verdicts are
+    /// invalid, because the horizon may have risen.
     fn sweep(&mut self, now: Timestamp) -> bool {
         let forgotten = self.deny_set.sweep(now);
         let leaves_a_hole = forgotten > self.forgotten;
@@ -516,16 +527,17 @@ impl BucketData {
         leaves_a_hole
     }
 
-    /// Counts entries that the store skipped. Returns true if they are the first skipped ones of
-    /// this bucket, or if [`insert_all`](Self::insert_all) skipped an entry since the last call.
+    /// Counts the entries that the store skipped. Returns true if the operator needs a warning: at
+    /// the first skipped entry of this bucket, or after [`insert_all`](Self::insert_all) has
+    /// skipped an entry.
     fn count_skipped(&mut self, skipped: u32) -> bool {
         let is_first = skipped > 0 && self.skipped == 0;
         self.skipped = self.skipped.saturating_add(skipped.into());
         is_first || mem::take(&mut self.has_unreported_skip)
     }
 
-    /// Replaces the horizon, `keep` and the era. Returns true if any of them has changed: cached
-    /// verdicts are then invalid.
+    /// Replaces the horizon, `keep` and the era. Returns true if any of them has changed, because
+    /// earlier verdicts are then invalid.
     fn set_bounds(&mut self, bounds: Bounds, eras: &AtomicU64) -> bool {
         let before = mem::replace(&mut self.bounds, bounds);
         if before.era != bounds.era || self.era_began == u64::MAX {
@@ -549,8 +561,9 @@ impl BucketData {
         self.deny_set.revoked_up_to(name).is_some_and(|end| issued_at.as_millis() <= end)
     }
 
-    /// Returns true if the replica covers this crate's tokens that were issued at this time. It
-    /// then has every revocation of them, and the store cannot have lost their sessions.
+    /// Returns true if the replica covers this crate's tokens that were issued at this time. The
+    /// replica then has every revocation of these tokens, and the store cannot have lost their
+    /// sessions.
     fn covers(&self, issued_at: Timestamp, margin: Duration) -> bool {
         let Bounds { horizon, .. } = self.bounds;
         let is_in =
@@ -558,20 +571,21 @@ impl BucketData {
         issued_at > horizon.own.max(self.forgotten).saturating_add(margin) && !horizon.gap.is_some_and(is_in)
     }
 
-    /// Returns true if the replica covers other issuers' tokens that were issued at this time. It
-    /// then has every revocation of them.
+    /// Returns true if the replica covers other issuers' tokens that were issued at this time. The
+    /// replica then has every revocation of these tokens.
     fn covers_external(&self, issued_at: Timestamp) -> bool {
         issued_at > self.bounds.horizon.external.max(self.forgotten)
     }
 
     /// Returns true if a confirmation by the store is valid: it came in this era, and the replica
-    /// has every later revocation. A [`Gap`] does not matter: the server has confirmed the session.
+    /// has every later revocation. A [`Gap`] does not matter, because the store has confirmed the
+    /// session.
     fn is_covered_by(&self, alive: Alive) -> bool {
         alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }
 }
 
-/// Without streams.
+/// Variants that announce nothing, for tests.
 #[cfg(test)]
 impl Bucket {
     fn apply(&self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Outcome {

@@ -1,8 +1,9 @@
 //! The settled stamps and the held subjects of a bucket (`docs/protocol.md`, section 5.6).
 //!
 //! The **stamp** in a token names the newest revocation of the token's subject. To **settle** a new
-//! stamp, the node **holds** the subject: the node asks the store about the subject's tokens until
-//! a later read of the log has ended. The types here use no clock and no I/O.
+//! stamp, the node **holds** the subject: it asks the store about the subject's tokens, even under
+//! a lease. The hold ends when a read that began later reaches the end of the log. The types here
+//! use no clock and no I/O.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,39 +12,37 @@ use std::{
 
 use crate::{clock::Timestamp, store::LogStamp};
 
-/// Maximum count of stamps that a bucket remembers. The node settles a forgotten stamp again if the
-/// stamp's time is too recent to settle it.
+/// Maximum count of stamps that a bucket remembers. The node settles a forgotten stamp once more,
+/// unless the stamp is old enough (see [`SLACK`]).
 const REMEMBERED: usize = 1024;
-/// Maximum count of held subjects in a bucket. Instead of holding a further subject, the node ends
-/// the bucket's lease.
+/// Maximum count of held subjects in a bucket. If there is no room for another subject, the node
+/// ends the bucket's lease.
 const MOST_HELD: usize = 4096;
-/// The minimum age of a stamp that its time alone settles. Some stores date an entry by the start
-/// of a transaction, and the node can read the entry only after the end of the transaction.
+/// Minimum age of a stamp that is settled by its time alone. Some stores date an entry by the start
+/// of a transaction, but show the entry only after the end of the transaction.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// The settled stamps of a bucket.
-///
-/// For each stamp, the node has applied the log up to the stamp's entry, or holds the subject until
-/// a later read has ended.
+/// The settled stamps of a bucket. The node has read the entry of such a stamp, or has begun to
+/// hold the stamp's subject.
 #[derive(Debug, Default)]
 pub(super) struct SettledStamps {
-    /// The stamps of the newest applied entries, and of tokens that the node received before it had
-    /// read their entries.
+    /// The last stamps that the node found in log entries, or received in tokens, oldest first.
     recent: VecDeque<LogStamp>,
-    /// The store's time on the newest page of the log.
+    /// The store's time in the newest page of the log.
     newest: Timestamp,
-    /// The value of `newest` when the last read that reached the end of the log began.
+    /// The last complete read contains every entry that the store wrote before this time. A read is
+    /// complete if it reached the end of the log.
     complete_up_to: Timestamp,
 }
 
 impl SettledStamps {
-    /// Returns the store's time on the newest page. A read that begins now contains every entry
+    /// Returns the store's time in the newest page. A read that begins now contains every entry
     /// that the store wrote before that time.
     pub(super) fn newest(&self) -> Timestamp {
         self.newest
     }
 
-    /// Notes the store's time on a page.
+    /// Notes the store's time in the newest page.
     pub(super) fn note_page(&mut self, now: Timestamp) {
         self.newest = now;
     }
@@ -54,8 +53,8 @@ impl SettledStamps {
         self.complete_up_to = before;
     }
 
-    /// Adds a settled stamp, unless the bucket remembers it already. Forgets the oldest stamp if
-    /// there is no room.
+    /// Adds a settled stamp, unless the bucket remembers the stamp already. If there is no room,
+    /// forgets the oldest stamp.
     pub(super) fn add(&mut self, stamp: LogStamp) {
         if self.recent.contains(&stamp) {
             return;
@@ -77,14 +76,14 @@ impl SettledStamps {
 /// The held subjects of a bucket. The node asks the store about their tokens even under a lease.
 #[derive(Debug, Default)]
 pub(super) struct HeldSubjects {
-    /// By the hash of each subject's name, the number of the last read that began before the hold.
-    /// Only a read with a higher number ends the hold.
+    /// The key is the hash of the subject's name. The value is the number of the last read that
+    /// began before the hold. Only a read with a higher number ends the hold.
     held: HashMap<u32, u64>,
 }
 
 impl HeldSubjects {
-    /// Holds a subject until the end of a read whose number is above `read`. Returns false if there
-    /// is no room.
+    /// Holds a subject until a read with a number above `read` reaches the end of the log. Returns
+    /// false if there is no room.
     pub(super) fn hold(&mut self, subject: u32, read: u64) -> bool {
         if self.held.len() >= MOST_HELD && !self.held.contains_key(&subject) {
             return false;
@@ -94,14 +93,14 @@ impl HeldSubjects {
         true
     }
 
-    /// Releases the subjects whose hold began before the read with this number.
+    /// Ends the holds that began before the read with this number.
     pub(super) fn release(&mut self, read: u64) {
         self.held.retain(|_, held| *held >= read);
     }
 
     /// Returns true if the node holds the subject, or another subject with the same hash.
     pub(super) fn contain(&self, subject: u32) -> bool {
-        // Mostly the node holds none, and then the hash of the key is not computed.
+        // Mostly no subject is held. The first condition then saves the lookup.
         !self.held.is_empty() && self.held.contains_key(&subject)
     }
 }

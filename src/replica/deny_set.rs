@@ -1,12 +1,12 @@
 //! The deny set: an exact index of the revocations of one bucket, in little memory.
 //!
 //! The deny set packs entries into **segments** of 32 KiB, in the order of insertion. For each
-//! entry, the index contains 32 bits of a keyed hash and the entry's address. A lookup compares
-//! the ids in full, so a hash collision refuses no token. The index can grow without reading the
+//! entry, the index contains 32 bits of a keyed hash and the entry's address. A lookup compares the
+//! ids in full, so a hash collision refuses no token. The index can grow without reading the
 //! entries.
 //!
-//! The deny set removes a whole segment when none of its entries matters any more. An entry that
-//! stays longer than it matters does no harm: every token that it revokes has expired.
+//! An entry *matters* while a token that it revokes may be alive. The deny set removes a whole
+//! segment when none of its entries matters any more. An entry that stays longer does no harm.
 //!
 //! **Memory is bounded.** If a bucket's entries exceed the bucket's share, the deny set removes its
 //! oldest segment early. [`insert`](DenySet::insert) then returns the time of the newest entry in
@@ -57,7 +57,7 @@ struct IndexEntry {
     address: Address,
 }
 
-/// The name of a session, token or subject that may be revoked, with 32 bits of its keyed hash.
+/// The name of a session, token or subject in the deny set, with 32 bits of the name's keyed hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EntryName<'a> {
     pub(super) hash: u32,
@@ -66,12 +66,13 @@ pub(super) struct EntryName<'a> {
     second: &'a str,
 }
 
-/// The keyed hash of names. All buckets of a replica share the key, so the node hashes a name once.
+/// The keyed hash function of names. All buckets of a replica share the key, so the node hashes a
+/// name only once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NameHasher(RandomState);
 
 impl<'a> EntryName<'a> {
-    /// Creates a name from a hash that the caller has computed before.
+    /// Creates a name whose hash the caller already has.
     pub(super) fn hashed(hash: u32, kind: EntryKind, first: &'a str, second: &'a str) -> Self {
         Self { hash, kind, first, second }
     }
@@ -85,8 +86,8 @@ impl<'a> EntryName<'a> {
 }
 
 impl NameHasher {
-    /// Returns the hash of a name. The hash covers `second` only for sessions and tokens. So one
-    /// lookup finds both kinds of entries that revoke all sessions of a subject.
+    /// Returns the hash of a name. The hash covers `second` only for sessions and tokens. So
+    /// `Subject` and `Others` entries of one subject have the same hash, and one lookup finds both.
     pub(super) fn hash(&self, kind: EntryKind, first: &str, second: &str) -> u32 {
         let (kind, second) = match kind {
             EntryKind::Session | EntryKind::Token => (kind, second),
@@ -125,12 +126,13 @@ impl DenySet {
         self.segments.allocated() + self.index.allocation_size()
     }
 
-    /// Returns true if there is an entry for this session or token of this crate.
+    /// Returns true if the deny set has an entry for this session or token of this crate.
     pub(super) fn contains(&self, name: EntryName<'_>) -> bool {
         self.find(name).is_some()
     }
 
-    /// Returns true if a revocation of the subject's sessions ends this session of this generation.
+    /// Returns true if a revocation of all sessions of the subject ends this session, which has
+    /// this generation.
     pub(super) fn is_outdated(&self, subject: EntryName<'_>, session: EntryName<'_>, generation: u64) -> bool {
         let all = self.index.iter_hash(spread(subject.hash)).filter(|indexed| indexed.hash == subject.hash);
         let concerns = |entry: &Entry<'_>| entry.first == PackedId::of(subject.first) && generation < entry.number;
@@ -142,20 +144,21 @@ impl DenySet {
     }
 
     /// Returns the latest `iat`, in ms, of the tokens that are revoked under this name of another
-    /// issuer. Returns `u64::MAX` if the name is that of a single token.
+    /// issuer. For the name of a single token, returns `u64::MAX`.
     pub(super) fn revoked_up_to(&self, name: EntryName<'_>) -> Option<u64> {
         self.find(name).map(|entry| entry.number)
     }
 
-    /// Returns the epochs of the entries for this revocation, or for a stronger one of its name.
+    /// Returns the epochs of the entries that contain this revocation, or a stronger one of the
+    /// same name.
     pub(super) fn epochs_of(&self, revocation: &Revocation) -> impl Iterator<Item = u16> {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| self.segments.entry(address));
         held.filter(move |entry| entry.number >= number).map(|entry| entry.epoch)
     }
 
-    /// Marks a revocation as lost if `is_lost` is true of its epoch. Returns true if the marked
-    /// revocation matters at `now`.
+    /// Marks the entry of a revocation as lost if `is_lost` returns true for the entry's epoch.
+    /// Returns true if the entry was marked and still matters at `now`.
     pub(super) fn mark_lost(&mut self, revocation: &Revocation, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (.., number) = parts(revocation);
         let held = self.addresses_of(revocation).filter_map(|address| Some((address, self.segments.entry(address)?)));
@@ -166,20 +169,21 @@ impl DenySet {
         until > now
     }
 
-    /// Returns the start of each segment, for [`mark_segment_lost`](Self::mark_segment_lost).
+    /// Returns the address of each segment's first entry, for
+    /// [`mark_segment_lost`](Self::mark_segment_lost).
     pub(super) fn segment_starts(&self) -> impl Iterator<Item = Address> + use<> {
         self.segments.starts()
     }
 
-    /// Marks each entry of one segment as lost if `is_lost` is true of its epoch. Returns true if
-    /// any marked entry matters at `now`.
+    /// Marks each entry of one segment as lost if `is_lost` returns true for the entry's epoch.
+    /// Returns true if any marked entry still matters at `now`.
     pub(super) fn mark_segment_lost(&mut self, start: Address, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let (mut next, mut is_any) = (Some(start), false);
         while let Some(address) = next {
             let Some(entry) = self.segments.entry(address) else { break };
             next = address.after(entry.len());
             let (hash, is_over) = (self.hasher.hash_of(&entry), entry.until <= now);
-            // If a later entry has replaced this one, the index no longer contains its address.
+            // Skips a replaced entry, whose address the index no longer contains.
             if is_lost(entry.epoch) && self.index.find(spread(hash), |indexed| indexed.address == address).is_some() {
                 self.segments.set_epoch(address, EPOCH_LOST, Timestamp::default());
                 is_any |= !is_over;
@@ -188,8 +192,8 @@ impl DenySet {
         is_any
     }
 
-    /// Returns the addresses of the entries that may contain a revocation. There can be two: parts
-    /// of two revocations that spare different sessions merge into an entry that spares none.
+    /// Returns the addresses of the entries that may contain a revocation. A revocation that spares
+    /// one session may have 2 entries: see [`insert`](Self::insert).
     fn addresses_of(&self, revocation: &Revocation) -> impl Iterator<Item = Address> {
         let (kind, first, second, _) = parts(revocation);
         let spares_it =
@@ -200,15 +204,21 @@ impl DenySet {
         own.into_iter().chain(of_all.flatten())
     }
 
-    /// Returns true if an insertion of the longest possible entry would push out older entries.
+    /// Returns true if the deny set would remove older entries to insert an entry of the maximum
+    /// size.
     pub(super) fn is_full(&self) -> bool {
         self.segments.is_full_for(SEGMENT)
     }
 
-    /// Inserts a revocation that was logged `at`, matters until `until`, and was read in this
-    /// `epoch`. Never weakens or shortens an existing entry of the same name.
+    /// Inserts a revocation. An existing entry of the same name never becomes weaker or shorter.
     ///
-    /// If this pushes out older entries, returns the time up to which the deny set is incomplete.
+    /// * `at`: the time at which the store logged the revocation.
+    /// * `until`: the time until which the revocation matters.
+    /// * `epoch`: the epoch in which the node read the revocation, or a special one such as
+    ///   [`EPOCH_LOCAL`].
+    ///
+    /// If the deny set removes older entries to make room, returns the time up to which it is
+    /// incomplete.
     pub(super) fn insert(
         &mut self,
         revocation: &Revocation,
@@ -224,8 +234,8 @@ impl DenySet {
         let Some(held) = self.find(name).filter(|held| held.second != new.second) else {
             return self.merge(name, new, at);
         };
-        // The two revocations spare different sessions. Below the lower generation both apply, and
-        // each ends the session that the other spares. So the entry for that part spares none.
+        // The two revocations spare different sessions. Below the lower of the two generations both
+        // apply, so no session is spared there. For this part there is an entry that spares none.
         let (held_epoch, held_until, held_number) = (held.epoch, held.until, held.number);
         let of_all = Entry { kind: EntryKind::Subject, second: PackedId::EMPTY, ..new };
         let earlier = if held_number < number {
@@ -241,11 +251,12 @@ impl DenySet {
     }
 
     /// Inserts an entry, or merges it into the entry of the same name. The merged entry has the
-    /// greater strength and the later end of the two.
+    /// greater strength (generation or time) and the later end of the two.
     fn merge(&mut self, name: EntryName<'_>, mut new: Entry<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(address) = self.address_of(name) else { return self.write(name.hash, None, new, at) };
         let Some(held) = self.segments.entry(address) else { return self.write(name.hash, Some(address), new, at) };
-        // A weaker revocation in the log does not prove that the log contains the stronger one.
+        // If the log contains a weaker revocation, it may still lack the stronger one. So the
+        // stronger entry keeps its epoch.
         let is_weaker = new.number < held.number || new.epoch == EPOCH_LOCAL;
         let epoch = if is_weaker { held.epoch } else { new.epoch };
         if held.number >= new.number && held.until >= new.until.min(LAST_SECOND) {
@@ -256,9 +267,9 @@ impl DenySet {
         self.write(name.hash, Some(address), new, at)
     }
 
-    /// Removes segments without an entry that matters at `now`. Visits a few segments per call.
-    /// Returns the time up to which log entries may be gone. Tokens that are alive were issued
-    /// after that time, unless the server's clock has jumped.
+    /// Removes segments whose entries no longer matter at `now`. Visits a few segments per call.
+    /// Returns the log time of the newest removed entry. Tokens that are alive were issued later,
+    /// unless the server's clock has jumped.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Timestamp {
         let mut forgotten = Timestamp::default();
         for _ in 0..SEGMENTS_PER_SWEEP.min(self.segments.len()) {
@@ -279,18 +290,19 @@ impl DenySet {
     }
 
     /// Returns the lost revocations that matter at `now`, with the times until which they matter.
-    /// Omits the first `skip` of them, and returns at most `limit`.
+    /// Omits the first `skip` revocations, and returns at most `limit`.
     pub(super) fn missing(&self, now: Timestamp, skip: usize, limit: usize) -> Vec<(Revocation, Timestamp)> {
         let all = self.index.iter().filter_map(|indexed| self.segments.entry(indexed.address));
         let missing = all.filter(|entry| entry.epoch == EPOCH_LOST && entry.until > now).skip(skip);
         missing.filter_map(|entry| Some((entry.to_revocation()?, entry.until))).take(limit).collect()
     }
 
-    /// Notes that the store has a lost revocation again. The entry gets this `epoch`.
+    /// Notes that the store has a lost revocation again. The revocation's entry gets this `epoch`.
     pub(super) fn mark_republished(&mut self, revocation: &Revocation, epoch: u16) {
         let (kind, first, second, number) = parts(revocation);
         let Some(address) = self.address_of(self.hasher.name(kind, first, second)) else { return };
-        // Meanwhile the entry may have become stronger, or the node may have read it in the log.
+        // If the entry has become stronger since, or the node has read it in the log, the entry
+        // stays as it is.
         let is_same =
             |held: Entry<'_>| held.number == number && held.second == PackedId::of(second) && held.epoch == EPOCH_LOST;
         if self.segments.entry(address).is_some_and(is_same) {
@@ -310,8 +322,8 @@ impl DenySet {
         self.index.find(spread(name.hash), is_it).map(|indexed| indexed.address)
     }
 
-    /// Writes an entry, which replaces the entry at `replaced` in the index. Returns the time of
-    /// the newest entry that this pushed out, if any.
+    /// Writes an entry. If there is a `replaced` address, the index replaces it with the new one.
+    /// Returns the log time of the newest entry that was removed to make room, if any.
     fn write(
         &mut self,
         hash: u32,
@@ -351,8 +363,8 @@ impl DenySet {
     }
 }
 
-/// Spreads the hash over 64 bits, because `HashTable` takes its tags from the highest bits and its
-/// slots from the lowest bits.
+/// Spreads the hash over 64 bits. `HashTable` takes its tags from the highest bits and its slots
+/// from the lowest bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

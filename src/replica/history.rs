@@ -1,27 +1,32 @@
-//! The **span**: the part of a log that a node has applied with no entry missing in between. After
-//! a break, the node reads back to its old span.
+//! The entries of one log that a node has applied, and the way back to older entries. The **span**
+//! is the part of the log that the node has applied without a missing entry.
 //!
 //! A node starts at the newest entry of a log, the head. So one small read grants a lease, however
-//! long the log is. The node reads the rest **backwards**, page by page. A break means that the
-//! store has lost or replaced data, or that the node has fallen behind. The node then starts at
-//! the new head, and reads back until it meets an entry that it applied before the break.
+//! long the log is. The node then reads the older entries **backwards**, page by page. A *break*
+//! means that the store has lost or replaced data, or that the node has fallen behind. After a
+//! break, the node starts at the new head. It reads back until it finds an entry that it applied
+//! before the break.
 //!
 //! # Units
 //!
-//! The newest entries of a span (its *steps*) and its horizon form one **unit**. A break freezes
-//! the unit, and a new unit begins at the new head. When reading back meets a step of the frozen
-//! unit, the node joins the two units. Before the join, no step enters the frozen unit. Otherwise,
-//! after `FLUSHALL`, the node would find its own new head there and trust the old horizon. If
-//! reading back ends without a join, the node discards the frozen unit. If another break comes
-//! first, the node discards the new unit.
+//! The newest entries of a span (its *steps*) and its horizon form one **unit**. At a break the
+//! node *freezes* the unit, and a new unit begins at the new head. When the node reads back and
+//! finds a step of the frozen unit, it *joins* the two units.
+//!
+//! Before the join, the node adds no step to the frozen unit. Otherwise, after `FLUSHALL`, the node
+//! would find its own new head there and trust the old horizon. If reading back ends without a
+//! join, the node discards the frozen unit. If another break comes first, the node discards the new
+//! unit.
 //!
 //! # Conclusions from a join
 //!
+//! The *common entry* is the step that both units contain.
+//!
 //! | part of the old history | state in the store |
 //! |--|--|
-//! | entries up to the entry that both units contain | present: the old horizon is valid again |
-//! | entries after it that the node has not read again | **lost**: the node republishes them |
-//! | sessions opened after it, up to the new horizon | perhaps lost: the store decides tokens |
+//! | entries up to the common entry | present: the old horizon is valid again |
+//! | later entries that the node has not read again | **lost**: the node republishes them |
+//! | sessions opened between that entry and the new horizon | perhaps lost: the store decides |
 
 use std::collections::VecDeque;
 
@@ -30,10 +35,10 @@ use crate::{
     store::{LogCursor, LogEntry, Revocation},
 };
 
-/// Maximum count of steps in a unit. If the store has lost more entries than that, no join is
-/// possible, and the node reads the whole log back.
+/// Maximum count of steps in a unit. If the store has lost more entries, the node finds no common
+/// entry, and reads the whole log back.
 const MAX_TRAIL: usize = 1024;
-/// Maximum count of epochs that ended in another break before a join. After more of them, the node
+/// Maximum count of new units that later breaks have discarded. After more of them, the node also
 /// discards the frozen unit.
 const MAX_DISCARDED: usize = 64;
 
@@ -58,19 +63,20 @@ impl Step {
     }
 }
 
-/// The times that determine which tokens a node may decide.
+/// The times that determine about which tokens a node may decide.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Horizon {
-    /// The node has applied every revocation that the store logged after this time of the store.
+    /// The node has applied every revocation that the store logged after this time (server time).
     pub(super) since: Timestamp,
-    /// The node decides tokens of this crate that were issued after this time. After a break it may
-    /// be later than `since`: in between, other nodes may have used the replaced server.
+    /// The node may decide about this crate's tokens that were issued after this time. After a
+    /// break it may be later than `since`, because other nodes may have used the replaced server
+    /// for a while.
     pub(super) own: Timestamp,
-    /// The node decides tokens of other issuers that were issued after this time. It is the later
-    /// of the store's and this node's time at the first read of the unit. Reading back does not
-    /// lower it, because the difference between the clocks at earlier times is unknown.
+    /// The node may decide about other issuers' tokens that were issued after this time. It is the
+    /// later of the store's time and this node's time at the first read of the unit. Reading back
+    /// does not lower it: at earlier times the two clocks may have differed more.
     pub(super) external: Timestamp,
-    /// A range of time. The store may have lost sessions that were opened in it.
+    /// The store may have lost sessions that were opened in this range of time.
     pub(super) gap: Option<Gap>,
 }
 
@@ -81,10 +87,10 @@ pub(super) struct Gap {
     pub(super) to: Timestamp,
 }
 
-/// The link from an entry to the entry before it.
+/// The link from an entry to the entry before it, and the cursor for reading on backwards.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
-    /// The next page of reading back has the entries just before this cursor.
+    /// The next page backwards contains the entries just before this cursor.
     pub(super) before: LogCursor,
     pub(super) sequence: u64,
     pub(super) previous: String,
@@ -92,6 +98,7 @@ pub(super) struct Link {
 }
 
 #[derive(Clone, Debug)]
+/// The newest steps and the horizon of a span.
 struct Unit {
     trail: VecDeque<Step>,
     horizon: Horizon,
@@ -109,12 +116,13 @@ pub(super) struct Head {
 }
 
 #[derive(Debug)]
+/// The state between a break and the join or the end of reading back.
 struct Frozen {
-    /// True if the store may have lost sessions.
+    /// True if the store may have lost sessions at the break.
     loses: bool,
-    /// The later epochs that ended in another break before a join.
+    /// The epochs of the new units that later breaks have discarded.
     discarded: Vec<u16>,
-    /// The unit that begins at the new head; `None` until the node has read the head.
+    /// The new unit, which begins at the new head; `None` until the node has read the head.
     fresh: Option<Unit>,
 }
 
@@ -125,8 +133,8 @@ pub(super) struct History {
     frozen: Option<Frozen>,
 }
 
-/// The revocations that the store has lost. The node determines them at a join, or at the end of
-/// reading back.
+/// The revocations that the store has lost. The node determines them at a join, or when reading
+/// back has ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Lost {
     /// After a join: these revocations, and all entries of these epochs. An entry that the node has
@@ -136,7 +144,7 @@ pub(super) enum Lost {
     AllOfBefore,
 }
 
-/// The part of a page backwards whose entries link to each other and to the last entry read.
+/// The entries of a page backwards that continue the chain, from the newest to the oldest.
 #[derive(Debug, Default)]
 pub(super) struct BackPage {
     pub(super) entries: Vec<LogEntry>,
@@ -159,7 +167,8 @@ impl History {
         self.is_broken() || self.unit.as_ref().is_some_and(|unit| unit.back.is_some())
     }
 
-    /// Returns the cursor of the next page backwards, and the time of the newest entry on it.
+    /// Returns the cursor of the next page backwards, and the time of the newest entry on that
+    /// page. Returns `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(&LogCursor, Timestamp)> {
         let back = self.current()?.back.as_ref()?;
         Some((&back.before, back.previous_at))
@@ -204,7 +213,7 @@ impl History {
         }
     }
 
-    /// Returns true if the unit has steps with this sequence, but none of them has this
+    /// Returns true if the unit has a step with this sequence, and no such step has this
     /// revocation.
     pub(super) fn has_other_at(&self, sequence: u64, revocation: &Revocation) -> bool {
         let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
@@ -213,7 +222,8 @@ impl History {
         found.peek().is_some() && !found.any(|found| found == revocation)
     }
 
-    /// Begins a unit at the head of a log. Returns the lost revocations if this resolves a break.
+    /// Begins a unit at the head of a log. If that joins the units or ends reading back, returns
+    /// the lost revocations.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
         let Head { step, horizon, link } = head;
         let (sequence, nonce) = (step.sequence, step.nonce.clone());
@@ -231,15 +241,15 @@ impl History {
         self.join(sequence, &nonce).or_else(|| self.give_up_at_the_end())
     }
 
-    /// Adds the step of an entry that follows the last one.
+    /// Adds the step of the entry that follows the newest step.
     pub(super) fn advance(&mut self, step: Step) {
         if let Some(unit) = self.current_mut() {
             unit.push(step);
         }
     }
 
-    /// Raises the horizon to `now`, because tokens may now live longer (`keep` has grown). The deny
-    /// set may remove earlier entries while such tokens are alive.
+    /// Raises the horizon to `now`, because `keep` has grown and tokens may live longer. The deny
+    /// set may have removed entries that matter for such tokens.
     pub(super) fn raise(&mut self, now: Timestamp) {
         let fresh = self.frozen.as_mut().and_then(|frozen| frozen.fresh.as_mut());
         for unit in self.unit.iter_mut().chain(fresh) {
@@ -248,16 +258,16 @@ impl History {
         }
     }
 
-    /// Removes a gap that ended by `moment`, because no token that was issued in it is alive. A
-    /// later gap would merge with it. *After two failovers a month apart, a node would ask the
-    /// store about every token of that month.*
+    /// Removes a gap that ended by `moment`: all tokens from the gap have expired. *Otherwise the
+    /// next failover widens the gap. After two failovers a month apart, a node would ask the store
+    /// about every token of that month.*
     pub(super) fn forget_gap_up_to(&mut self, moment: Timestamp) {
         if let Some(unit) = &mut self.unit {
             unit.horizon.gap = unit.horizon.gap.filter(|gap| moment < gap.to);
         }
     }
 
-    /// Begins to read the span backwards once more. Returns the step of its newest entry, which the
+    /// Starts to read the log backwards once more. Returns the step of the newest entry, which the
     /// caller applies again. `link` is the link of that entry.
     pub(super) fn read_again(&mut self, link: Link) -> Option<Step> {
         let unit = self.current_mut()?;
@@ -274,7 +284,7 @@ impl History {
         }
     }
 
-    /// Applies a page that was read backwards. Its entries are in the order of the log. `more` is
+    /// Applies a page that was read backwards. `entries` are in the order of the log. `more` is
     /// true if the log has older entries, and `next` is the cursor for them.
     pub(super) fn read_back(&mut self, entries: Vec<LogEntry>, more: bool, next: Option<LogCursor>) -> BackPage {
         let mut page = BackPage::default();
@@ -323,8 +333,8 @@ impl History {
         page
     }
 
-    /// Joins the new unit to the frozen one if the frozen one contains this step. Returns the lost
-    /// revocations after a join.
+    /// Joins the new unit to the frozen unit if the frozen unit contains this step. Returns the
+    /// lost revocations after a join, otherwise `None`.
     fn join(&mut self, sequence: u64, nonce: &str) -> Option<Lost> {
         let unit = self.unit.as_mut()?;
         let is_this = |step: &Step| step.sequence == sequence && step.nonce == nonce;
@@ -353,8 +363,8 @@ impl History {
         let Frozen { loses, fresh, .. } = self.frozen.take()?;
         self.unit = fresh;
         if loses && let Some(Unit { horizon, .. }) = &mut self.unit {
-            // The node may lower the horizon by reading all again. That restores no lost session,
-            // so the gap stays.
+            // If the node reads the log again later, the horizon falls, but lost sessions do not
+            // return. So the gap stays.
             horizon.gap = Some(Gap { from: Timestamp::default(), to: horizon.own });
         }
         Some(Lost::AllOfBefore)
@@ -369,7 +379,8 @@ impl Unit {
         self.trail.push_back(step);
     }
 
-    /// Lowers the horizon to the time of the second newest entry. The newest one is applied.
+    /// Lowers the horizon to the time of the second newest entry: the node has applied the newest
+    /// one.
     fn lower(&mut self) {
         if let Some(back) = &self.back {
             self.horizon.lower(back.previous_at);
@@ -377,7 +388,8 @@ impl Unit {
         self.drop_back_at_the_first();
     }
 
-    /// Removes the link of the first entry of an incarnation, because no entry precedes it.
+    /// Removes the link if its entry is the first of an incarnation, because no entry precedes the
+    /// first.
     fn drop_back_at_the_first(&mut self) {
         if self.back.as_ref().is_some_and(|back| back.sequence <= 1) {
             self.back = None;

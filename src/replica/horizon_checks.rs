@@ -1,9 +1,9 @@
 //! Store checks of tokens that were issued before the horizon: their rate and their results.
 //!
-//! After a start of the node or a break of the log, the node checks each older token once at the
-//! store. A failover causes such checks on all nodes at the same time, and they reach a server that
-//! has just begun to serve. So each node limits the rate. It stores the results in a separate
-//! bounded map, because the verified-token cache may be too small for all live tokens.
+//! After a start of the node or a break of the log, the node asks the store once about each older
+//! token. After a failover all nodes do so at the same time, and the new server has just begun to
+//! serve. So each node limits its rate of checks. The node saves the results in a bounded map of
+//! its own, because the cache of verified tokens may be too small for all live tokens.
 
 use std::{
     fmt,
@@ -20,32 +20,33 @@ use super::{
     verdict::{Alive, Bearer},
 };
 
-/// Maximum count of confirmed tokens in the map, which then takes some 10 MB.
+/// Maximum count of saved confirmations of tokens. A full map takes about 10 MB.
 const CONFIRMED: usize = 1 << 17;
-/// Maximum count of unknown sessions in the map.
+/// Maximum count of saved sessions that the store did not know.
 const UNKNOWN: usize = 1 << 14;
-/// Maximum count of refused tokens of other issuers in the map.
+/// Maximum count of saved tokens of other issuers that the store refused.
 const REFUSED: usize = 1 << 14;
-/// The time for which the node refuses a session that the store did not know, or another issuer's
-/// token that the store refused. It is short, because a store that is being restored may soon know
-/// the session again.
+/// Time for which the node refuses an unknown session, or a refused token of another issuer,
+/// without asking the store again. The time is short, because a store that is being restored may
+/// soon know the session again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 const SECOND: u64 = 1_000_000_000;
 
 /// The rate of checks, and their results.
 pub(super) struct HorizonChecks {
-    /// Nanoseconds from one check to the next.
+    /// Minimum time between two checks at a steady rate, in nanoseconds.
     interval: u64,
-    /// The time at which the next check is due at a steady rate (GCRA), by the leases' clock.
+    /// The time of the next check at a steady rate (the GCRA algorithm), in nanoseconds of the
+    /// leases' clock.
     next: AtomicU64,
     hashers: [RandomState; 2],
     confirmed: Cache<u128, Alive>,
-    /// For each unknown session, the time until which the node refuses it.
+    /// For each unknown session, the time until which the node refuses the session.
     unknown: Cache<u128, u64>,
-    /// The latest of these times. After it, no request searches `unknown`.
+    /// The latest time in `unknown`. After that time, no request searches `unknown`.
     last_unknown: AtomicU64,
-    /// The tokens of other issuers that the store has refused. Each has the time until which the
-    /// node refuses it, and true if it is revoked.
+    /// The tokens of other issuers that the store has refused. The value is the time until which
+    /// the node refuses the token, and true if the token is revoked.
     refused: Cache<u128, (u64, bool)>,
 }
 
@@ -62,8 +63,8 @@ impl HorizonChecks {
         }
     }
 
-    /// Returns true if the rate allows one more check. A burst may use the checks of a whole
-    /// second, even right after the start.
+    /// Returns true if the rate allows one more check, and counts the check. A burst may use the
+    /// checks of a whole second, even right after the start.
     pub(super) fn admit(&self, now: u64) -> bool {
         let now = now.saturating_add(SECOND);
         let admit = |next: u64| {
@@ -73,18 +74,18 @@ impl HorizonChecks {
         self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit).is_ok()
     }
 
-    /// Returns the last confirmation of a token.
+    /// Returns the saved confirmation of a token.
     pub(super) fn confirmed(&self, bearer: &Bearer<'_>) -> Option<Alive> {
         self.confirmed.get(&self.token(bearer))
     }
 
-    /// Stores a confirmation of a token.
+    /// Saves the store's confirmation of a token.
     pub(super) fn confirm(&self, bearer: &Bearer<'_>, alive: Alive) {
         self.confirmed.insert(self.token(bearer), alive);
     }
 
-    /// Returns true if [`note_unknown`](Self::note_unknown) noted the session in the last
-    /// [`UNKNOWN_FOR`].
+    /// Returns true if [`note_unknown`](Self::note_unknown) was called for the session less than
+    /// [`UNKNOWN_FOR`] ago.
     pub(super) fn is_unknown(&self, bearer: &Bearer<'_>, now: Duration) -> bool {
         let now = nanos(now);
         now < self.last_unknown.load(Ordering::Relaxed)
@@ -104,16 +105,16 @@ impl HorizonChecks {
         self.refused.insert(self.token(bearer), (until, is_revoked));
     }
 
-    /// Returns `None` unless [`note_refused`](Self::note_refused) noted the token in the last
-    /// [`UNKNOWN_FOR`]. Otherwise returns true if the token is revoked.
+    /// Returns the value of `is_revoked` if [`note_refused`](Self::note_refused) was called for the
+    /// token less than [`UNKNOWN_FOR`] ago, otherwise `None`.
     pub(super) fn was_refused(&self, bearer: &Bearer<'_>, now: Duration) -> Option<bool> {
         let (until, is_revoked) = self.refused.get(&self.token(bearer))?;
         (nanos(now) < until).then_some(is_revoked)
     }
 
     /// Returns the key of a token. The key contains the times, because another issuer's token may
-    /// have no `jti`. *Otherwise the confirmation of a new token would also confirm an older token
-    /// of the same subject, which may be revoked.*
+    /// have no `jti`. *Without the times, the confirmation of a new token would also confirm an
+    /// older token of the same subject, which may be revoked.*
     fn token(&self, bearer: &Bearer<'_>) -> u128 {
         let Bearer { issuer, subject, session_id, token_id, issued_at, expires_at, .. } = *bearer;
         self.hash(&("token", issuer, subject, session_id, token_id, issued_at, expires_at))

@@ -1,15 +1,16 @@
-//! A value that requests read under a lease. This file defines the order of reads and of writes of
-//! the value and the lease.
+//! A value that requests read under a lease. This file defines the order in which the node reads
+//! and writes the value and the lease.
 //!
-//! The task writes the value **and then** the lease (Release). A request loads the lease
-//! (Acquire), **then** reads the value, and then the clock. So a request that decides by a lease
-//! reads at least the value for which the task granted the lease. If the request read the value
-//! first, the task could write a revocation and the next lease between the two reads. The new
-//! lease would then approve the old value.
+//! The task writes the value **and then** the lease (Release). A request loads the lease (Acquire),
+//! **then** reads the value, and then the clock. So a request that decides by a lease has read the
+//! value that belongs to this lease, or a newer one. If the request read the value first, the task
+//! could write a revocation and the next lease between the two reads. The request would then decide
+//! by the old value under the new lease.
 //!
-//! The value has a **version**, which changes before the task grants the next lease. If a request
-//! accepted a token in one version, the next request with that token need not read the value again
-//! ([`is_current`](Leased::is_current)). So it takes no lock, and writes to no shared memory.
+//! The value has a **version**, which changes before the task grants the next lease. If the version
+//! is still the same, a request can repeat the verdict of an earlier request without reading the
+//! value: [`is_current`](Leased::is_current). Such a request takes no lock, and writes to no shared
+//! memory.
 //!
 //! The Loom test `tests/replica_order.rs` compiles this file as it is. So the file imports nothing
 //! from the crate except the primitives in `super::sync`.
@@ -18,10 +19,10 @@ use std::time::Duration;
 
 use super::sync::{AtomicU64, Ordering, PoisonError, RwLock};
 
-/// A value by which requests may decide until the lease ends. The end of the lease is in
-/// nanoseconds of a clock that never goes back. It is 0 if there is no lease.
+/// A value by which requests may decide until a lease ends.
 #[derive(Debug)]
 pub(super) struct Leased<T> {
+    /// The end of the lease, in nanoseconds of a clock that never goes back; 0 without a lease.
     lease: AtomicU64,
     /// The version of the value, starting at 1. It changes only under the write lock.
     version: AtomicU64,
@@ -33,20 +34,20 @@ impl<T> Leased<T> {
         Self { lease: AtomicU64::new(0), version: AtomicU64::new(1), value: RwLock::new(value) }
     }
 
-    /// Returns the result of `look` at the value and its version, and true if a request may decide
-    /// by it.
+    /// Calls `look` with the value and its version. Returns the result, and true if a request may
+    /// decide by that value.
     pub(super) fn read<R>(&self, look: impl FnOnce(&T, u64) -> R, now: impl FnOnce() -> u64) -> (R, bool) {
         let lease = self.lease.load(Ordering::Acquire);
         let value = self.value.read().unwrap_or_else(PoisonError::into_inner);
         let found = look(&value, self.version.load(Ordering::Relaxed));
         drop(value);
-        // The clock is read last, and not at all without a lease: a request that slept in between
+        // Reads the clock last: if the thread slept and the lease has ended meanwhile, the request
         // does not decide.
         (found, lease != 0 && now() < lease)
     }
 
-    /// Returns true if the value still has this version, and a request may decide by it. No value
-    /// has version 0.
+    /// Returns true if the value still has this version, and the lease has not ended. No value has
+    /// version 0.
     pub(super) fn is_current(&self, version: u64, now: impl FnOnce() -> u64) -> bool {
         let lease = self.lease.load(Ordering::Acquire);
         lease != 0 && self.version.load(Ordering::Acquire) == version && now() < lease
@@ -60,17 +61,18 @@ impl<T> Leased<T> {
         (lease != 0).then(|| (self.version.load(Ordering::Acquire), lease))
     }
 
-    /// Mutates the value. The change must not contradict the present lease.
+    /// Changes the value and its version. Does not end the lease, so requests decide by the new
+    /// value at once.
     pub(super) fn mutate<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
-        // The version changes first, in case `change` panics halfway. Readers wait for the lock.
+        // The version changes first: if `change` panics halfway, no request relies on the old
+        // version. Readers wait for the lock.
         self.version.fetch_add(1, Ordering::Release);
         change(&mut value)
     }
 
-    /// Mutates the value. `change` returns its result, and true if verdicts from earlier reads are
-    /// now invalid. If so, the version changes before the node grants a lease that relies on the
-    /// change.
+    /// Changes the value. `change` returns its result, and true if earlier verdicts are now
+    /// invalid. If so, the version changes too, before the node grants the next lease.
     pub(super) fn mutate_if_changed<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
         let (result, is_changed) = change(&mut value);
@@ -80,9 +82,11 @@ impl<T> Leased<T> {
         result
     }
 
-    /// Applies a page of the log. First ends the lease if the page `breaks` with the value. Then
-    /// calls `write`, which writes the new data. Grants the new lease if `write` succeeds, and ends
-    /// the lease if `write` fails.
+    /// Applies a page of the log, in this order:
+    ///
+    /// 1. If `breaks` is true (the log does not continue), ends the lease.
+    /// 2. Calls `write`, which writes the new data. If `write` fails, ends the lease.
+    /// 3. Otherwise grants the new lease, if there is one.
     pub(super) fn apply_page<E>(
         &self,
         breaks: bool,
@@ -99,12 +103,12 @@ impl<T> Leased<T> {
         Ok(())
     }
 
-    /// Grants a lease. The change on which it rests comes first.
+    /// Grants a lease until `end`. The caller has written the page's data before.
     fn grant(&self, end: u64) {
         self.lease.store(end, Ordering::Release);
     }
 
-    /// Ends the lease. A request that loads the lease afterwards may not decide locally.
+    /// Ends the lease. A request that loads the lease from now on does not decide locally.
     pub(super) fn end_lease(&self) {
         self.lease.store(0, Ordering::Release);
     }

@@ -1,10 +1,10 @@
-//! The reader of one bucket's log: it checks that entries link to each other, grants leases, and
+//! The reader of one bucket's log. It checks that entries link to each other, grants leases, and
 //! returns the changes that a page causes. It has no clock and does no I/O.
 //!
 //! The task starts a read ([`start_read`](LogReader::start_read)), fetches the page, and finishes
-//! the read with it ([`finish_read`](LogReader::finish_read)). If the page reaches the end of the
-//! log, the node has every revocation that the store had confirmed **before** the read started. So
-//! a lease runs from the start of the read.
+//! the read with the page ([`finish_read`](LogReader::finish_read)). If the page reaches the end of
+//! the log, the node has every revocation that the store had confirmed **before** the read started.
+//! So a lease runs from the start of the read.
 //!
 //! # Conclusions from a page
 //!
@@ -19,15 +19,17 @@
 //! | the log ends, but its last entry is not the head | break |
 //! | a later read lacks the entry of this node's own revocation | the revocation is **lost** |
 //!
-//! Sequences alone would not show every break. For example, a promoted Redis replica lost two
-//! entries and wrote two others. Its sequences are the same, and its stream ids are lower. So a
-//! reader would find no new entry.
+//! Sequences alone would not show every break. For example, a promoted Redis replica has lost two
+//! entries and written two others. The two new entries have the same sequences as the lost ones,
+//! and lower stream ids. A reader that compares only numbers would find no new entry.
 //!
 //! # The horizon
 //!
-//! A node that starts takes the head's time as its horizon. After a break the store may also have
-//! lost sessions, which no entry shows. So the horizon is the store's time **after** the read,
-//! until reading back meets an entry of the old history.
+//! When a node starts, its horizon is the time of the entry before the head, because the node
+//! applies the head. If the log no longer contains the head, the horizon is the head's time. After
+//! a break the store may also have lost sessions, which no entry shows. So the horizon is then the
+//! store's time **after** the read, until reading back meets an entry that the node applied before
+//! the break.
 //!
 //! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
 //! reader raises the horizon, and reads the log back once more.
@@ -44,8 +46,8 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, LogStamp, Revocation, ServerId},
 };
 
-/// Maximum count of this node's own revocations that the reader expects in the log. The node treats
-/// further ones as lost until the reader finds them in the log.
+/// Maximum count of own revocations whose entries the reader expects in the log. The node takes
+/// further ones for lost until the reader finds their entries.
 pub(super) const MAX_PENDING: usize = 4096;
 /// Maximum count of pages in a row that do not reach the end of the log. After one more, the reader
 /// jumps to the head.
@@ -66,18 +68,18 @@ pub(super) struct LogReader {
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// Reads up to this number grant no lease. A time would be ambiguous, because a read and a
-    /// revocation may happen in the same moment of the clock.
+    /// Reads up to this number grant no lease. A number is used because a time is ambiguous: a read
+    /// and a revocation may happen at the same moment of the clock.
     void_up_to: u64,
-    /// Count of log restarts. It wraps.
+    /// The number of the current epoch. It grows at each break, and wraps.
     epoch: u16,
     /// True if the reader has read the head in this epoch.
     was_read: bool,
-    /// The number of the last read; `None` once its page has come.
+    /// The number of the read whose page has not come yet.
     open: Option<u64>,
     /// Count of reads that were started.
     started: u64,
-    /// Count of pages in a row that did not reach the end.
+    /// Count of pages in a row that did not reach the end of the log.
     behind: u32,
     pending: VecDeque<PendingRevocation>,
     stamps: SettledStamps,
@@ -86,8 +88,8 @@ pub(super) struct LogReader {
 /// A revocation of this node whose entry the reader has not found yet.
 #[derive(Debug)]
 struct PendingRevocation {
-    /// The number of the last read that started before the store's answer. Any later read must find
-    /// the entry.
+    /// The number of the last read that started before the store confirmed the revocation. Any
+    /// later read must find the entry.
     read: u64,
     position: LogPosition,
     revocation: Revocation,
@@ -98,8 +100,8 @@ struct LastEntry {
     incarnation: String,
     sequence: u64,
     nonce: String,
-    /// The nonce and the time of the preceding entry; `None` if the last entry was gone from the
-    /// log.
+    /// The nonce and the time of the preceding entry; `None` if the log no longer contains the last
+    /// entry.
     previous: Option<(String, Timestamp)>,
     cursor: Option<LogCursor>,
 }
@@ -143,7 +145,7 @@ pub(super) struct Change {
     /// The epoch in which the entries were read.
     pub(super) epoch: u16,
     pub(super) broke: Option<Break>,
-    /// True if the entries continue the log after entries that were applied before.
+    /// True if the entries follow entries that the node applied before.
     pub(super) continues: bool,
     pub(super) entries: Vec<LogEntry>,
     /// An applied entry to apply once more, because `keep` has grown.
@@ -153,22 +155,23 @@ pub(super) struct Change {
     pub(super) lease: Option<Duration>,
     /// The node has applied every revocation up to this time, by the clock of the reads.
     pub(super) known: Option<Duration>,
-    /// The number of this read, if it ends the holds of stamps that were seen before it began.
+    /// The number of this read, if the read ends the holds that began before it.
     pub(super) settles: Option<u64>,
     /// True if the task must read the next page immediately.
     pub(super) more: bool,
-    /// This node's own revocations whose entries should be known by now. An entry that the node has
-    /// not applied is lost.
+    /// This node's own revocations whose entries the node must have found by now. If the node has
+    /// not applied the entry, the revocation is lost.
     pub(super) overdue: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
 
-/// The bounds of the tokens that a node may decide, and the era in which the store's confirmations
-/// are valid.
+/// The bounds of the tokens about which a node may decide, and the era in which the store's
+/// confirmations are valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bounds {
     pub(super) horizon: Horizon,
-    /// The time for which the log keeps entries. The replica decides no token that lives longer.
+    /// The time for which the log keeps entries. The replica decides about no token that lives
+    /// longer.
     pub(super) keep: Duration,
     pub(super) era: Era,
 }
@@ -220,9 +223,9 @@ impl LogReader {
         self.history.is_broken()
     }
 
-    /// Registers this node's own revocation, whose entry the log must contain. The revocation is
-    /// lost if a later read reaches the end of the log without the entry. Returns false, and
-    /// registers nothing, if too many are pending.
+    /// Registers this node's own revocation, whose entry the log must contain. If a later read
+    /// reaches the end of the log without the entry, the revocation is lost. If too many own
+    /// revocations are pending, returns false and registers nothing.
     pub(super) fn track_pending(&mut self, revocation: &Revocation, position: &LogPosition) -> bool {
         let has_room = self.pending.len() < MAX_PENDING;
         if has_room {
@@ -237,8 +240,8 @@ impl LogReader {
         self.keep
     }
 
-    /// Starts the next read, of at most `limit` entries. From now on the reader ignores the pages
-    /// of earlier reads.
+    /// Starts the next read, of at most `limit` entries. From now on the reader ignores the page of
+    /// any earlier read.
     pub(super) fn start_read(&mut self, now: Duration, limit: u32) -> PendingRead {
         self.started = self.started.wrapping_add(1);
         self.open = Some(self.started);
@@ -255,20 +258,20 @@ impl LogReader {
         Some(PendingBackRead { epoch: self.epoch, query: LogQuery::before(cursor.clone()).limit(limit) })
     }
 
-    /// Returns the time of the newest entry that remains to be read back. Also returns true if this
-    /// is urgent, because there was a break. Returns `None` if reading back has ended.
+    /// Returns the time of the newest entry that the node has not read back yet, and true if
+    /// reading back is urgent (after a break). Returns `None` if reading back has ended.
     pub(super) fn way_back(&self) -> Option<(Timestamp, bool)> {
         self.history.way_back().map(|(_, oldest)| (oldest, self.history.is_broken()))
     }
 
-    /// Requires a later read for the next lease. The pages of reads that have already started may
-    /// lack the store's latest revocation. The caller ends the present lease.
+    /// Voids the reads that have already started: they grant no lease, because their pages may lack
+    /// the store's latest revocation. The caller ends the present lease.
     pub(super) fn require_later_read(&mut self) {
         self.void_up_to = self.started;
     }
 
-    /// Settles the stamp of a token. Returns `None` if it was settled before. Otherwise returns the
-    /// number of the last read that may lack its entry.
+    /// Settles the stamp of a token. Returns `None` if the stamp was settled before. Otherwise
+    /// returns the number of the last read whose page may lack the stamp's entry.
     pub(super) fn settle(&mut self, stamp: LogStamp, margin: Duration) -> Option<u64> {
         let is_new = !self.stamps.contain(stamp, margin);
         is_new.then(|| {
@@ -277,9 +280,9 @@ impl LogReader {
         })
     }
 
-    /// Returns true if the entry at this position is applied, or is older than the head at which
-    /// the reader started. In the second case, the tokens that the entry revokes are from before
-    /// the horizon, so the node does not decide them.
+    /// Returns true if the node has applied the entry at this position, or has started at a later
+    /// head. In the second case the entry revokes only tokens from before the horizon, so the node
+    /// asks the store about them.
     pub(super) fn has_passed(&self, position: &LogPosition) -> bool {
         let is_passed =
             |last: &LastEntry| last.incarnation == position.incarnation && last.sequence >= position.sequence;
@@ -291,9 +294,9 @@ impl LogReader {
         self.has_passed(position) && (position.sequence > self.head || !self.history.has_more_to_read())
     }
 
-    /// Returns true if the node has applied its own revocation, which has this position. Compares
-    /// the revocation as well as the position. *After a failover, the new server may give the same
-    /// sequence to another revocation.*
+    /// Returns true if the node has applied the entry of its own revocation at this position.
+    /// Compares the revocation as well as the position. *After a failover, the new server may give
+    /// the same sequence to another revocation.*
     pub(super) fn has_applied_own(&self, revocation: &Revocation, position: &LogPosition) -> bool {
         self.has_applied(position) && !self.history.has_other_at(position.sequence, revocation)
     }
@@ -310,13 +313,13 @@ impl LogReader {
         self.continue_after_last(read, page)
     }
 
-    /// Starts at the newest entry.
+    /// Starts at the newest entry of the log: when the node starts, and after a break.
     fn start_at_head(&mut self, read: &PendingRead, page: LogPage, wall: Timestamp) -> Change {
         self.extend_keep(&page);
         let LogPage { now, server, incarnation, sequence, head, at, max_staleness, mut entries, next, .. } = page;
         let max_failover = page.max_failover;
-        // The store reads `m`, which names the head, before the log. If an entry was written in
-        // between, that entry is the head.
+        // The store reads `m`, which names the head, before it reads the log. A later entry in the
+        // log is then the head.
         let is_head =
             |entry: &LogEntry| entry.sequence > sequence || (entry.sequence == sequence && entry.nonce == head);
         let newest = entries.pop().filter(is_head).map(|entry| self.extend_until(entry));
@@ -355,7 +358,8 @@ impl LogReader {
             return self.restart_at_head(Break::Server);
         }
         self.extend_keep(&page);
-        // Twice `keep`, so that each token of the gap has expired even if the clocks differ.
+        // Waits for twice `keep`, so that each token of the gap has expired even if the clocks
+        // differ.
         self.history.forget_gap_up_to(page.now.saturating_sub(self.keep.saturating_mul(2)));
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
         let Some(mut last) = self.last.take() else { return Change::default() };
@@ -435,7 +439,7 @@ impl LogReader {
             return Change::default();
         }
         let LogPage { now, entries, more, next, .. } = page;
-        // All tokens that older entries revoke have expired.
+        // If an entry is this old, all tokens that older entries revoke have expired.
         let is_over = |entry: &LogEntry| entry.at.saturating_add(self.keep) < now;
         let more = more && !entries.first().is_some_and(is_over);
         let BackPage { entries, lost } = self.history.read_back(entries, more, next);
@@ -478,16 +482,16 @@ impl LogReader {
         Some(LogEntry { sequence, nonce, previous, previous_at, at, revocation: revocation?, until })
     }
 
-    /// Extends the time until which an entry matters, to the entry's time plus the present `keep`.
+    /// Raises the `until` of an entry to at least the entry's time plus the present `keep`.
     fn extend_until(&self, mut entry: LogEntry) -> LogEntry {
         entry.until = entry.until.max(entry.at.saturating_add(self.keep));
         entry
     }
 
-    /// Takes this node's own revocations whose entries should be known after read `number`. A
-    /// revocation stays pending if its entry may be in the part that remains to be read back. *A
-    /// sequence before the head proves nothing: after a failover, the new server may have given it
-    /// to another revocation.*
+    /// Removes and returns this node's own revocations whose entries the node must have found by
+    /// the read with this number. A revocation stays pending while its entry may be in the part
+    /// that the node has not read back yet. *A sequence before the head proves nothing: after a
+    /// failover, the new server may have given it to another revocation.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
         let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();
@@ -511,8 +515,8 @@ impl LogReader {
         self.behind = 0;
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
-            // The task reads the head immediately, but waits for a poll after that. So a store with
-            // wrong cursors causes no endless reads.
+            // The task reads the head immediately, and then waits for the next poll. So a store
+            // with wrong cursors causes no endless reads.
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }

@@ -1,33 +1,34 @@
-//! Notices to the operator that the store has lost revocations, or has them again.
+//! Notices to the operator: the store has lost revocations, or has received them again.
 
 use crate::{observe::SharedObserver, store::Revocation};
 
 /// A callback for notices.
 pub(crate) type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
 
-/// The receivers of news from a replica.
+/// The callback, the listener and the observer to which a replica reports.
 pub(crate) struct ReplicaHooks {
     pub(crate) on_notice: OnNotice,
     pub(crate) listener: Box<dyn RevocationListener>,
     pub(crate) observer: SharedObserver,
 }
 
-/// A listener for revocations.
+/// A listener for the revocations that the replica adds to its deny set.
 pub(crate) trait RevocationListener: Send + Sync {
-    /// Returns true if the listener wants revocations as soon as possible. The replica asks often.
+    /// Returns true if the replica must read the log soon after each nudge. The replica calls this
+    /// function often.
     fn is_urgent(&self) -> bool;
 
-    /// Takes revocations that the deny set contains from now on. The replica holds no lock during
-    /// the call. It calls this at each page of the log.
+    /// Receives revocations that the replica has just added to the deny set. The replica holds no
+    /// lock during the call.
     fn revoked(&self, revocations: &mut dyn Iterator<Item = &Revocation>);
 }
 
 /// A loss of the store, or its repair.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Notice {
-    /// The count of revocations that this node holds and the store's log lacks.
+    /// Count of revocations of one bucket that this node has and the store has lost; at most 4096.
     Lost(usize),
-    /// The count of lost revocations that this node has republished.
+    /// Count of lost revocations that this node has republished.
     Republished(usize),
 }
 

@@ -1,5 +1,5 @@
-//! The pace of a feed's task: the times at which it reads buckets, and the rate at which it reads
-//! older entries back. This module does no I/O.
+//! The pace of a feed's task: when the task reads which buckets, and at which rate it reads older
+//! entries back. This module does no I/O.
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
@@ -7,10 +7,8 @@ use tokio::time::Instant;
 
 use crate::store::{LogEntry, Revocation};
 
-/// The shortest time between two reads of a bucket that nudges cause. A replica on which no request
-/// and no open stream depends only republishes, so its nudges cause at most one read per poll
-/// interval. *Without the limit, 500 revocations a second made each node read all buckets 300 times
-/// a second.*
+/// Minimum time between two reads of a bucket that nudges cause. *Without this minimum, 500
+/// revocations a second made each node read all buckets 300 times a second.*
 const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 
 /// The next reads of the buckets of one feed.
@@ -18,7 +16,7 @@ const SHORTEST_NUDGED: Duration = Duration::from_millis(25);
 pub(super) struct Schedule {
     interval: Duration,
     turns: BTreeMap<u32, Turn>,
-    /// The earliest moment of the next read after a failed one.
+    /// The earliest moment of the next read; `None` unless a read has failed.
     not_before: Option<Instant>,
     /// The time of the last call of [`stood_still`](Self::stood_still), by the leases' clock.
     last_tick: Option<Duration>,
@@ -28,16 +26,16 @@ pub(super) struct Schedule {
 struct Turn {
     /// The time of the next poll.
     poll: Instant,
-    /// The time of a nudge whose read is due.
+    /// The time of a nudge after which the node has not read the bucket yet.
     nudge: Option<Instant>,
-    /// The read does not wait for the pause after the last one.
+    /// True if the next read does not wait for the pause between two nudged reads.
     is_hurried: bool,
     /// The time of the last read that a nudge caused.
     nudged_read: Option<Instant>,
 }
 
 impl Turn {
-    /// Returns the time of the read that a nudge causes.
+    /// Returns the earliest time of the read that a nudge has caused; `None` without a nudge.
     fn nudged(&self, pause: Duration) -> Option<Instant> {
         let nudge = self.nudge?;
         let allowed = self.nudged_read.filter(|_| !self.is_hurried).map(|read| read + pause);
@@ -66,7 +64,8 @@ impl Schedule {
         }
     }
 
-    /// Schedules an immediate read of buckets: a request waits for it, or the log has another page.
+    /// Schedules an immediate read of buckets. Either a request waits for the read, or the log has
+    /// another page.
     pub(super) fn hurry(&mut self, buckets: &[u32], now: Instant) {
         for bucket in buckets {
             if let Some(turn) = self.turns.get_mut(bucket) {
@@ -76,20 +75,20 @@ impl Schedule {
         }
     }
 
-    /// Postpones all reads.
+    /// Postpones all reads until this moment.
     pub(super) fn delay(&mut self, until: Instant) {
         self.not_before = Some(until);
     }
 
-    /// Takes the buckets that are due, and schedules their next poll. Without `is_urgent`, nudges
-    /// wait for the poll interval.
+    /// Returns the buckets that are due, and schedules their next poll. If `is_urgent` is false,
+    /// reads after nudges are at least a poll interval apart.
     pub(super) fn due(&mut self, now: Instant, is_urgent: bool) -> Vec<u32> {
         if self.not_before.is_some_and(|moment| now < moment) {
             return Vec::new();
         }
         let pause = self.pause(is_urgent);
         let was_put_off = self.not_before.take().is_some();
-        // One round trip also serves the polls that are nearly due.
+        // The round trip of a poll also reads the buckets whose polls are nearly due.
         let soon = now + self.interval / 8;
         let is_poll = was_put_off || self.turns.values().any(|turn| turn.poll <= now);
         let mut due = Vec::new();
@@ -107,6 +106,8 @@ impl Schedule {
         due
     }
 
+    /// Returns the minimum time between two reads of a bucket that nudges cause. Without
+    /// `is_urgent`, it is at least the poll interval.
     fn pause(&self, is_urgent: bool) -> Duration {
         if is_urgent { SHORTEST_NUDGED } else { self.interval.max(SHORTEST_NUDGED) }
     }
@@ -128,17 +129,17 @@ impl Schedule {
     }
 }
 
-/// Maximum age of the entries that a node reads back at [`FIRST_RATE`], up to [`FIRST`] bytes.
+/// Maximum age of the entries that a node reads back at the higher rate, [`FIRST_RATE`].
 const RECENT: Duration = Duration::from_secs(600);
-/// The bytes that a node may read back at [`FIRST_RATE`]. *Without this limit, nodes that start at
-/// the same time on a full log delay each other's requests.*
+/// Maximum count of bytes that a node reads back at [`FIRST_RATE`]. *Without this limit, nodes that
+/// start at the same time on a full log delay each other's requests.*
 const FIRST: u64 = 2 << 20;
 /// The rate at which a node reads recent entries back, in bytes a second.
 const FIRST_RATE: u64 = 4_000_000;
 /// The rate at which a node reads all other entries back, in bytes a second.
 const RATE: u64 = 1_000_000;
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// The size of an entry without its ids, in bytes.
+/// The estimated size of an entry without its ids, in bytes.
 const OVERHEAD: u64 = 250;
 
 /// The pace at which one feed reads older entries back.
@@ -152,7 +153,7 @@ pub(super) struct BackPace {
     next_at_rate: Instant,
     /// The time of the next page at [`FIRST_RATE`].
     next_at_first_rate: Instant,
-    /// The earliest moment of the next page after a failed one.
+    /// The earliest moment of the next page, after a page has failed.
     failed_until: Instant,
     turn: usize,
 }
@@ -171,22 +172,23 @@ impl BackPace {
         }
     }
 
-    /// Returns the time of the next page, whose entries have this age. A page `is_urgent` after a
-    /// break: until reading back ends, the node asks the store about older tokens.
+    /// Returns the earliest time of the next page, whose entries have this age. After a break the
+    /// page `is_urgent`, and no rate delays it: until reading back ends, the node asks the store
+    /// about older tokens.
     pub(super) fn next(&self, age: Duration, is_urgent: bool) -> Instant {
         let is_first = age <= RECENT && self.first_left > 0;
         let paced = if is_first { self.next_at_first_rate } else { self.next_at_rate };
         if is_urgent { self.failed_until } else { paced.max(self.failed_until) }
     }
 
-    /// Returns the index of the bucket whose turn it is.
+    /// Returns the index of the bucket whose page is next. The buckets take turns.
     pub(super) fn take_turn(&mut self, buckets: usize) -> usize {
         self.turn = self.turn.wrapping_add(1);
         self.turn.checked_rem(buckets).unwrap_or(0)
     }
 
-    /// Counts the bytes of a page, and an estimate for its skipped entries. *Without the estimate,
-    /// a node read pages of skipped entries without a pause.*
+    /// Delays the next page in proportion to the bytes of this page, with an estimate for skipped
+    /// entries. *Without the estimate, a node read pages of skipped entries without a pause.*
     pub(super) fn count_page(&mut self, entries: &[LogEntry], skipped: u32, now: Instant) {
         let bytes = entries.iter().map(size_of_entry).sum::<u64>();
         let bytes = bytes.saturating_add(OVERHEAD.saturating_mul(skipped.into())).max(OVERHEAD);

@@ -1,13 +1,15 @@
 //! The task that republishes the revocations that the store has lost.
 //!
-//! A restart from a snapshot, a failover to a Redis replica that lagged, or an old backup revives
-//! revoked sessions. Every node still has the revocations that matter. After a break, the node
-//! reads the new log back to an entry that it applied before, or to the oldest entry. Then it
-//! republishes the revocations that the log lacks. Republishing is idempotent. Sessions that were
-//! opened after a revocation of all sessions stay alive (`docs/protocol.md`, section 10).
+//! A store loses revocations if it restarts from a snapshot or an old backup, or if it fails over
+//! to a Redis replica that lagged. In that store, revoked sessions are alive again. But every node
+//! still has the revocations that matter. After a break, the node reads the new log back to an
+//! entry that it applied before, or to the oldest entry. Then the task republishes the revocations
+//! that the log lacks.
 //!
-//! The server's clock decides if a session was opened after a revocation. If the new server's clock
-//! is behind the old one's, republishing may end a session that was opened shortly afterwards.
+//! Republishing is idempotent. The republication of a `revoke_all` spares the sessions that were
+//! opened after the original call (`docs/protocol.md`, section 10). The store compares the server's
+//! times for this. If the new server's clock is behind the old one's, republishing may also end a
+//! session that was opened shortly after the call.
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
@@ -20,30 +22,32 @@ use crate::{
     store::Revocation,
 };
 
-/// The longest pause before a node republishes. All nodes find a loss at about the same time. Their
-/// pauses are random, so that one node writes the entries and the others find them in the log.
+/// Maximum pause before a node republishes. All nodes find a loss at about the same time, and wait
+/// for random times. So mostly one node writes the entries, and the others find them in the log.
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 const CONCURRENT: usize = 8;
 const BATCH: usize = 4096;
-/// Deadline of one revocation, for a store that has no deadline of its own.
+/// Deadline for the republication of one revocation, in case the store has no deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Republishes after each loss, until the task is aborted.
+/// Waits for a loss and republishes the lost revocations, again and again until the task is
+/// aborted.
 pub(super) async fn republish(replica: Arc<Replica>) {
     loop {
         replica.has_lost.notified().await;
         sleep(jittered(FIRST_PAUSE)).await;
         let mut is_reported = vec![false; replica.buckets.len()];
-        // If the store refuses a revocation, the node retries it until it has expired. Refusals in
-        // one bucket do not delay the other buckets.
+        // The node repeats a failed republication until the revocation no longer matters. Failures
+        // in one bucket do not delay the other buckets.
         while !republish_all(&replica, &mut is_reported).await {
             sleep(jittered(PAUSE_AFTER_FAILURE)).await;
         }
     }
 }
 
-/// Republishes the missing revocations of all buckets. Returns true if the store confirmed all.
+/// Republishes the lost revocations of all buckets. Returns true if the store confirmed all of
+/// them.
 async fn republish_all(replica: &Replica, is_reported: &mut [bool]) -> bool {
     let mut is_done = true;
     for ((number, bucket), is_reported) in (0..).zip(replica.buckets.iter()).zip(is_reported) {
@@ -68,7 +72,7 @@ async fn republish_all(replica: &Replica, is_reported: &mut [bool]) -> bool {
     is_done
 }
 
-/// Republishes some revocations of a bucket. Returns the count of those that the store confirmed.
+/// Republishes some revocations of a bucket. Returns the count of confirmed revocations.
 async fn republish_batch(
     replica: &Replica,
     number: u32,

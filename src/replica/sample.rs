@@ -9,10 +9,10 @@ use crate::observe::Observation;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reports the state once a second, until the task is aborted. It does not depend on the tasks that
-/// read the log, so that the age grows while these hang.
+/// Reports the state to the observer once a second, until the task is aborted. If the tasks that
+/// read the log hang, this task still reports the growing age.
 pub(super) async fn sample(replica: Arc<Replica>) {
-    // The age of a replica that was never read counts from here.
+    // Before the first read of the log, the age is the time since this moment.
     let began = replica.clock.elapsed();
     loop {
         replica.observer.observe(|| state_of(&replica, began));

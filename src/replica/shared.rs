@@ -31,15 +31,15 @@ use crate::{
     },
 };
 
-/// Maximum memory of the revocations of all buckets, enough for 4 to 8 million sessions. The index
-/// takes some 20 more bytes for each revocation. If the maximum is reached, the node drops the
-/// oldest revocations. It asks the store about tokens that are older than the newest dropped one.
+/// Maximum bytes of the revocations of all buckets, enough for 4 to 8 million sessions. The index
+/// takes about 20 more bytes for each revocation. At the maximum, the node drops the oldest
+/// revocations. It then asks the store about tokens that are older than the dropped revocations.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// The look at a token whose bucket does not exist. Only the store can answer for it.
+/// The answer about a token whose bucket does not exist: only the store can decide.
 const UNKNOWN: Look = Look { is_refused: false, is_covered: false };
 
-/// Maximum count of buckets. Bounds the memory if a store reports a senseless count.
+/// Maximum count of buckets. Bounds the memory if a store reports far too many buckets.
 const MAX_BUCKETS: u32 = 1 << 16;
 
 /// This node's copy of the revocation log, and its leases.
@@ -58,8 +58,9 @@ pub(crate) struct Replica {
     pub(super) has_lost: Notify,
     hasher: NameHasher,
     staleness: Duration,
-    /// The longest staleness of any node that this node has learned of, in ms. The value never
-    /// falls: a store that lost its data reports less, while other nodes keep their staleness.
+    /// The longest staleness setting of any node, in ms, as far as the store has reported it. The
+    /// value never falls: a store that lost its data reports less, while other nodes keep their
+    /// staleness.
     longest_staleness: AtomicU64,
     leeway: Duration,
     /// Count of the eras that have begun in all buckets.
@@ -67,8 +68,8 @@ pub(crate) struct Replica {
     checks: HorizonChecks,
 }
 
-/// The route from a token to its revocations: the buckets and hashes of its names. The node
-/// computes a route once per token, not once per request.
+/// The buckets and hashes of the names under which a token may be revoked. The node computes a
+/// route once per token, not once per request.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
     /// A token of this crate.
@@ -98,17 +99,17 @@ pub(crate) struct ExternalRoute {
 pub(crate) struct Source {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) log: Arc<dyn RevocationLog>,
-    /// Present if the node checks other issuers' tokens.
+    /// The denylist of other issuers' tokens; `None` if the node uses none.
     pub(crate) denylist: Option<Arc<dyn Denylist>>,
 }
 
 /// Configuration of a replica.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplicaSettings {
-    /// Maximum age of the data that a local decision may use. If it is zero, the node accepts no
-    /// token without asking the store. It still reads the log, to republish lost revocations.
+    /// Maximum age of the data that a local decision may use. If zero, the node asks the store
+    /// about each token. The node still reads the log, to republish lost revocations.
     pub(crate) staleness: Duration,
-    /// The interval of the reads that need no nudge.
+    /// The poll interval: the time between two reads without nudges.
     pub(crate) interval: Duration,
     /// The deadline of one read.
     pub(crate) deadline: Duration,
@@ -155,7 +156,7 @@ impl Replica {
         }
     }
 
-    /// Returns true if requests or open streams of this node depend on the log.
+    /// Returns true if requests or open streams of this node need new log entries soon.
     pub(super) fn needs_news(&self) -> bool {
         self.decides() || self.listener.is_urgent()
     }
@@ -170,7 +171,7 @@ impl Replica {
         self.staleness
     }
 
-    /// Returns the longest staleness of any node that this node has learned of.
+    /// Returns the longest staleness setting of any node, as far as the store has reported it.
     pub(crate) fn longest_staleness(&self) -> Duration {
         Duration::from_millis(self.longest_staleness.load(Ordering::Relaxed))
     }
@@ -221,8 +222,9 @@ impl Replica {
         }
     }
 
-    /// Returns true if this replica accepted the token before, the bucket's data have not changed
-    /// since, and the lease has not ended. Does no I/O, takes no lock and allocates no memory.
+    /// Returns true if an earlier accepting verdict on the token is still valid: the bucket's data
+    /// have not changed since, and the lease has not ended. Does no I/O, takes no lock and
+    /// allocates no memory.
     ///
     /// `note` is the cell to which [`verdict`](Self::verdict) wrote when it accepted this token.
     #[inline]
@@ -231,8 +233,8 @@ impl Replica {
             Route::Session(route) => self.bucket(route.bucket).is_some_and(|bucket| {
                 bucket.data.is_current(note.load(Ordering::Relaxed), || nanos(self.clock.elapsed()))
             }),
-            // The note has the sum of the buckets' versions. A version only grows, so an equal sum
-            // means that no version has changed.
+            // The note contains the sum of the buckets' versions. A version only grows, so an equal
+            // sum means that no version has changed.
             Route::External(routes) => {
                 let (mut versions, mut end) = (0_u64, u64::MAX);
                 for route in routes.iter() {
@@ -247,10 +249,10 @@ impl Replica {
         }
     }
 
-    /// Returns the result of `look`, and true if every revocation that matters to the token was
-    /// applied as of a moment at most `age` ago. Zero is never fresh enough.
+    /// Calls `look`. Returns its result, and true if the replica's data about the token were at
+    /// most `age` old. If `age` is zero, returns false.
     ///
-    /// The moment is loaded before the look, and the clock is read after it, as for a lease.
+    /// Loads the time of the data before the call, and reads the clock after the call.
     pub(crate) fn look_within<T>(&self, age: Duration, route: &Route, look: impl FnOnce() -> T) -> (T, bool) {
         let known_of = |number: u32| self.bucket(number).map_or(0, Bucket::known_as_of);
         let known = match route {
@@ -262,11 +264,12 @@ impl Replica {
         (found, is_fresh)
     }
 
-    /// Returns the verdict on a token. Does no I/O.
+    /// Returns the verdict on a token. Does no I/O. If the node accepts the token, writes the
+    /// version of the data to `note`.
     ///
-    /// `alive` is the store's last confirmation that the token is not revoked. If that confirmation
-    /// is later than the horizon, the node knows every revocation since. So the store checks a
-    /// token from before the horizon only once.
+    /// `alive` is the store's last confirmation that the token is not revoked. If the confirmation
+    /// is later than the horizon, the node has every revocation since then. So the node asks the
+    /// store only once about a token from before the horizon.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_with(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
@@ -315,18 +318,19 @@ impl Replica {
         self.buckets.len()
     }
 
-    /// Returns the time up to which the node has applied a bucket's log, and the version of its
-    /// coverage: see [`Bucket::known`].
+    /// Returns the time up to which the node has applied a bucket's log, and the coverage version:
+    /// see [`Bucket::known`].
     pub(crate) fn known(&self, bucket: u32) -> (u64, u64) {
         self.bucket(bucket).map_or((0, 0), Bucket::known)
     }
 
-    /// Returns true if this node has a lease of the bucket.
+    /// Returns true if this node has a lease on the bucket.
     pub(crate) fn is_leased(&self, bucket: u32) -> bool {
         self.bucket(bucket).is_some_and(|bucket| nanos(self.clock.elapsed()) < bucket.lease_end())
     }
 
-    /// Looks at the token of an open stream. The bucket is that of its subject.
+    /// Looks up the token of an open stream in the deny set. `bucket` is the bucket of the token's
+    /// subject.
     pub(crate) fn look_at_session(&self, bucket: u32, bearer: &Bearer<'_>) -> Look {
         let route = self.session_route(bucket, bearer);
         let look = |alive| {
@@ -336,7 +340,7 @@ impl Replica {
         self.look_with_confirmation(bearer, look)
     }
 
-    /// Looks at another issuer's token of an open stream.
+    /// Looks up another issuer's token of an open stream in the deny set.
     pub(crate) fn look_at_external(&self, bearer: &Bearer<'_>, ids: &[ExternalId]) -> Look {
         let Route::External(routes) = self.external_route(bearer.issuer, ids.iter().cloned()) else { return UNKNOWN };
         let look = |alive| {
@@ -366,7 +370,7 @@ impl Replica {
         TokenTimes { issued_at: bearer.issued_at, alive, lifetime }
     }
 
-    /// Announces entries that were applied.
+    /// Passes the revocations of applied entries to the listener.
     pub(super) fn announce_entries(&self, entries: &[LogEntry]) {
         if !entries.is_empty() {
             self.listener.revoked(&mut entries.iter().map(|entry| &entry.revocation));
@@ -383,13 +387,13 @@ impl Replica {
         self.checks.admit(nanos(self.clock.elapsed()))
     }
 
-    /// Records the store's confirmation, at the store's time `at`, that a token is not revoked. The
-    /// confirmation is void if it did not come from the server whose log this node reads. *After a
-    /// failover, a check may still reach the replaced server, which lacks the revocation. The node
-    /// would then accept the token until it expires.*
+    /// Records the store's confirmation, at the store's time `at`, that a token is not revoked. If
+    /// the answer did not come from the server whose log this node reads, returns an empty
+    /// confirmation. *After a failover, a check may still reach the replaced server, which lacks
+    /// the revocation.*
     pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
-        // This load comes before the comparison of the servers. So an era that begins in between
-        // makes the confirmation void.
+        // Loads the count before the comparison of the servers. If an era begins in between, the
+        // confirmation is void.
         let eras = self.eras.load(Ordering::Acquire);
         let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
         let counts = server.is_some_and(|server| match route {
@@ -405,8 +409,9 @@ impl Replica {
     }
 
     /// Records that the store has refused a token of this crate. From now on the node refuses the
-    /// token without asking the store. Otherwise, if the next lease comes from a page without the
-    /// revocation, the node would accept the token. Clients that repeat it would load the store.
+    /// token without asking the store. *Otherwise a client that repeats the token loads the store.
+    /// The node would even accept the token if its next lease came from a page without the
+    /// revocation.*
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -419,9 +424,8 @@ impl Replica {
         }
     }
 
-    /// Notes for two seconds that the store does not know the session. The time is short, because
-    /// the store may soon know the session again. For example, an operator restores its data, or an
-    /// empty server answered only for a moment.
+    /// Notes for 2 s that the store does not know the session. The time is short, because the store
+    /// may soon know the session again, for example after an operator has restored its data.
     pub(crate) fn note_unknown(&self, bearer: &Bearer<'_>) {
         self.checks.note_unknown(bearer, self.clock.elapsed());
     }
@@ -432,14 +436,14 @@ impl Replica {
         self.checks.is_unknown(bearer, self.clock.elapsed())
     }
 
-    /// Notes for two seconds that the store has refused another issuer's token. *Otherwise a client
-    /// that repeats the token would use up the questions of all other clients.*
+    /// Notes for 2 s that the store has refused another issuer's token. *Otherwise a client that
+    /// repeats the token uses up the rate of store checks, which all clients share.*
     pub(crate) fn note_refused(&self, bearer: &Bearer<'_>, is_revoked: bool) {
         self.checks.note_refused(bearer, is_revoked, self.clock.elapsed());
     }
 
-    /// Returns `None` unless [`note_refused`](Self::note_refused) noted this token in the last two
-    /// seconds. Otherwise returns true if the token is revoked.
+    /// Returns the value of `is_revoked` if [`note_refused`](Self::note_refused) was called for
+    /// this token in the last two seconds, otherwise `None`.
     pub(crate) fn was_refused(&self, bearer: &Bearer<'_>) -> Option<bool> {
         self.checks.was_refused(bearer, self.clock.elapsed())
     }
@@ -447,8 +451,8 @@ impl Replica {
     /// Adds a revocation that this node has made and the store has confirmed. The revocation holds
     /// for every later request on this node.
     ///
-    /// Skips a revocation whose entry the node has already applied, such as a repeated one.
-    /// Otherwise the reader would expect the entry in a later page, and treat it as lost.
+    /// If the node has already applied the revocation's entry, adds nothing. Otherwise the reader
+    /// would expect the entry in a later page, and take it for lost.
     pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));
@@ -469,8 +473,8 @@ impl Replica {
     ) {
         let number = self.source.log.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
-        // The position of the entry is unknown. So the reader can judge only at the end of reading
-        // back if the entry is lost.
+        // The position of the entry is unknown. So the reader decides only after reading back if
+        // the store has lost the entry.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         let bucket = self.bucket(number);
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {
@@ -488,8 +492,8 @@ impl Replica {
         self.wake_reader_of(position.bucket);
     }
 
-    /// Settles the stamp of a token that was not verified before: see [`Bucket::settle`]. Wakes the
-    /// task if the stamp was new.
+    /// Settles the stamp of a token that the node verifies for the first time: see
+    /// [`Bucket::settle`]. If the stamp is new, wakes the task that reads the log.
     pub(crate) fn settle(&self, route: &Route, stamp: LogStamp) {
         if let Route::Session(route) = route
             && self.decides()

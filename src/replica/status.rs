@@ -1,4 +1,4 @@
-//! The state of a replica and its reason, for `TokenService::status` and for log messages.
+//! The state of a replica and the reason for it, for `TokenService::status` and for log messages.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,18 +18,20 @@ use crate::{
 const CATCHING_UP: &str =
     "this node has just made a revocation, or the lease has just ended; the next read of the log grants a new lease";
 
-/// The present way in which the node decides requests.
+/// The way in which a node presently decides about tokens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReplicaState {
-    /// The node has a lease for all users, so its replica decides. The node asks the store only
-    /// about some tokens, such as those from before the start of its copy of the log.
+    /// The node has a lease for all users, so it decides by its copy of the revocation log. It asks
+    /// the store only about some tokens, such as those that are older than the copy.
     Leased,
-    /// The node lacks a lease for some or all users. It asks the store about their tokens.
+    /// The node lacks a lease for some or all users. It asks the store about the tokens of these
+    /// users.
     Strict,
-    /// As `Strict`, but the node cannot read the revocation log of these users. If the store cannot
-    /// answer about their tokens either, the response to a request is 503.
+    /// The node lacks a lease for some or all users, because it cannot read their revocation log.
+    /// It asks the store about their tokens. If the store does not answer either, the response to a
+    /// request is 503.
     Unavailable,
 }
 
@@ -37,7 +39,7 @@ pub enum ReplicaState {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ReplicaStatus {
-    /// The present way in which the node decides requests.
+    /// The way in which the node presently decides about tokens.
     pub state: ReplicaState,
     /// The reason for a missing lease; `None` if the state is [`ReplicaState::Leased`].
     pub reason: Option<&'static str>,
@@ -51,14 +53,14 @@ pub struct ReplicaStatus {
     pub revocations: usize,
     /// The memory of these revocations, in bytes.
     pub bytes: usize,
-    /// Time since the last read of the bucket that was read longest ago, in milliseconds. `None` if
-    /// a bucket was never read.
+    /// The longest time since the last read of any bucket, in milliseconds. `None` until the node
+    /// has read every bucket.
     pub last_read_ms: Option<u64>,
 }
 
 /// The health of all feeds of a replica.
 pub(super) struct Monitor {
-    /// In the order of the feeds.
+    /// One monitor for each feed, in the order of the feeds.
     pub(super) feeds: Box<[Arc<FeedMonitor>]>,
     staleness: Duration,
 }
@@ -75,7 +77,7 @@ struct FeedHealth {
     /// The time of the last read of each bucket.
     last_read: Vec<Option<Duration>>,
     cause: Option<Cause>,
-    /// The state and the cause that the task reported last.
+    /// The last state and cause that the task reported.
     reported: Option<(ReplicaState, Option<Cause>)>,
 }
 
@@ -100,8 +102,8 @@ impl FeedMonitor {
         self.bell.buckets()
     }
 
-    /// Notes a read of these buckets. If `cause` is `None`, removes an earlier cause only if the
-    /// read covered all buckets of the feed.
+    /// Notes a read of these buckets, and the cause of a missing lease. If `cause` is `None`, an
+    /// earlier cause stays unless the read covered all buckets of the feed.
     pub(super) fn set_read(&self, now: Duration, buckets: &[u32], cause: Option<Cause>) {
         let mut health = self.health();
         for (bucket, last) in self.buckets().iter().zip(&mut health.last_read) {
@@ -134,7 +136,8 @@ impl FeedMonitor {
 }
 
 impl Cause {
-    /// Returns the cause as a reason for the loss of a lease. `None` before the first lease.
+    /// Converts the cause to a reason for the observer. Returns `None` if the node has not read the
+    /// log yet.
     fn loss(self) -> Option<LeaseLoss> {
         match self {
             Self::NotRead => None,
@@ -199,14 +202,14 @@ impl Monitor {
         }
     }
 
-    /// Logs the state of a feed's buckets if it has changed. Returns the reason if the node has
-    /// lost a lease.
+    /// Logs the state of a feed's buckets if the state or its cause has changed. Returns the reason
+    /// if the node has lost a lease.
     #[cfg_attr(not(feature = "tracing"), allow(clippy::unused_self, reason = "only for log messages"))]
     pub(super) fn report(&self, feed: &FeedMonitor, all: &[Bucket], now: Duration) -> Option<LeaseLoss> {
         let state = feed.state(all, now);
         let mut health = feed.health();
         let cause = health.cause.filter(|_| state != ReplicaState::Leased);
-        // A revocation by this node may end the lease for a moment. That needs no report.
+        // A revocation by this node may end the lease for a moment: no reason for a report.
         if health.reported == Some((state, cause)) || (state == ReplicaState::Strict && cause.is_none()) {
             return None;
         }

@@ -9,8 +9,8 @@ use crate::{
     store::{BoxFuture, LogFeed, LogPages, LogQuery, RevocationLog},
 };
 
-/// A feed of all buckets. It gets no nudges, so the task finds new entries only when it polls, or
-/// when this node wakes it.
+/// A feed of all buckets, without nudges. The task finds new entries only when it polls, or when
+/// this node wakes it.
 pub(super) struct StoreFeed {
     log: Arc<dyn RevocationLog>,
     buckets: Vec<u32>,

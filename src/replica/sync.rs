@@ -1,5 +1,5 @@
-//! The synchronization primitives of `lease`. The Loom test replaces this module with one that has
-//! Loom's primitives.
+//! The locks and atomics that `lease` uses. The test `tests/replica_order.rs` replaces this module
+//! with Loom's versions of them.
 
 pub(super) use std::sync::{
     PoisonError, RwLock,

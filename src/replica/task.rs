@@ -1,5 +1,5 @@
-//! The tasks of a replica: one for each feed, and one that republishes. A feed reads the logs of
-//! all buckets, or of one bucket of a cluster.
+//! The tasks of a replica: one for each feed, one that republishes, and one that reports to the
+//! observer. A feed reads the logs of all buckets, or of one bucket of a cluster.
 
 use std::{
     num::NonZeroU32,
@@ -36,16 +36,17 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Minimum of the time `longest` that the task passes to [`Schedule::stood_still`], which detects a
-/// suspension of the process or the machine.
+/// Minimum of the time `longest` in [`Schedule::stood_still`], which detects that the process or
+/// the machine was suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Maximum count of entries of one read, over all buckets. At 80 Mbit/s, 1024 entries of 375 bytes
 /// take 40 ms. The shortest deadline of a read is 150 ms.
 const ENTRIES_A_READ: u32 = 1024;
-/// Minimum of that count, which the task halves after each failed read.
+/// Minimum count of entries that the task requests in one read. After each failed read, the task
+/// halves the count.
 const FEWEST_ENTRIES_A_READ: u32 = 32;
-/// Maximum count of entries of a page backwards. It is small, because reads and requests wait while
-/// the node reads and applies the page.
+/// Maximum count of entries of a page backwards. The count is small, because reads and requests
+/// wait while the node reads and applies the page.
 const ENTRIES_A_BACK_PAGE: u32 = 64;
 
 #[cfg(feature = "tracing")]
@@ -56,7 +57,8 @@ const GOES_ON: &str = "this node continues from the newest entry";
 pub(crate) struct ReplicaTasks(Vec<AbortHandle>);
 
 impl ReplicaTasks {
-    /// Creates a replica of the store's log, and starts its tasks over these feeds on this runtime.
+    /// Creates a replica of the store's log, and starts its tasks on this runtime. Without feeds,
+    /// one task reads the log through the store itself.
     pub(crate) fn start(
         runtime: &Handle,
         source: Source,
@@ -165,8 +167,8 @@ impl FeedTask {
 
     /// Reads and applies one page of each of these buckets.
     async fn read(&mut self, due: &[u32]) -> Result<(), StoreError> {
-        // New leases run from this time, before the task sends the queries. The pages contain all
-        // revocations that the store has confirmed by now.
+        // A new lease starts at this time, before the task sends the queries. So the pages contain
+        // every revocation that the store has confirmed by this time.
         let now = self.replica.clock.elapsed();
         let count = u32::try_from(due.len()).unwrap_or(u32::MAX).max(1);
         let limit = self.limit.checked_div(count).unwrap_or(0).clamp(2, 512);
@@ -176,7 +178,7 @@ impl FeedTask {
         let pages = self.fetch(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
         let (mut unread, mut is_resync, mut breaks) = (None, false, Vec::new());
-        // A page that cannot be read concerns its bucket alone.
+        // An unreadable page is an answer too, and concerns only its own bucket.
         let is_silent =
             pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
         for ((number, read), page) in reads.iter().zip(pages) {
@@ -203,8 +205,8 @@ impl FeedTask {
                     }
                 }
                 Err(error) => {
-                    // A failed or late read leaves the lease as it is. An unreadable page may come
-                    // from another deployment, so it ends the bucket's lease.
+                    // After a failed or late read, the lease stays as it is. An unreadable page may
+                    // come from another deployment, so the node ends the bucket's lease.
                     if matches!(error.kind(), StoreErrorKind::Untrusted | StoreErrorKind::Layout) {
                         bucket.reject_page();
                     }
@@ -214,7 +216,7 @@ impl FeedTask {
         }
         log_breaks(&breaks);
         match unread {
-            // The caller then pauses, as after a read without any answer.
+            // No bucket has got an answer, so the caller pauses.
             Some(kind) if is_silent => Err(kind.into()),
             unread => {
                 let cause = unread.map(Cause::Store).or(is_resync.then_some(Cause::Resync));
@@ -224,8 +226,8 @@ impl FeedTask {
         }
     }
 
-    /// Reports how long the revocations of a page took to hold on this node. `times` are the times
-    /// of its entries.
+    /// Reports to the observer how long each revocation of a page took to reach this node. `times`
+    /// are the log times of the revocations.
     fn observe_propagation(&self, times: &[Timestamp]) {
         if times.is_empty() || !self.replica.needs_news() {
             return;
@@ -239,7 +241,7 @@ impl FeedTask {
 
     async fn fetch(&mut self, queries: Vec<(u32, LogQuery)>) -> Result<LogPages, StoreError> {
         let count = queries.len();
-        // Bounds the read of a feed that does not apply the deadline itself.
+        // Limits the read of a feed that applies no deadline itself.
         let limit = self.settings.deadline.saturating_mul(2);
         let pages = timeout(limit, self.feed.read(queries)).await.map_err(|_| StoreErrorKind::Timeout)??;
         if pages.len() == count {
@@ -303,11 +305,12 @@ impl FeedTask {
         self.handle_outcome(number, &outcome);
     }
 
-    /// Returns the pause after this count of failures, from the start of the last read. The pause
-    /// doubles with each failure, up to twice the deadline and at most a second, and is jittered.
+    /// Returns the pause after this count of failures, measured from the start of the last read.
+    /// The pause doubles with each failure and is jittered. It is at most twice the deadline, and
+    /// at most 1 s.
     ///
-    /// The pause is short because a connection attempt makes progress only while a read waits for
-    /// it. With longer pauses, a busy machine would never connect.
+    /// Longer pauses would do harm. A connection attempt makes progress only while a read waits for
+    /// it, so a busy machine would never connect.
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);

@@ -4,28 +4,29 @@ use std::time::Duration;
 
 use crate::{clock::Timestamp, ids::Subject};
 
-/// The replica's answer about a token. A token with several names gets the greatest of their
-/// verdicts.
+/// The replica's answer about a token. If a token may be revoked under several names, the greatest
+/// verdict of its names applies.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Verdict {
-    /// The token is not revoked. The bucket has a lease, and the replica *covers* the token: the
-    /// deny set would contain any revocation of it.
+    /// The node may accept the token. The bucket has a lease, and the replica *covers* the token:
+    /// the deny set would contain any revocation of the token.
     Accepted,
-    /// Only the store can decide, because the replica does not cover the token. In most cases the
-    /// token was issued before the horizon.
+    /// Only the store can decide, because the replica does not cover the token (see
+    /// [`Accepted`](Self::Accepted)). In most cases the token was issued before the horizon.
     BeforeHorizon,
-    /// Only the store can decide, because the bucket has no lease.
+    /// Only the store can decide. The bucket has no lease, or the node holds the token's subject
+    /// (`docs/protocol.md`, section 5.6).
     Unknown,
     /// The token is revoked.
     Refused,
 }
 
-/// The replica's answer about the token of an open stream, with or without a lease.
+/// The replica's answer about the token of an open stream. It does not depend on a lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     /// The token is revoked.
     pub(crate) is_refused: bool,
-    /// The horizon covers the token: the node knows each of its revocations in the log.
+    /// The replica covers the token: the deny set would contain any revocation of the token.
     pub(crate) is_covered: bool,
 }
 
@@ -44,10 +45,11 @@ pub(crate) struct Bearer<'a> {
 /// A confirmation by the store that a token was not revoked.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Alive {
-    /// The store's time of the confirmation; the Unix epoch if there is none.
+    /// The store's time of the confirmation; the Unix epoch if the store has confirmed nothing.
     pub(super) at: Timestamp,
-    /// The count of eras ([`Era`](super::log_reader::Era)) in all buckets at the time of the
-    /// confirmation. If an era of the token's bucket began later, the confirmation is void.
+    /// Count of the eras ([`Era`](super::log_reader::Era)) that had begun in all buckets at the
+    /// time of the confirmation. If an era of the token's bucket began later, the confirmation is
+    /// void.
     pub(super) eras: u64,
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// A bell for the reader of some buckets. If no task waits, the bell saves a ring for the next
-/// wait.
+/// A bell for the reader of some buckets. If the reader does not wait, the bell saves the ring for
+/// the next wait.
 #[derive(Debug)]
 pub(crate) struct Bell {
     buckets: Vec<u32>,
@@ -38,7 +38,7 @@ impl Bell {
         self.wake.notify_one();
     }
 
-    /// Waits for a ring. Returns the buckets for which the bell rang.
+    /// Waits for a ring. Returns the buckets for which the bell has rung.
     pub(crate) async fn rung(&self) -> Vec<u32> {
         loop {
             let rung = std::mem::take(&mut *self.pending());

@@ -1,8 +1,8 @@
 //! Stores of sessions and revocations: the traits and two implementations.
 //!
-//! One login opens one **session** (`sid`): the family of its refresh tokens and of the access
-//! tokens minted from them. The store has one record for each session, and none for a token. So the
-//! store writes nothing when a service mints an access token. `revoke_all` takes one step.
+//! One login opens one **session** (`sid`). All refresh tokens and access tokens of that login
+//! belong to the session. The store saves one record for each session, and no record for each
+//! token. `revoke_all` takes one step, even if the user has many sessions.
 //!
 //! | store | purpose | scope of a revocation |
 //! |--|--|--|
@@ -10,9 +10,9 @@
 //! | `RedisStore` | many nodes, sessions that outlive a restart | every node |
 //!
 //! The code of a store uses no JWT and no HTTP. Each store has its own clock: Redis `TIME`, or the
-//! [`Clock`](crate::clock::Clock) of the memory store. The store measures every lifetime by that
-//! clock, and returns the time with each answer. So nodes whose clocks differ still agree which
-//! sessions are alive.
+//! [`Clock`](crate::clock::Clock) of the memory store. The store measures every lifetime by its own
+//! clock, and returns its time with each answer. So all nodes agree which sessions are alive, even
+//! if the clocks of the nodes differ.
 //!
 //! # A store of your own
 //!
@@ -28,9 +28,9 @@
 //!
 //! Implement [`SessionStore`], and the other traits as needed. The contract is in the docs of the
 //! traits and of their [arguments and answers](OpenSession). The suite of the `conformance` module
-//! (feature `conformance`) checks the contract. It has a part for each trait except `LogFeed`. Both
-//! stores of this crate pass the suite. The example `sqlite_store` implements [`SessionStore`] over
-//! a file, in one module of under 400 lines.
+//! (feature `conformance`) checks the contract of each trait except `LogFeed`. Both stores of this
+//! crate pass the suite. The example `sqlite_store` implements [`SessionStore`] over a file, in one
+//! module of under 400 lines.
 
 pub(crate) mod bell;
 #[cfg(feature = "conformance")]
@@ -72,11 +72,11 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 /// The answer of a store's method.
 pub type StoreAnswer<T> = Answer<Result<T, StoreError>>;
 
-/// An answer that is ready immediately, or a future that resolves with the answer.
+/// An answer that is ready, or a future that resolves with the answer. `.await` works on both.
 ///
-/// A store in memory returns its answer without a box. A store behind a network boxes a future. The
-/// future borrows nothing, so a response future can own it together with the `Arc` of the store.
-/// `.await` works on both variants.
+/// A store in memory returns `Ready`, without an allocation. A store behind a network returns
+/// `Pending`. The future borrows nothing, so a caller can keep it together with the `Arc` of the
+/// store.
 pub enum Answer<T> {
     /// The answer.
     Ready(T),
@@ -112,32 +112,32 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
     }
 }
 
-/// A store of sessions. A service that asks the store at each request needs no other trait
-/// ([`Consistency::Strong`](crate::Consistency::Strong)).
+/// A store of sessions. With [`Consistency::Strong`](crate::Consistency::Strong), a service needs
+/// no other trait for its own tokens.
 ///
 /// # Contract
 ///
 /// **Calls**
 ///
 /// * Each method is atomic under concurrent calls, and ends within a deadline that the store sets.
-/// * **Linearizable**: a call reads the effects of every call that returned before this call
-///   started. A revoked session never becomes active again, except if the store loses data.
-/// * After an error of the store, a token may be valid or revoked. A change that returned
-///   [`Timeout`](crate::error::StoreErrorKind::Timeout) or
-///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable) may or may not have happened. The
-///   caller repeats a revocation, which is idempotent.
+/// * Calls are **linearizable**: a new call sees the effects of every call that has returned. A
+///   revoked session never becomes active again, except if the store loses data.
+/// * If a change returns [`Timeout`](crate::error::StoreErrorKind::Timeout) or
+///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable), it may or may not have happened.
+///   Revocations are idempotent, so the caller can repeat them.
 /// * If the store cannot read a record, the call returns
 ///   [`Untrusted`](crate::error::StoreErrorKind::Untrusted), never a live session.
-/// * If the caller drops a returned future, the change happens as a whole or not at all. In both
-///   cases, the caller can repeat a rotation within the grace, and gets the same successor.
-/// * **A call that changes nothing writes nothing.** A revocation then returns [`Revoked::found`]
+/// * If the caller drops a returned future, the change happens as a whole or not at all. After a
+///   dropped rotation, the caller can repeat the call within the grace, and gets the same
+///   successor.
+/// * **A call that changes nothing writes nothing.** If it is a revocation, [`Revoked::found`] is
 ///   `false`.
 /// * No argument makes a method panic.
 ///
 /// **Ids**
 ///
-/// * A session belongs to its subject: the same `sid` of another subject is another session. In the
-///   same way a `jti` belongs to its subject.
+/// * A session belongs to its subject: the same `sid` of another subject is another session. A
+///   `jti` belongs to its subject in the same way.
 /// * Subjects and ids are any text of 1 to 255 bytes, including control characters and NUL. The
 ///   store compares their bytes, without case folding, normalization or wildcards.
 /// * A change with a subject or id of another length returns
@@ -145,11 +145,11 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///
 /// **Time**
 ///
-/// * The store's time never decreases from one answer to the next, except if its clock was set
-///   back. Times are whole milliseconds.
-/// * A duration starts at the time of the answer, to the millisecond: a session with `idle` ends at
-///   `now + idle`. At exactly that time the session is expired.
-/// * If a sum of times is later than [`Timestamp::END_OF_TIME`], the store uses
+/// * Times are whole milliseconds. The store's time never decreases from one answer to the next,
+///   except if its clock was set back.
+/// * A duration starts at the time of the answer: a session with `idle` ends at `now + idle`. At
+///   exactly that time the session is expired.
+/// * If `now` plus a duration is later than [`Timestamp::END_OF_TIME`], the store uses
 ///   [`Timestamp::END_OF_TIME`]. So a lifetime of `Duration::MAX` is valid.
 ///
 /// **Generations**
@@ -163,19 +163,20 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// **Memory**
 ///
 /// * A revoked session stays [`Revoked`](SessionState::Revoked) for the time that
-///   [`RevocationLog::keep_log_for`] sets, and no other session can get its `sid`. A store without
-///   a log remembers the revocation until the session would have ended, and at least for an hour.
-/// * The store remembers the time of the last `revoke_all` equally long, because a login may take
-///   long.
+///   [`RevocationLog::keep_log_for`] sets. No other session can get its `sid` in that time.
+/// * A store without a log remembers a revocation until the session would have ended, and at least
+///   for an hour.
+/// * The store remembers the time of the last `revoke_all` for the same time, because a login may
+///   take long.
 /// * After this time, the store may answer [`Unknown`](SessionState::Unknown) for the revoked
-///   session. It may answer `Unknown` for an expired session too. A service rejects both. The store
-///   removes old records without a request, for example a few at each change.
+///   session, as for an expired session. A service rejects both.
+/// * The store removes old records without a request, for example a few at each change.
 ///
 /// **Optional**
 ///
-/// * A store with a log may return [`Successor::last_revocation`], from [`open`](Self::open) too.
-///   It then saves the stamp of the user's last log entry in the user's record. Everything else
-///   works without the stamp.
+/// * A store with a log may return [`Successor::last_revocation`], and the same field of
+///   [`Opened`]. It then saves the stamp of the user's last log entry in the user's record.
+///   Everything else works without the stamp.
 ///
 /// The suite of the `conformance` module (feature `conformance`) checks each rule that a caller can
 /// observe. Each check may take 60 s.
@@ -184,83 +185,87 @@ pub trait SessionStore: Send + Sync + 'static {
     /// [`Active`](SessionState::Active) with the same generation and end as this answer.
     ///
     /// * No two sessions of a subject have the same `sid`. If the store has a record of the `sid`,
-    ///   the answer is [`Opened::Exists`], even if a revocation made that record.
-    /// * [`OpenSession::auth_time`] determines if the answer is [`Opened::Superseded`].
-    ///   [`OpenSession::max_sessions`] determines which other sessions the store evicts.
+    ///   the answer is [`Opened::Exists`]. The record may come from an earlier session or from a
+    ///   revocation.
+    /// * If a `revoke_all` happened after the login began, the answer is [`Opened::Superseded`]:
+    ///   see [`OpenSession::auth_time`].
+    /// * If the user has too many sessions, the store evicts some of them: see
+    ///   [`OpenSession::max_sessions`].
     /// * If the store opens no session, it changes nothing and evicts no session.
     fn open(&self, open: OpenSession) -> StoreAnswer<Opened>;
 
     /// Returns the state of a session and of one of its access tokens. Makes at most one round
-    /// trip. The answer comes from the primary data, never from a cache or a copy.
+    /// trip. The store reads the primary data, never a cache or a copy.
     ///
     /// The answer is the first state that applies:
     ///
-    /// 1. [`Revoked`](SessionState::Revoked): the session was revoked, evicted, or ended by reuse
-    ///    or `revoke_all`. The state is also `Revoked` if the token was revoked and its `until`
-    ///    is in the future, even if the session is unknown.
+    /// 1. [`Revoked`](SessionState::Revoked): the session was revoked or evicted, or ended by reuse
+    ///    or `revoke_all`. The answer is also `Revoked` if the token was revoked and its `until` is
+    ///    in the future. This applies even if the session is unknown.
     /// 2. [`Unknown`](SessionState::Unknown): the subject has no session with this `sid`.
     /// 3. [`Expired`](SessionState::Expired): the session's end is now or in the past. A store that
     ///    has removed the record returns `Unknown` instead.
     /// 4. [`Active`](SessionState::Active).
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked>;
 
-    /// Exchanges a refresh token's counter for the next one. See [`RotateRefresh`] for the rule.
+    /// Exchanges the counter of a refresh token for the next one. See [`RotateRefresh`] for the
+    /// rules.
     fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated>;
 
-    /// Ends one session of this subject, and no other session.
+    /// Revokes one session of this subject, and no other session.
     ///
     /// * The call is idempotent. If the session was revoked before, alone or by `revoke_all`, the
     ///   call changes nothing, and [`found`](Revoked::found) is `false`.
-    /// * An unknown or expired session becomes revoked. The store may have lost the record of an
-    ///   unknown session whose tokens are still valid. `found` is `false`, and a later
+    /// * An unknown or expired session becomes revoked too, because the store may have lost the
+    ///   record of a session whose tokens are still valid. `found` is then `false`, and a later
     ///   [`open`](Self::open) returns [`Opened::Exists`].
     fn revoke_session(&self, subject: &Subject, sid: &SessionId) -> StoreAnswer<Revoked>;
 
     /// Revokes one access token of this subject by its `jti`. The token's session stays alive.
     ///
-    /// * The token stays revoked at least until `until`, even after rotations of its session.
-    /// * After several calls, the latest `until` is in force. If the token is revoked already,
-    ///   `found` is `false`.
+    /// * The token stays revoked at least until `until`, even if its session is rotated.
+    /// * If the token is revoked already, `found` is `false`. After several calls, the latest
+    ///   `until` applies.
     /// * If `until` is not in the future, the call writes nothing, and `found` is `false`.
     fn revoke_token(&self, subject: &Subject, jti: &TokenId, until: Timestamp) -> StoreAnswer<Revoked>;
 
     /// Ends all sessions of a user except `except`, in one step, however many there are.
     ///
-    /// * The call ends every session that was opened before it, even in the same millisecond.
-    ///   Sessions that are opened after the call stay alive, and so do those of other users.
+    /// * The call ends every session that was opened before it, even in the same millisecond. It
+    ///   ends no session that is opened later, and none of another user.
     /// * If `except` is alive, it stays alive and gets the new generation. Its revoked tokens stay
-    ///   revoked. The call revives no `except` that is revoked, expired, unknown or another
-    ///   user's.
+    ///   revoked.
+    /// * If `except` is revoked, expired, unknown or another user's, it does not become alive.
     /// * [`found`](Revoked::found) is `true` if a session other than `except` was alive.
-    /// * A login is superseded if it began before or at the time of the answer. A login that begins
-    ///   10 ms after the answer is not superseded. See [`OpenSession::auth_time`].
-    /// * A repetition that ends no session should supersede later logins only if the last such time
-    ///   is some seconds old. Otherwise a caller who repeats the call could block all logins.
+    /// * A login that began before or at the time of the answer is superseded: see
+    ///   [`OpenSession::auth_time`]. A login that begins 10 ms after that time is not superseded.
+    /// * A repeated call that ends no session should supersede new logins at most every few
+    ///   seconds. Otherwise a caller who repeats the call could block all logins.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked>;
 
     /// Lists the user's live sessions, a page at a time, in no particular order.
     ///
-    /// A caller who follows the pages reaches a last page. Each session that stays alive during all
-    /// these calls is in at least one page. No page contains a session that had ended before the
-    /// first call. See [`Page`].
+    /// A caller who follows [`SessionPage::next`] reaches a last page. If a session stays alive
+    /// during all these calls, it is in at least one page. If a session ended before the first
+    /// call, it is in no page.
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage>;
 
-    /// Returns the store's time after a round trip. An application can use the call as a health
+    /// Asks the store for its time, in one round trip. An application can use the call as a health
     /// check.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 
-    /// Makes a harmless write that the store refuses whenever it refuses the writes of a login. The
-    /// readiness of a node depends on it: see
-    /// [`TokenService::readiness`](crate::TokenService::readiness).
+    /// Makes a harmless write. If the store refuses the writes of a login, it must refuse this
+    /// write too. [`TokenService::readiness`](crate::TokenService::readiness) depends on the
+    /// result.
     ///
-    /// Default: [`ping`](Self::ping), for a store whose writes cannot fail alone.
+    /// Default: [`ping`](Self::ping), for a store that can write whenever it can answer.
     fn probe(&self) -> StoreAnswer<()> {
         let ping = self.ping();
         StoreAnswer::pending(async move { ping.await.map(drop) })
     }
 
-    /// Returns an estimate of the store's time, without I/O. The estimate is never ahead of the
-    /// store's clock, except if that clock was set back.
+    /// Returns an estimate of the store's time, without I/O. The estimate is never later than the
+    /// store's time, except if the store's clock was set back.
     fn now(&self) -> Timestamp;
 
     /// Returns the name of this store in status reports. Default: `custom`.
@@ -268,14 +273,15 @@ pub trait SessionStore: Send + Sync + 'static {
         "custom"
     }
 
-    /// Returns the longest time for which a node may use a server that was replaced. Does no I/O.
+    /// Returns the longest time for which a node may still use a server that was replaced. Does no
+    /// I/O.
     ///
-    /// A node enforces a revocation at the latest after the sum of this time and its staleness.
+    /// A node enforces a revocation at the latest after its staleness plus this time.
     ///
     /// # Errors
     ///
-    /// The reason why the time is unknown, in a sentence for operators. The default implementation
-    /// always returns an error.
+    /// The time is unknown. The error is the reason, in a sentence for operators. The default
+    /// implementation always returns an error.
     fn failover_bound(&self) -> Result<Duration, String> {
         Err("the store sets no bound on the time for which a node may use a server that was replaced; implement \
              `SessionStore::failover_bound`"
@@ -289,18 +295,18 @@ pub trait SessionStore: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Returns this store's log of revocations, which
-    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness) needs. A store
-    /// returns `Some` on every call, or `None` on every call.
+    /// Returns this store's log of revocations.
+    /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness) needs the log. A
+    /// store returns `Some` on every call, or `None` on every call.
     ///
     /// Default: none.
     fn revocation_log(self: Arc<Self>) -> Option<Arc<dyn RevocationLog>> {
         None
     }
 
-    /// Returns this store's list of revocations of other issuers' tokens, which
-    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist) needs. A store returns
-    /// `Some` on every call, or `None` on every call.
+    /// Returns this store's list of revocations of other issuers' tokens.
+    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist) needs the list. A store
+    /// returns `Some` on every call, or `None` on every call.
     ///
     /// Default: none.
     fn denylist(self: Arc<Self>) -> Option<Arc<dyn Denylist>> {
@@ -311,9 +317,9 @@ pub trait SessionStore: Send + Sync + 'static {
 /// The log of a store's revocations. A node that reads the log does not need to ask the store at
 /// each request.
 ///
-/// The log is divided into [`buckets`](Self::buckets). A store with a log returns
-/// [`Revoked::logged`] for each revocation and each denial. If `logged` is `None`, a service
-/// returns the error [`Untrusted`](crate::error::StoreErrorKind::Untrusted).
+/// The log has one or more [`buckets`](Self::buckets). A store with a log returns
+/// [`Revoked::logged`] for each revocation and each denial ([`Denylist`]). If it does not, a
+/// service returns the error [`Untrusted`](crate::error::StoreErrorKind::Untrusted).
 ///
 /// # Contract
 ///
@@ -323,99 +329,104 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   in the same step. The entries of a bucket have the order of the changes.
 /// * Each [`Logged`] contains the position of an entry, its revocation and its `until`. If a node
 ///   does not find that entry in the log, the node republishes the revocation.
-/// * A revocation writes no entry if the log already has its entry. The answer then contains that
-///   entry, and [`found`](Revoked::found) is `false`. The cases:
+/// * If the log already has the entry of a revocation, the call writes no entry. The answer then
+///   contains the existing entry, and [`found`](Revoked::found) is `false`. The cases:
 ///   - The session was revoked before, alone or by `revoke_all`. An unknown or expired session gets
 ///     an entry only once.
-///   - The token was revoked before for at least as long. If `until` is not in the future, the
-///     store writes no entry, and the answer contains the position of the newest entry.
-///   - The call is a `revoke_all`, no session was opened since the last `revoke_all`, and the
-///     session excepted there is the same or has ended. The first `revoke_all` writes an entry even
-///     if the user has no session.
-///   - The id was denied before in the same half second, for at least as long.
+///   - The token was revoked before for at least as long.
+///   - The call is a `revoke_all`, and no session was opened since the last one. The session that
+///     the last one excepted is excepted again, or has ended.
+///   - The id of another issuer was denied before in the same half second, for at least as long.
+/// * If `until` of a token's revocation is not in the future, the call writes no entry. The answer
+///   contains the position of the newest entry.
+/// * The first `revoke_all` of a user writes an entry even if the user has no session.
 /// * So a caller who repeats calls adds at most two entries a second about one session, token,
-///   subject or external id. Only three kinds of calls add more entries: calls that revoke
-///   something alive, revoke something unknown to the store, or prolong a revocation.
-/// * If a call is rejected, or dropped before the change, the store writes no entry and uses no
-///   sequence.
+///   subject or external id. All other entries come from calls that revoke something alive, revoke
+///   something unknown to the store, or prolong a revocation.
+/// * A rejected call writes no entry and uses no sequence number. The same applies to a call that
+///   is dropped before its change.
 /// * A [`Revocation::Subject`] ends all sessions with a lower generation than its own. Sessions
-///   that are opened later have this generation or a higher one. The entry contains `except` only
-///   if that session was alive. That session then has the generation of the entry.
+///   that are opened later have this generation or a higher one.
+/// * The entry of a `revoke_all` contains `except` only if that session was alive. That session
+///   then has the generation of the entry.
 ///
 /// **Retention**
 ///
-/// * The sequences of the entries start at 1 and increase by 1. Each entry contains the nonce of
-///   the entry before it ([`LogEntry`]). Their times never decrease. The store may drop the oldest
-///   entries after the time that [`keep_log_for`](Self::keep_log_for) sets.
-/// * The store remembers a revocation for at least that time, even if the call sets a shorter one.
-///   Another node may accept a token for longer. So [`LogEntry::until`] is at least that far away.
+/// * The sequence numbers of the entries start at 1 and increase by 1. Each entry contains the
+///   nonce of the entry before it ([`LogEntry`]). The times of the entries never decrease.
+/// * The store may drop the oldest entries after the time that [`keep_log_for`](Self::keep_log_for)
+///   sets.
+/// * The store remembers a revocation for at least that time, even if the call asks for less,
+///   because another node may accept a token for longer. [`LogEntry::until`] is at least that far
+///   in the future.
 /// * If `until` is later than [`Timestamp::END_OF_TIME`], the store uses
 ///   [`Timestamp::END_OF_TIME`].
 /// * An incarnation is one data set. Its name and [`LogPage::born`] never change.
 pub trait RevocationLog: Send + Sync + 'static {
-    /// Returns the count of buckets. Their numbers are `0..buckets()`.
+    /// Returns the number of buckets. The buckets are numbered `0..buckets()`.
     fn buckets(&self) -> u32;
 
-    /// Returns the bucket whose log has the revocations of this subject, its sessions and their
-    /// tokens. The bucket of a subject never changes.
+    /// Returns the bucket whose log contains the revocations of this subject, its sessions and
+    /// their tokens. The bucket of a subject never changes.
     fn bucket_of(&self, subject: &Subject) -> u32;
 
     /// Returns a page of the log of a bucket: see [`LogQuery`] and [`LogPage`].
     ///
-    /// A reader that continues at [`LogPage::next`] gets each entry once, in order, and an empty
-    /// page at the end. For a bucket that does not exist, the call returns
-    /// [`Rejected`](crate::error::StoreErrorKind::Rejected). For a cursor of another store or
-    /// incarnation, the call returns an error or a page that starts at any entry. The reader
-    /// detects missing entries by the sequences.
+    /// * A reader that continues at [`LogPage::next`] gets each entry once, in order, and an empty
+    ///   page at the end.
+    /// * If the bucket does not exist, the call returns
+    ///   [`Rejected`](crate::error::StoreErrorKind::Rejected).
+    /// * If the cursor comes from another store or incarnation, the call returns an error, or a
+    ///   page that starts at any entry. The reader detects missing entries by their numbers.
     fn read(&self, bucket: u32, query: LogQuery) -> StoreAnswer<LogPage>;
 
     /// Writes a revocation again that the store has lost: by a restart from older data, a failover,
     /// or a loss of all data. `bucket` is the bucket whose log had the entry.
     ///
-    /// The call is idempotent: it writes nothing if the store still has the revocation, or if
-    /// `until` is not in the future. It returns
-    /// [`Rejected`](crate::error::StoreErrorKind::Rejected) for a bucket that does not exist, and
-    /// for an id that is not 1 to 255 bytes long.
+    /// The call writes nothing if the store still has the revocation, or if `until` is not in the
+    /// future. It returns [`Rejected`](crate::error::StoreErrorKind::Rejected) for a bucket that
+    /// does not exist, and for an id that is not 1 to 255 bytes long.
     ///
-    /// The call ends no session that was opened after the lost revocation. But the entry about a
-    /// session or subject gets the `until` of a new revocation. The loss of data may have made the
-    /// session alive again, and a node may have issued tokens for it since.
+    /// The call ends no session that was opened after the lost revocation. The entry about a
+    /// session or subject gets the `until` of a new revocation. After the loss the session may have
+    /// been alive again, with new tokens.
     ///
     /// * [`Revocation::Session`]: the session is revoked, even an unknown one. No later call can
     ///   open it.
     /// * [`Revocation::Token`]: the token is revoked at least until `until`. The call writes an
     ///   entry if `until` is later than in the store.
-    /// * [`Revocation::Subject`]: sessions with a lower generation end. The call writes nothing if
-    ///   the generation is not above that in the store. The entry contains `except` only if that
+    /// * [`Revocation::Subject`]: sessions with a lower generation end. If the user's generation in
+    ///   the store is not lower, the call writes nothing. The entry contains `except` only if that
     ///   session is alive. The generation is a time in milliseconds, and a login that began before
     ///   it is superseded.
-    /// * [`Revocation::External`]: the id is denied up to the moment `before`. The call ignores a
-    ///   moment or an `until` that is earlier than in the store.
+    /// * [`Revocation::External`]: the id is denied up to the time `before`. If the store has a
+    ///   later `before` or `until`, the later one stays.
     fn republish(&self, bucket: u32, revocation: Revocation, until: Timestamp) -> StoreAnswer<()>;
 
     /// Keeps entries for at least `keep` from now on. A service passes the longest life of an
     /// access token plus the leeway. The time only grows: a shorter `keep` has no effect.
     fn keep_log_for(&self, keep: Duration);
 
-    /// Records that a node of this deployment decides by log data with an age of up to `staleness`.
-    /// The time only grows. From the next answer on, [`LogPage::max_staleness`] and
+    /// Records that a node decides by log data with an age of up to `staleness`. The recorded age
+    /// only grows. From the next answer on, [`LogPage::max_staleness`] and
     /// [`Logged::max_staleness`] are at least `staleness`.
     fn allow_staleness(&self, staleness: Duration);
 
-    /// Returns the largest difference between the clocks of a server and the server that replaces
-    /// it. A node asks the store about tokens that were issued within this time after the node's
-    /// horizon. Default: 2 s.
+    /// Returns the largest difference between the clocks of a server and of the server that
+    /// replaces it. If a token was issued at most this long after the node's horizon, the node asks
+    /// the store about it. Default: 2 s.
     fn clock_margin(&self) -> Duration {
         Duration::from_secs(2)
     }
 
-    /// Returns feeds: readers of the log with separate connections, which together read all
+    /// Returns feeds: readers of the log with separate connections. Together the feeds read all
     /// buckets. Each read ends within `deadline`.
     ///
-    /// A store without connections returns no feeds, and a node then calls [`read`](Self::read). A
-    /// store that wraps another store returns the feeds of the inner store. A feed reads over one
-    /// connection at a time. A node treats a change of connection as a change of server, and then
-    /// asks the store more often.
+    /// * Default: no feeds, for a store without connections. A node then calls
+    ///   [`read`](Self::read).
+    /// * A store that wraps another store returns the feeds of the inner store.
+    /// * A feed reads over one connection at a time. If the connection changes, the node assumes
+    ///   that another server answers, and asks the store more often for a while.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         let _ = deadline;
         Vec::new()
@@ -428,54 +439,57 @@ pub trait RevocationLog: Send + Sync + 'static {
 ///
 /// The contract of [`SessionStore`] about calls, ids and time applies here too. In addition:
 ///
-/// * A denial revokes a token, session or subject of another issuer. It concerns one issuer, kind
-///   and id. An issuer is any text: the store distinguishes issuer `a` with the id `bc` from issuer
-///   `ab` with the id `c`.
+/// * A **denial** is a revocation of a token, session or subject of another issuer. It concerns one
+///   issuer, one kind and one id.
+/// * An issuer is any text. The store distinguishes issuer `a` with the id `bc` from issuer `ab`
+///   with the id `c`.
 /// * A denial ends no session of the store itself, even if a subject has the same name.
-/// * A session or subject is denied up to a **moment**: its tokens from that moment or earlier are
-///   revoked. The moment is the store's time of the call, or less than half a second later. So a
-///   denial includes tokens whose `iat`, in whole seconds, is the second of the call.
+/// * A session or subject is denied up to a **moment**: its tokens that were issued at or before
+///   the moment are revoked. The moment is the store's time of the call, or less than half a second
+///   later. If the issuer writes `iat` in whole seconds, a denial includes tokens from the second
+///   of the call.
 /// * A store with a log writes an entry for each denial. [`log_name`](Self::log_name) returns the
 ///   bucket and the name in the entry. The entry has the same moment and end as the denial.
 pub trait Denylist: Send + Sync + 'static {
     /// Revokes a token, a session or a subject of another issuer.
     ///
     /// * The call is idempotent within half a second: a repetition writes nothing, and `found` is
-    ///   `false`. A later call moves the moment of a session or subject. For a token `found` is
-    ///   `false` then too.
-    /// * The store remembers a denial for at least [`DenyRequest::keep`]. After several calls, the
-    ///   latest end is in force. If `keep` is zero, the call writes nothing, and `found` is
     ///   `false`.
+    /// * After this half second, a call moves the moment of a session or subject. For a token,
+    ///   `found` stays `false`.
+    /// * The store remembers a denial for at least [`DenyRequest::keep`]. After several calls, the
+    ///   latest end applies. If `keep` is zero, the call writes nothing, and `found` is `false`.
     /// * If the id is not 1 to 255 bytes long, the call returns
     ///   [`Rejected`](crate::error::StoreErrorKind::Rejected).
     fn deny(&self, deny: DenyRequest) -> StoreAnswer<Revoked>;
 
     /// Returns the denials that concern a token of another issuer. The answer contains the denial
-    /// of the token, and the later moment of the denials of its session and its subject. The store
-    /// ignores ids that are `None` in the query.
+    /// of the token itself. For the token's session and subject, it contains the later of the two
+    /// moments. The store ignores ids that are `None`.
     fn denied(&self, query: DenyQuery) -> StoreAnswer<Denial>;
 
     /// Remembers denials for at least `keep` from now on, even if [`DenyRequest::keep`] is shorter.
     /// A node passes the longest time for which it accepts a token. The time only grows.
-    /// [`Denial::kept_longer`] contains the time of the last increase.
+    /// [`Denial::kept_longer`] contains the last increase.
     fn keep_denials_for(&self, keep: Duration);
 
-    /// Returns the bucket whose log has the denials of an external id, and the id's name in that
-    /// log. Different issuers, kinds or ids have different names. A store without a log may return
-    /// any name.
+    /// Returns the bucket whose log contains the denials of an external id, and the name of the id
+    /// in that log. Different issuers, kinds or ids have different names. A store without a log may
+    /// return any name.
     fn log_name(&self, issuer: &str, id: &ExternalId) -> ExternalName;
 }
 
-/// Rejects subjects and ids that are empty or longer than [`LONGEST_ID`].
+/// Returns an error if a subject or id is empty or longer than [`LONGEST_ID`].
 fn check_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<(), StoreError> {
     if ids.into_iter().all(|id| (1..=LONGEST_ID).contains(&id.len())) {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("a subject or id is not 1 to 255 bytes long"))
+    Err(StoreError::new(StoreErrorKind::Rejected)
+        .with_source("a subject or id is empty or too long; pass 1 to 255 bytes"))
 }
 
-/// Returns the ids in a revocation, except the name of an external id, whose length the store
-/// chooses.
+/// Returns the ids in a revocation. Leaves out the name of an external id, because the store
+/// chooses its length.
 fn ids_of(revocation: &Revocation) -> impl Iterator<Item = &str> {
     let (first, second) = match revocation {
         Revocation::Session { subject, sid } => (subject, Some(sid.as_str())),
@@ -486,26 +500,27 @@ fn ids_of(revocation: &Revocation) -> impl Iterator<Item = &str> {
     Some(first.as_str()).into_iter().chain(second)
 }
 
-/// A reader of the log of some buckets of one server. Its connection is separate from those of
+/// A reader of the logs of some buckets of one server. Its connection is separate from those of
 /// requests.
 pub trait LogFeed: Send + 'static {
     /// Returns the buckets that this feed reads.
     fn buckets(&self) -> &[u32];
 
-    /// Reads one page for each query, in one round trip, within the deadline of the feed. The
-    /// bucket of a query is one of [`buckets`](Self::buckets).
+    /// Reads one page for each query, in one round trip, within the deadline of the feed. Each
+    /// query is about one of [`buckets`](Self::buckets).
     ///
     /// The answer comes from a server that accepts writes. A page and its next pages contain every
-    /// entry that was written before this call. An error in place of a page concerns only that
-    /// bucket.
+    /// entry that was written before this call. If a bucket has an error in place of a page, the
+    /// error concerns only that bucket.
     fn read(&mut self, queries: Vec<(u32, LogQuery)>) -> BoxFuture<Result<LogPages, StoreError>>;
 
-    /// Resolves with the buckets whose log may have grown. Wake-ups can be spurious, late or
-    /// missing. The feed saves a wake-up that comes while no task waits, for the next call.
+    /// Waits until the log of one or more buckets may have grown, and returns these buckets. A
+    /// wake-up can be spurious, late or missing. If no task waits, the feed saves the wake-up for
+    /// the next call.
     fn nudged(&self) -> BoxFuture<Vec<u32>>;
 
     /// Drops every connection. A node calls this method after its process was suspended, because
-    /// another server may have replaced the primary meanwhile.
+    /// another server may have replaced the primary in that time.
     fn suspect(&mut self) {}
 }
 

@@ -1,7 +1,8 @@
-//! A store that passes all calls on to another one, and reports each call to the observer.
+//! A wrapper that passes all calls on to a store, and reports each call to the observer.
 //!
-//! A service uses it only if there is an observer. Each method of the traits stands here, also
-//! those with a default: the default of this type would hide the store's own method.
+//! A service uses the wrapper only if it has an observer. The wrapper implements all methods of the
+//! traits, even those with a default. Otherwise the default would hide the inner store's own
+//! method.
 
 use std::{
     future::Future,
@@ -23,7 +24,7 @@ use crate::{
     observe::{Observation, SharedObserver, StoreOperation, StoreOutcome},
 };
 
-/// A store, or one of its parts, whose calls the observer sees.
+/// A wrapper of a store, its log or its denylist. It reports each call to the observer.
 pub(crate) struct Observed<S: ?Sized> {
     observer: SharedObserver,
     inner: Arc<S>,
@@ -47,7 +48,7 @@ impl<S: ?Sized> Observed<S> {
     }
 }
 
-/// Returns the future, which reports its end to the observer.
+/// Wraps the future of a call. When the call ends, the wrapper reports the outcome to the observer.
 fn observed<T: Outcome + Send + 'static>(
     observer: &SharedObserver,
     operation: StoreOperation,
@@ -56,13 +57,13 @@ fn observed<T: Outcome + Send + 'static>(
     Box::pin(Call { observer: observer.clone(), operation, future: Some(future), began: None })
 }
 
-/// A call that waits for the store.
+/// A call that waits for the store's answer.
 struct Call<T> {
     observer: SharedObserver,
     operation: StoreOperation,
-    /// `None` after the answer.
+    /// The future of the call; `None` after the answer.
     future: Option<BoxFuture<T>>,
-    /// The time of the first poll, because a store may do nothing before.
+    /// The time of the first poll, because the store may do nothing before it.
     began: Option<Instant>,
 }
 
@@ -80,7 +81,8 @@ impl<T: Outcome> Future for Call<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let this = &mut *self;
         this.began.get_or_insert_with(Instant::now);
-        // A poll after completion returns `Pending` instead of a panic.
+        // If a task polls the call again after its end, the call returns `Pending`, without a
+        // panic.
         let Some(future) = &mut this.future else { return Poll::Pending };
         let answer = ready!(future.as_mut().poll(context));
         this.future = None;
@@ -91,14 +93,14 @@ impl<T: Outcome> Future for Call<T> {
 
 impl<T> Drop for Call<T> {
     fn drop(&mut self) {
-        // A call that was never polled has not begun.
+        // A call that was never polled has not begun, so it is not reported.
         if self.future.is_some() && self.began.is_some() {
             self.report(StoreOutcome::Dropped);
         }
     }
 }
 
-/// An answer with an outcome.
+/// The answer to a call. The wrapper reports its outcome to the observer.
 trait Outcome {
     fn outcome(&self) -> StoreOutcome;
 }
@@ -112,7 +114,7 @@ impl<T: Found> Outcome for Result<T, StoreError> {
     }
 }
 
-/// A successful answer, which may contain the errors of its parts.
+/// The value of a successful answer. It may contain errors of its parts, for example of one bucket.
 trait Found {
     fn first_error(&self) -> Option<&StoreError> {
         None

@@ -41,13 +41,15 @@ impl HttpKeys {
         HttpKeysBuilder::new(Start::JwksUrl(url.into()))
     }
 
-    /// Creates a source that asks the issuer's metadata document for the address of the JWK Set.
+    /// Creates a source that reads the address of the JWK Set in the issuer's metadata document.
     ///
-    /// The source first asks `<issuer>/.well-known/openid-configuration` (`OpenID` Connect
-    /// Discovery 1.0 section 4). After a 404 it puts `/.well-known/oauth-authorization-server`
-    /// between host and path of the issuer, and asks there (RFC 8414 section 3.1). The document's
-    /// `issuer` must equal `issuer` in every character, also in a final `/`. Its `jwks_uri` may
-    /// have another host.
+    /// The source requests `<issuer>/.well-known/openid-configuration` (`OpenID` Connect Discovery
+    /// 1.0 section 4). If the answer is 404, it requests a second address (RFC 8414 section 3.1).
+    /// This address has `/.well-known/oauth-authorization-server` between the host and the path of
+    /// the issuer.
+    ///
+    /// The `issuer` in the document must equal `issuer` exactly, including a final `/`. The
+    /// `jwks_uri` may have another host.
     pub fn discovery(issuer: impl Into<String>) -> HttpKeysBuilder {
         HttpKeysBuilder::new(Start::Issuer(issuer.into()))
     }
@@ -58,10 +60,10 @@ impl HttpKeysBuilder {
         Self { start, metadata_url: None, allow_http: false, proxy: None, roots: None }
     }
 
-    /// Sets the address of the metadata document, for an issuer that has it at another place.
+    /// Sets the address of the metadata document, if it is not one of the usual addresses.
     ///
-    /// An example is Entra ID with several tenants. One document serves all tenants, and its
-    /// `issuer` contains `{tenantid}`:
+    /// For example, Entra ID has one document for all tenants, whose `issuer` contains
+    /// `{tenantid}`:
     ///
     /// ```no_run
     /// use tower_bearer::issuers::HttpKeys;
@@ -77,32 +79,34 @@ impl HttpKeysBuilder {
         Self { metadata_url: Some(url.into()), ..self }
     }
 
-    /// Allows `http:` beside `https:`, for tests and for a sidecar on the same machine.
+    /// Allows `http:` in addition to `https:`, for tests and for a sidecar on the same machine.
     ///
-    /// An attacker on the network path can then replace the keys, and sign tokens of the issuer.
+    /// With `http:`, an attacker in the network can replace the keys, and sign tokens in the name
+    /// of the issuer.
     pub fn allow_http(self) -> Self {
         Self { allow_http: true, ..self }
     }
 
-    /// Sets a proxy for all requests, as `http://` or `https://` URL. The URL may contain user and
-    /// password. Default: the proxies of the environment.
+    /// Sets a proxy for all requests: an `http://` or `https://` URL. The URL may contain a user
+    /// and a password. Default: the proxies in the environment variables.
     pub fn proxy(self, url: impl Into<String>) -> Self {
         Self { proxy: Some(url.into()), ..self }
     }
 
-    /// Adds certificates of authorities, in PEM, to those that the system trusts.
+    /// Adds certificates of authorities in PEM. The client trusts them in addition to those of the
+    /// system.
     pub fn root_certificates(self, pem: impl Into<Vec<u8>>) -> Self {
         Self { roots: Some(pem.into()), ..self }
     }
 
-    /// Checks the settings, and creates the source. Sends nothing.
+    /// Checks the settings, and creates the source. Sends no request.
     ///
     /// # Errors
     ///
     /// * A URL is not absolute, does not begin with `https:`, or has credentials or a fragment.
     /// * The issuer has a query, or [`metadata_url`](Self::metadata_url) is set without an issuer.
     /// * The certificates or the proxy are not usable.
-    /// * The system has no certificates of authorities, and you added none.
+    /// * The system has no certificates of authorities, and you have added none.
     pub fn build(self) -> Result<HttpKeys, ConfigError> {
         let target = self.target()?;
         let proxy = self.proxy.as_deref().map(url::parse_proxy).transpose().map_err(|fault| invalid(PROXY, fault))?;
@@ -135,7 +139,7 @@ impl HttpKeysBuilder {
     }
 
     /// Creates the client. Sets each option whose default depends on a feature of `reqwest`,
-    /// because another crate of the application may turn that feature on.
+    /// because another crate of the application may enable that feature.
     fn client(&self, proxy: Option<&Url>) -> Result<Client, ConfigError> {
         let mut client = Client::builder()
             .tls_backend_rustls()
@@ -149,13 +153,13 @@ impl HttpKeysBuilder {
             .no_zstd()
             .no_deflate()
             .connect_timeout(CONNECT_DEADLINE)
-            // Fetches are minutes apart, and a connection that is idle for so long is often half
-            // closed.
+            // The next fetch is minutes away. Until then, the server often closes the idle
+            // connection without notice.
             .pool_idle_timeout(FETCH_DEADLINE)
             // Firewalls of some issuers refuse requests without a `User-Agent`.
             .user_agent(concat!("tower-bearer/", env!("CARGO_PKG_VERSION")));
         if let Some(url) = proxy {
-            // The source of the error is left out, because it could contain the URL's credentials.
+            // Omits the source of the error, because it could contain the URL's credentials.
             let proxy = Proxy::all(url.clone()).map_err(|_| {
                 ConfigError::new(PROXY, "is not usable as a proxy", "write it as in `http://proxy.example:3128`")
             })?;
@@ -165,7 +169,7 @@ impl HttpKeysBuilder {
             client = client.tls_certs_merge(certificates(pem)?);
         }
         client.build().map_err(|error| {
-            // Addresses and proxy were checked before, so the authorities are the cause.
+            // The addresses and the proxy were checked before. So the certificates are the cause.
             let error = error.without_url();
             match self.roots {
                 Some(_) => ConfigError::new(
@@ -184,8 +188,8 @@ impl HttpKeysBuilder {
     }
 }
 
-/// Reads the certificates. Fails if there are none, because the operator would believe that the
-/// client trusts an added authority.
+/// Reads the certificates. Returns an error if there are none. Otherwise the operator would believe
+/// that the client trusts the added authority.
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ConfigError> {
     let remedy = "pass the certificates of authorities as PEM";
     let certificates = Certificate::from_pem_bundle(pem)
@@ -201,7 +205,7 @@ fn invalid(setting: &'static str, fault: UrlFault) -> ConfigError {
 }
 
 impl fmt::Debug for HttpKeysBuilder {
-    /// Formats the addresses, without credentials and queries.
+    /// Formats the addresses without credentials and queries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("HttpKeysBuilder");
         match &self.start {

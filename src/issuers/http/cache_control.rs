@@ -1,4 +1,4 @@
-//! The time for which a response may be used (RFC 9111).
+//! The time for which a node may use a response (RFC 9111).
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use http::{
     header::{AGE, CACHE_CONTROL},
 };
 
-/// Returns the time for which `Cache-Control` lets this node use the response, or `None` if the
-/// header sets no time.
+/// Returns the time for which `Cache-Control` lets this node use the response. Returns `None` if
+/// the header sets no time.
 ///
-/// * `no-store` and `no-cache` count as no time.
-/// * `s-maxage` has no effect, because a node is no shared cache (section 5.2.2.10).
-/// * `Age` is subtracted: the response spent this time in other caches (section 4.2.3).
-/// * An unreadable `max-age` counts as no time. The smallest of several `max-age` applies (section
-///   4.2.1).
+/// * `no-store` and `no-cache` set the time to zero.
+/// * `s-maxage` has no effect, because it is only for shared caches (section 5.2.2.10).
+/// * The result is `max-age` minus `Age`. `Age` is the time that the response has spent in other
+///   caches (section 4.2.3).
+/// * An unreadable `max-age` sets the time to zero. If there are several `max-age`, the smallest
+///   one applies (section 4.2.1).
 pub(super) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(CACHE_CONTROL).into_iter();
     let directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -22,7 +23,8 @@ pub(super) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.saturating_sub(age(headers))))
 }
 
-/// Returns the seconds that one directive allows, or `None` if it sets no limit.
+/// Returns the seconds for which one directive allows the use. Returns `None` if the directive sets
+/// no limit.
 fn seconds_of(directive: &[u8]) -> Option<u64> {
     let mut parts = directive.splitn(2, |byte| *byte == b'=');
     let name = parts.next()?.trim_ascii().to_ascii_lowercase();
@@ -37,7 +39,7 @@ fn age(headers: &HeaderMap) -> u64 {
     headers.get(AGE).and_then(|value| number(value.as_bytes())).unwrap_or(0)
 }
 
-/// Reads delta-seconds (section 1.2.2), also in quotes. A too large number counts as the largest.
+/// Reads a number of seconds, with or without quotes (section 1.2.2). Returns at most `u32::MAX`.
 fn number(text: &[u8]) -> Option<u64> {
     let text = text.trim_ascii();
     let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);

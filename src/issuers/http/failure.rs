@@ -1,4 +1,4 @@
-//! The cause of a failed fetch, with the address and without credentials.
+//! The cause of a failed fetch, with the address but without credentials.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::url::place;
 use crate::error::{BoxError, KeySourceError, KeySourceErrorKind};
 
-/// The source of a [`KeySourceError`]: an address, and the problem there.
+/// The source of a [`KeySourceError`]. It names an address and the problem at this address.
 #[derive(Debug)]
 struct Failure {
     place: String,
@@ -15,12 +15,12 @@ struct Failure {
     source: Option<BoxError>,
 }
 
-/// Creates an error about this URL. `problem` continues a sentence that begins with the URL.
+/// Creates an error about this URL. The text of the error is the URL, followed by `problem`.
 pub(super) fn failure(kind: KeySourceErrorKind, url: &Url, problem: impl Into<Cow<'static, str>>) -> KeySourceError {
     caused(kind, url, problem, None)
 }
 
-/// Creates the same error with a cause, which must not contain credentials.
+/// Creates an error as [`failure`] does, with a cause. The cause must not contain credentials.
 pub(super) fn caused(
     kind: KeySourceErrorKind,
     url: &Url,

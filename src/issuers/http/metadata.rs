@@ -1,4 +1,4 @@
-//! The metadata document of an issuer, which names the address of its keys.
+//! The metadata document of an issuer. It contains the address of the issuer's keys.
 
 use http::StatusCode;
 use reqwest::Url;
@@ -17,10 +17,10 @@ const EXPECTED: &str = "a metadata document, which is a JSON object with `issuer
 /// An issuer, and the addresses of its metadata document.
 #[derive(Clone)]
 pub(super) struct Metadata {
-    /// The `issuer` that the document must have.
+    /// The value that `issuer` in the document must have.
     pub(super) issuer: String,
     pub(super) url: Url,
-    /// The address to ask after a 404 from the first.
+    /// The second address. The source requests it if `url` answers 404.
     pub(super) fallback: Option<Url>,
 }
 
@@ -32,7 +32,7 @@ struct Members {
 }
 
 impl Metadata {
-    /// Returns the metadata at the well-known addresses: that of `OpenID` Connect Discovery 1.0
+    /// Returns the two well-known addresses of an issuer: that of `OpenID` Connect Discovery 1.0
     /// (section 4), then that of RFC 8414 (section 3.1).
     pub(super) fn well_known(issuer: &str, url: &Url) -> Self {
         let path = url.path().trim_end_matches('/');
@@ -47,7 +47,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// The document cannot be fetched, names another issuer, or names no usable address.
+    /// The document cannot be fetched, names another issuer, or has no usable `jwks_uri`.
     pub(super) async fn jwks_url(
         &self,
         transport: &Transport,
@@ -60,8 +60,8 @@ impl Metadata {
         };
         let second = transport.get(fallback, deadline).await?;
         if second.status() == StatusCode::NOT_FOUND {
-            // The error names both addresses. Otherwise an operator would look for the fault at the
-            // second one only.
+            // The error names both addresses. Otherwise an operator would look for the fault only
+            // at the second address.
             let problem = format!("and `{}` do not exist (404)", url::place(fallback));
             return Err(failure(KeySourceErrorKind::Status, &self.url, problem));
         }
@@ -70,7 +70,7 @@ impl Metadata {
 
     fn read(&self, at: &Url, document: &Document, allow_http: bool) -> Result<Url, KeySourceError> {
         let body = document.body_of(at)?;
-        // The error of serde is left out, because its text can contain parts of the document.
+        // Omits the error of serde, because its text can contain parts of the document.
         let members: Members = serde_json::from_slice(body).map_err(|_| document.unreadable(at, EXPECTED))?;
         if members.issuer != self.issuer {
             let problem = format!("names the issuer {}, not {:?}", url::quoted(&members.issuer), self.issuer);

@@ -1,4 +1,4 @@
-//! A key source that fetches a JWK Set, and its rules.
+//! A key source that fetches a JWK Set over HTTPS.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,16 +13,16 @@ use crate::{
     store::BoxFuture,
 };
 
-/// The deadline of a fetch. It is shorter than the caller's deadline, because only this module's
-/// error names the slow address.
+/// The deadline of a fetch. At [`FETCH_DEADLINE`] the task would drop the fetch. This deadline
+/// comes earlier, so that the fetch can return an error with the slow address.
 const DEADLINE: Duration = FETCH_DEADLINE.saturating_sub(Duration::from_millis(100));
 
 const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`";
 
 /// A source of an issuer's keys that fetches them over HTTPS.
 ///
-/// [`jwks_url`](Self::jwks_url) takes the address of the JWK Set.
-/// [`discovery`](Self::discovery) takes the issuer, and reads the address in its metadata document.
+/// Create it with [`jwks_url`](Self::jwks_url) from the address of the JWK Set. Or create it with
+/// [`discovery`](Self::discovery) from the issuer, whose metadata document contains that address.
 ///
 /// ```no_run
 /// use tower_bearer::issuers::{HttpKeys, KeySource};
@@ -38,21 +38,22 @@ const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`"
 ///
 /// # Rules of a fetch
 ///
-/// * All URLs must begin with `https:`, also `jwks_uri` in the metadata document.
-/// * Only a response with the status 200 is accepted. The client follows at most three redirects,
-///   and only to the same scheme, host and port.
-/// * The whole fetch takes at most [`FETCH_DEADLINE`], and each connection at most 3 s of it.
+/// * All URLs must begin with `https:`, including `jwks_uri` in the metadata document.
+/// * The response must have the status 200. The client follows at most 3 redirects, and only to the
+///   same scheme, host and port.
+/// * The whole fetch takes at most [`FETCH_DEADLINE`]. Each attempt to connect takes at most 3 s of
+///   it.
 /// * A response has at most 512 KiB.
-/// * [`max_age`](PublishedKeys::max_age) is `max-age` of the `Cache-Control` of the JWK Set, minus
+/// * [`max_age`](PublishedKeys::max_age) is the `max-age` of the JWK Set's `Cache-Control`, minus
 ///   `Age`. With `no-cache` or `no-store` it is zero.
-/// * The client sends no cookies and no credentials, asks for no compression, and never retries.
+/// * The client sends no cookies and no credentials. It asks for no compression, and never retries.
 ///
 /// # Network
 ///
-/// Without [`proxy`](super::HttpKeysBuilder::proxy), the environment variables `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply. The client trusts the authorities of the system
-/// and those of [`root_certificates`](super::HttpKeysBuilder::root_certificates). TLS uses the
-/// `rustls` crypto provider of the process, or AWS-LC if there is none.
+/// Without [`proxy`](super::HttpKeysBuilder::proxy), the client uses the environment variables
+/// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. It trusts the certificate authorities
+/// of the system and those of [`root_certificates`](super::HttpKeysBuilder::root_certificates). TLS
+/// uses the `rustls` crypto provider of the process, or AWS-LC if there is none.
 #[derive(Clone)]
 pub struct HttpKeys {
     inner: Arc<Inner>,
@@ -62,17 +63,17 @@ struct Inner {
     transport: Transport,
     target: Target,
     allow_http: bool,
-    /// The proxy without its credentials.
+    /// The address of the proxy, without credentials.
     proxy: Option<String>,
 }
 
-/// The first document of a fetch.
+/// The document that a fetch requests first.
 pub(super) enum Target {
     Jwks(Url),
     Metadata(Metadata),
 }
 
-/// The only required member of a JWK Set (RFC 7517 section 5).
+/// A JWK Set. Only its required member `keys` is parsed (RFC 7517 section 5).
 #[derive(Deserialize)]
 struct JwkSet {
     #[serde(rename = "keys")]
@@ -94,8 +95,8 @@ impl Inner {
         };
         let document = self.transport.get(&url, deadline).await?;
         let body = document.body_of(&url)?;
-        // `KeySet` checks the keys. Only this check can name the address of a web page that came in
-        // place of a JWK Set.
+        // `KeySet` checks the keys later. This check finds, for example, a web page in place of a
+        // JWK Set. Only here can the error name the address.
         let jwks = std::str::from_utf8(body).ok().filter(|text| serde_json::from_str::<JwkSet>(text).is_ok());
         let jwks = jwks.ok_or_else(|| document.unreadable(&url, EXPECTED))?;
         Ok(PublishedKeys { jwks: jwks.to_owned(), max_age: lifetime(document.headers()) })
@@ -110,7 +111,7 @@ impl KeySource for HttpKeys {
 }
 
 impl fmt::Debug for HttpKeys {
-    /// Formats the addresses, without credentials and queries.
+    /// Formats the addresses without credentials and queries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("HttpKeys");
         match &self.inner.target {

@@ -1,4 +1,4 @@
-//! The fetch of one document by HTTP, with its redirects, its deadline and its limit.
+//! The fetch of one document over HTTP. It follows redirects, and limits the time and the size.
 
 use std::time::Duration;
 
@@ -15,19 +15,20 @@ use super::{
 };
 use crate::error::{KeySourceError, KeySourceErrorKind};
 
-/// The time for a connection with TLS. It leaves the rest of the deadline to the answer.
+/// The longest time to connect, including the TLS handshake. It is shorter than the deadline of the
+/// fetch, so that time remains for the answer.
 pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
-/// The limit on the body of a response. The sets of large issuers have 2 to 20 KiB.
+/// The maximum size of a response's body in bytes. The sets of large issuers have 2 to 20 KiB.
 const MAX_LEN: usize = 512 * 1024;
 const MAX_REDIRECTS: usize = 3;
 
-/// A client, and the rules that each fetch keeps.
+/// An HTTP client with the limits of a fetch.
 pub(super) struct Transport {
     client: Client,
 }
 
-/// A whole response.
+/// A complete response.
 pub(super) struct Document {
     status: StatusCode,
     headers: HeaderMap,
@@ -39,11 +40,11 @@ impl Transport {
         Self { client }
     }
 
-    /// Fetches a document, whatever its status.
+    /// Fetches a document. Returns the document even if its status is not 200.
     ///
     /// # Errors
     ///
-    /// * No whole response arrived before the deadline.
+    /// * No complete response arrived before the deadline.
     /// * The response is too long.
     /// * The response is a redirect that this client does not follow.
     pub(super) async fn get(&self, url: &Url, deadline: Instant) -> Result<Document, KeySourceError> {
@@ -75,7 +76,7 @@ impl Document {
         &self.headers
     }
 
-    /// Returns the body of a response with the status 200.
+    /// Returns the body if the status is 200.
     ///
     /// # Errors
     ///
@@ -87,7 +88,8 @@ impl Document {
         Err(failure(KeySourceErrorKind::Status, url, format!("answered {}", self.status)))
     }
 
-    /// Creates an error about a document that is not what `expected` names.
+    /// Creates an error about this document. `expected` describes the document that the server
+    /// should have sent.
     pub(super) fn unreadable(&self, url: &Url, expected: &'static str) -> KeySourceError {
         let content_type = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let found = content_type.map_or_else(|| "absent".to_owned(), quoted);
@@ -95,8 +97,9 @@ impl Document {
     }
 }
 
-/// Returns the address to which a response redirects. Allows only the same scheme, host and port,
-/// because another host could pass off its keys as those of the issuer.
+/// Returns the address to which a response redirects, or `None` if it does not redirect. Allows
+/// only the same scheme, host and port. Otherwise another host could send its own keys as those of
+/// the issuer.
 ///
 /// # Errors
 ///
@@ -118,8 +121,8 @@ fn redirect(from: &Url, response: &Response) -> Result<Option<Url>, KeySourceErr
     Ok(Some(next))
 }
 
-/// Reads the body up to the limit. Counts the bytes that arrive, because `Content-Length` can be
-/// absent or wrong.
+/// Reads the body up to [`MAX_LEN`] bytes. Counts the bytes that arrive, because `Content-Length`
+/// can be absent or wrong.
 async fn read(url: &Url, mut response: Response) -> Result<Document, KeySourceError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| broken_off(url, error))? {

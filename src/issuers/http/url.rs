@@ -1,8 +1,8 @@
-//! The rules for URLs, and the form of URLs in messages.
+//! The checks of URLs, and their form in messages.
 
 use reqwest::Url;
 
-/// The length in characters of the longest text from a server in a message.
+/// The maximum number of characters of a server's text that a message contains.
 const SHOWN: usize = 200;
 
 /// A reason why a URL is not usable, with the remedy.
@@ -18,16 +18,17 @@ const fn fault(problem: &'static str, remedy: &'static str) -> UrlFault {
 
 const NO_URL: UrlFault =
     fault("is not an absolute URL", "write it with scheme and host, as in `https://login.example`");
-const NOT_HTTPS: UrlFault = fault("does not begin with `https:`", "use `https:`, or `allow_http` in a trusted network");
+const NOT_HTTPS: UrlFault =
+    fault("does not begin with `https:`", "use `https:`, or call `allow_http` in a trusted network");
 const SCHEME: UrlFault = fault("does not begin with `https:` or `http:`", "use one of these schemes");
 const CREDENTIALS: UrlFault = fault("contains a user or a password", "remove the text before the `@` and the `@`");
 const FRAGMENT: UrlFault = fault("has a fragment", "remove the `#` and the text after it");
 
-/// Parses a URL to fetch from.
+/// Parses a URL from which the client fetches a document.
 ///
 /// # Errors
 ///
-/// The URL is not absolute, has another scheme than allowed, or has credentials or a fragment.
+/// The URL is not absolute, has a scheme that is not allowed, or has credentials or a fragment.
 pub(super) fn parse(text: &str, allow_http: bool) -> Result<Url, UrlFault> {
     let url = parse_any(text)?;
     match url.scheme() {
@@ -55,8 +56,8 @@ pub(super) fn parse_proxy(text: &str) -> Result<Url, UrlFault> {
     if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err(SCHEME) }
 }
 
-/// Parses an absolute URL with a host. `http::Uri`, which the client uses, rejects some hosts and
-/// lengths that `Url` accepts.
+/// Parses an absolute URL with a host. Rejects a URL that `http::Uri` cannot parse, because the
+/// client converts each URL to this type.
 fn parse_any(text: &str) -> Result<Url, UrlFault> {
     let url = Url::parse(text).map_err(|_| NO_URL)?;
     let is_usable = url.has_host() && url.as_str().parse::<http::Uri>().is_ok();
@@ -68,17 +69,20 @@ pub(super) fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
-/// Returns scheme, host, port and path. Leaves out the query, because it may contain an API key.
+/// Returns scheme, host, port and path of a URL. Omits the query, because it may contain an API
+/// key.
 pub(super) fn place(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path()).chars().take(SHOWN).collect()
 }
 
-/// Returns the [`place`] of a text from the application, which may not be a URL.
+/// Returns the [`place`] of a URL that the application has set. Returns `(not a URL)` for any other
+/// text.
 pub(super) fn place_of(text: &str) -> String {
     parse_any(text).map_or_else(|_| "(not a URL)".to_owned(), |url| place(&url))
 }
 
-/// Returns a text from a server in quotes, without control characters and of bounded length.
+/// Returns a text from a server in quotes. Escapes control characters, and cuts the text after
+/// [`SHOWN`] characters.
 pub(super) fn quoted(text: &str) -> String {
     let quoted = format!("{:?}", text.chars().take(SHOWN).collect::<String>());
     if text.chars().nth(SHOWN).is_some() { format!("{quoted}...") } else { quoted }

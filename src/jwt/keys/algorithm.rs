@@ -1,11 +1,11 @@
-//! The signature algorithms by their JOSE names, and the backend that computes them. The crate's
-//! features select the backend.
+//! The signature algorithms, and the backend that computes signatures. The crate's features select
+//! the backend.
 //!
 //! `jsonwebtoken` can be built with two backends, and another crate can enable the second one. Its
-//! functions `sign`, `verify`, `encode` and `decode`, and those of `Jwk`, look up the backend in a
-//! process-wide global. If both backends are compiled in, that look-up panics, and no backend can
-//! be installed afterwards. So this module calls one provider's factories directly, and never reads
-//! or sets the global.
+//! functions `sign`, `verify`, `encode` and `decode`, and those of `Jwk`, read the backend from a
+//! process-wide global. If both backends are compiled in, the first such read panics, and no
+//! backend can be set afterwards. So this module calls the functions of one backend directly, and
+//! never uses the global.
 
 use std::{fmt, str::FromStr};
 
@@ -20,9 +20,8 @@ use crate::error::{ConfigError, Error};
 /// A signature algorithm of JSON Web Tokens (RFC 7518 section 3.1, RFC 8037 section 3.1, RFC 9864
 /// section 2.2).
 ///
-/// `none` is not an algorithm here, and `ES512` and `Ed448` have no backend. A key has exactly one
-/// algorithm (RFC 8725 section 3.1), so a token's header cannot choose another algorithm for the
-/// key.
+/// The crate does not support `none`, `ES512` and `Ed448`. Each key has exactly one algorithm (RFC
+/// 8725 section 3.1), so the header of a token cannot choose another algorithm for the key.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -51,7 +50,7 @@ pub enum Algorithm {
     /// `EdDSA` on the curve Ed25519.
     EdDSA,
     /// The same signatures as [`EdDSA`](Self::EdDSA), under the name of RFC 9864. A key with one of
-    /// the names never verifies a token with the other name.
+    /// the two names never verifies a token with the other name.
     Ed25519,
 }
 
@@ -60,7 +59,7 @@ pub enum Algorithm {
 pub(crate) enum KeyType {
     /// A shared secret.
     Secret {
-        /// The least length in bytes: the size of the hash (RFC 7518 section 3.2).
+        /// The minimum length in bytes: the size of the hash (RFC 7518 section 3.2).
         minimum: usize,
     },
     Rsa,
@@ -86,7 +85,7 @@ impl Algorithm {
         Self::Ed25519,
     ];
 
-    /// Returns the JOSE name, as in the header member `alg`.
+    /// Returns the name of the algorithm in the header member `alg`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -106,7 +105,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the algorithm with this JOSE name. The names are case-sensitive (RFC 7515 section
+    /// Returns the algorithm with the `alg` name `name`. Names are case-sensitive (RFC 7515 section
     /// 4.1.1).
     pub(crate) fn from_jose(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
@@ -143,8 +142,8 @@ impl Algorithm {
 }
 
 impl KeyType {
-    /// Returns the length of a coordinate in bytes. For Ed25519, returns the length of the encoded
-    /// point. Returns `None` for secrets and RSA.
+    /// Returns the length in bytes of a coordinate or, for Ed25519, of the encoded point. Returns
+    /// `None` for secrets and RSA.
     pub(crate) const fn coordinate_len(self) -> Option<usize> {
         match self {
             Self::Secret { .. } | Self::Rsa => None,
@@ -175,12 +174,12 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = ConfigError;
 
-    /// Reads a JOSE name, case-sensitively.
+    /// Reads the name of an algorithm as in `alg`, case-sensitively.
     ///
     /// # Errors
     ///
     /// The text is not the name of a supported algorithm. The message does not quote the text,
-    /// which may be a secret in the wrong setting.
+    /// because an operator may have put a secret into the wrong setting.
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         Self::from_jose(name).ok_or_else(|| {
             ConfigError::unsupported(
@@ -193,12 +192,12 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The signature backend that the features select.
+/// The library that computes signatures: AWS-LC or `RustCrypto`.
 #[derive(Clone, Copy)]
 pub(crate) struct Backend(&'static CryptoProvider);
 
 impl Backend {
-    /// Returns AWS-LC if it is compiled in, or else `RustCrypto`. Fails without a backend.
+    /// Returns AWS-LC if it is compiled in, or else `RustCrypto`. Fails if neither is compiled in.
     pub(crate) fn compiled_in() -> Result<Self, ConfigError> {
         provider().map(Self).ok_or_else(|| {
             ConfigError::unsupported(
@@ -224,24 +223,24 @@ impl Backend {
         (self.0.key_utils.compute_digest)(data, ThumbprintHash::SHA256).ok()
     }
 
-    /// Returns modulus and exponent of a PKCS#1 private key.
+    /// Returns modulus and exponent of a private key in PKCS#1.
     pub(crate) fn rsa_public_of_private(self, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         (self.0.key_utils.rsa_pub_components_from_private_key)(der).ok()
     }
 
-    /// Returns modulus and exponent of a PKCS#1 public key.
+    /// Returns modulus and exponent of a public key in PKCS#1.
     pub(crate) fn rsa_public(self, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         (self.0.key_utils.rsa_pub_components_from_public_key)(der).ok()
     }
 
-    /// Returns the coordinates of a PKCS#8 private key on the algorithm's curve.
+    /// Returns the coordinates of the public point that belongs to a private key in PKCS#8.
     pub(crate) fn ec_public_of_private(self, algorithm: Algorithm, der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         (self.0.key_utils.ec_pub_components_from_private_key)(der, algorithm.to_jsonwebtoken())
             .ok()
             .map(|(_, x, y)| (x, y))
     }
 
-    /// Returns the public point of a PKCS#8 Ed25519 private key.
+    /// Returns the public point that belongs to an Ed25519 private key in PKCS#8.
     pub(crate) fn ed_public_of_private(self, der: &[u8]) -> Option<Vec<u8>> {
         (self.0.key_utils.ed_pub_components_from_private_key)(der, &EllipticCurve::Ed25519).ok()
     }

@@ -1,11 +1,12 @@
-//! DER (ITU-T X.690). The module writes the numbers of a JWK as DER, because the backends read DER
-//! but not JWK. It also reads the outer structure of keys that the backends do not read.
+//! Writes and reads DER (ITU-T X.690). The crate writes the numbers of a JWK as DER, because the
+//! backends do not read JWKs. It reads the outer structure of keys that the backends do not
+//! support.
 
 use zeroize::Zeroizing;
 
 use super::algorithm::KeyType;
 
-/// DER that may contain a private key.
+/// DER that may contain a private key. Its memory is wiped when it is dropped.
 type Der = Zeroizing<Vec<u8>>;
 
 pub(super) const INTEGER: u8 = 0x02;
@@ -14,11 +15,11 @@ pub(super) const OCTET_STRING: u8 = 0x04;
 pub(super) const NULL: u8 = 0x05;
 pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(super) const SEQUENCE: u8 = 0x30;
-/// The tag of the public key within `ECPrivateKey`: `[1]`, explicit (RFC 5915 section 3).
+/// The tag of the public key in an `ECPrivateKey`: `[1]`, explicit (RFC 5915 section 3).
 const PUBLIC_KEY: u8 = 0xa1;
 
-/// The object identifiers `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1`, `secp384r1`
-/// (section 2.1.1.1) and `id-Ed25519` (RFC 8410 section 3).
+/// Object identifiers in DER: `id-ecPublicKey` (RFC 5480 section 2.1.1), `secp256r1` and
+/// `secp384r1` (section 2.1.1.1), and `id-Ed25519` (RFC 8410 section 3).
 const EC_PUBLIC_KEY_OID: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256_OID: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384_OID: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
@@ -29,15 +30,16 @@ pub(super) fn rsa_public_key(n: &[u8], e: &[u8]) -> Der {
     element(SEQUENCE, &[&integer(n), &integer(e)])
 }
 
-/// Encodes an `RSAPrivateKey` of two primes (RFC 8017 appendix A.1.2): n, e, d, p, q, dp, dq, qi.
+/// Encodes an `RSAPrivateKey` of two primes (RFC 8017 appendix A.1.2). The numbers are n, e, d, p,
+/// q, dp, dq, qi.
 pub(super) fn rsa_private_key(numbers: [&[u8]; 8]) -> Der {
     let encoded: Vec<Der> = [[0].as_slice()].into_iter().chain(numbers).map(integer).collect();
     let parts: Vec<&[u8]> = encoded.iter().map(|part| part.as_slice()).collect();
     element(SEQUENCE, &parts)
 }
 
-/// Encodes a `PrivateKeyInfo` (RFC 5208 section 5) around an `ECPrivateKey`. Includes the public
-/// key, so that the backend compares both halves. Returns `None` if `curve` is no NIST curve.
+/// Encodes an EC private key as `PrivateKeyInfo` (RFC 5208 section 5). Includes the public key, so
+/// that the backend compares both halves. Returns `None` if `curve` is not P-256 or P-384.
 pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Option<Der> {
     let curve_oid = match curve {
         KeyType::P256 => P256_OID,
@@ -50,13 +52,14 @@ pub(super) fn ec_private_key(curve: KeyType, d: &[u8], x: &[u8], y: &[u8]) -> Op
     Some(element(SEQUENCE, &[&integer(&[0]), &algorithm, &element(OCTET_STRING, &[&key])]))
 }
 
-/// Encodes the `PrivateKeyInfo` of an Ed25519 key (RFC 8410 section 7).
+/// Encodes an Ed25519 private key as `PrivateKeyInfo` (RFC 8410 section 7).
 pub(super) fn ed25519_private_key(d: &[u8]) -> Der {
     let key = element(OCTET_STRING, &[&element(OCTET_STRING, &[d])]);
     element(SEQUENCE, &[&integer(&[0]), &element(SEQUENCE, &[ED25519_OID]), &key])
 }
 
-/// Encodes a non-negative integer with the fewest bytes. Adds a zero if the sign bit would be set.
+/// Encodes a non-negative integer with the fewest bytes. If the first bit is set, adds a zero byte,
+/// because the number would otherwise be negative.
 fn integer(big_endian: &[u8]) -> Der {
     let zeros = big_endian.iter().take_while(|byte| **byte == 0).count();
     let number = big_endian.get(zeros..).unwrap_or_default();
@@ -65,8 +68,8 @@ fn integer(big_endian: &[u8]) -> Der {
     element(INTEGER, &[sign, number])
 }
 
-/// A reader of the elements of a structure, one after the other. It accepts only the shortest form
-/// of a length, and elements of at most 65 535 bytes.
+/// A reader that returns the elements of a DER structure one after the other. It accepts only the
+/// shortest form of a length, and elements of at most 65 535 bytes.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -74,7 +77,8 @@ impl<'a> Reader<'a> {
         Self(der)
     }
 
-    /// Returns the content of the next element, or `None` if the element has another tag.
+    /// Reads the next element, and returns its content. Returns `None` if the element has another
+    /// tag or is malformed.
     pub(super) fn element(&mut self, tag: u8) -> Option<&'a [u8]> {
         let [found, head, rest @ ..] = self.0 else { return None };
         let (len, rest) = match (*head, rest) {
@@ -91,17 +95,17 @@ impl<'a> Reader<'a> {
         Some(content)
     }
 
-    /// Returns a reader of the content of the next element.
+    /// Reads the next element, and returns a reader of its content.
     pub(super) fn nested(&mut self, tag: u8) -> Option<Self> {
         self.element(tag).map(Self)
     }
 
-    /// Returns true if the next element has this tag.
+    /// Returns true if the next element has this tag. Does not read the element.
     pub(super) fn is_next(&self, tag: u8) -> bool {
         self.0.first() == Some(&tag)
     }
 
-    /// Returns `None` if an element is left.
+    /// Returns `Some` if no element is left.
     pub(super) fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
@@ -111,7 +115,7 @@ pub(super) fn element(tag: u8, parts: &[&[u8]]) -> Der {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let len_bytes = len.to_be_bytes();
     let significant = len_bytes.iter().skip_while(|byte| **byte == 0);
-    // Allocates once, because a growing vector would leave copies of key material behind.
+    // Allocates once. A vector that grows would leave copies of key material in freed memory.
     let mut der = Zeroizing::new(Vec::with_capacity(len.saturating_add(2 + len_bytes.len())));
     der.push(tag);
     if len >= 0x80 {

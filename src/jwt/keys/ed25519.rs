@@ -1,10 +1,10 @@
-//! Checks Ed25519 public keys (RFC 8032 section 5.1.3), because AWS-LC checks less, and only at the
-//! first signature.
+//! Checks Ed25519 public keys (RFC 8032 section 5.1.3). AWS-LC makes fewer checks, and only when it
+//! verifies the first signature.
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
-/// Returns true if `encoded` is the canonical encoding of a curve point that is not of small order.
-/// If a public key has small order, anyone can forge a signature that is valid for many messages.
+/// Returns true if `encoded` is the canonical encoding of a curve point, and the point does not
+/// have small order. For a public key of small order, anyone can forge signatures.
 pub(super) fn is_public_key(encoded: &[u8]) -> bool {
     CompressedEdwardsY::from_slice(encoded).is_ok_and(|encoded| {
         encoded.decompress().is_some_and(|point| point.compress() == encoded && !point.is_small_order())

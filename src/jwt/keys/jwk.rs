@@ -23,11 +23,11 @@ use crate::{
     jwt::json::{self, FromMembers},
 };
 
-/// A JSON Web Key with checked members. Its numbers are not checked yet.
+/// A JSON Web Key whose members are checked. Its numbers are not checked yet.
 pub(super) struct Jwk {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
-    /// The member `issuer`, which Entra ID writes: the only issuer whose tokens the key may verify.
+    /// The only issuer whose tokens the key may verify. Entra ID writes this member.
     pub(super) issuer: Option<String>,
     pub(super) material: Material,
 }
@@ -37,27 +37,27 @@ pub(super) enum Material {
     Public(PublicKey),
     Private {
         public: PublicKey,
-        /// PKCS#8, or PKCS#1 for RSA.
+        /// The private key in DER: PKCS#1 for RSA, and PKCS#8 for other types.
         der: Zeroizing<Vec<u8>>,
     },
 }
 
-/// The members that the crate uses and that must be strings.
+/// The members that the crate reads and whose values must be strings.
 const TEXT_MEMBERS: [&str; 17] =
     ["kty", "use", "alg", "kid", "crv", "x", "y", "d", "n", "e", "p", "q", "dp", "dq", "qi", "k", "issuer"];
 
-/// The members that a key of any type may have.
+/// The members that every type of key can have.
 const COMMON_MEMBERS: [&str; 5] = ["kty", "use", "key_ops", "alg", "kid"];
 
-/// The algorithms of keys on the supported curves, for a key that names no algorithm.
+/// The algorithms for keys that name no algorithm. The curve of the key decides between them.
 const BY_CURVE: &[Algorithm] = &[Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
 
-/// The members that only private keys have. RFC 7518 section 6 and RFC 8037 section 2 define them,
-/// except `priv` of the newer key type `AKP`.
+/// The members that only private keys have. RFC 7518 section 6 and RFC 8037 section 2 define all of
+/// them except `priv`, a member of the newer key type `AKP`.
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
-/// Parses a JWK. `half` says if it must be a public or a private key. `asked` is the algorithm that
-/// the application configured. If it is `None`, the key must name its algorithm.
+/// Parses the text of a JWK, which must contain the key half `half`. `asked` is the algorithm that
+/// the application configured. If `asked` is `None`, the JWK must name its algorithm.
 pub(super) fn parse(
     setting: &'static str,
     half: Half,
@@ -75,8 +75,8 @@ pub(super) fn parse(
     read(setting, half, asked, members)
 }
 
-/// Reads a key from its members, as [`parse`] does from a text. `asked` has the algorithms that the
-/// application allows.
+/// Reads a key from the members of a JWK. `asked` lists the algorithms that the application allows.
+/// If `asked` is `None`, the JWK must name its algorithm.
 pub(super) fn read(
     setting: &'static str,
     half: Half,
@@ -86,23 +86,23 @@ pub(super) fn read(
     KeyReader { setting, half, members }.read(asked)
 }
 
-/// Returns the line and column of an error. The message of `serde_json` is left out, because it may
-/// quote key material.
+/// Returns the line and column of a parser error. Omits the parser's message, because it may quote
+/// key material.
 pub(super) fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
-/// The members of a JWK. Unknown members are ignored, as RFC 7517 section 4 requires. Duplicate
-/// members are an error.
+/// The members of a JWK. Unknown members are ignored (RFC 7517 section 4). Duplicate members are an
+/// error.
 ///
-/// A member with the value `null`, `""` or `[]` counts as absent, because some libraries write the
-/// members without a value too.
+/// A member with the value `null`, `""` or `[]` counts as absent, because some libraries write a
+/// member even if it has no value.
 #[derive(Default)]
 pub(super) struct Members {
     text: BTreeMap<&'static str, Zeroizing<String>>,
     key_ops: Option<Vec<Zeroizing<String>>>,
-    /// The known members whose value has the wrong type. `oth` and `priv` are always here, because
-    /// the crate never reads their values.
+    /// The known members whose value has the wrong type. `oth` and `priv` are always in this set,
+    /// because the crate does not read their values.
     ill_typed: BTreeSet<&'static str>,
 }
 
@@ -112,8 +112,8 @@ impl Members {
         self.text.get(name).map(|value| value.as_str())
     }
 
-    /// Returns true if the key has this member of [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`], with a
-    /// value of any type.
+    /// Returns true if the key has this member, with a value of any type. `name` must be in
+    /// [`TEXT_MEMBERS`] or [`PRIVATE_MEMBERS`].
     pub(super) fn has(&self, name: &str) -> bool {
         self.text.contains_key(name) || self.ill_typed.contains(name)
     }
@@ -122,13 +122,13 @@ impl Members {
         self.text("kty") == Some("oct")
     }
 
-    /// Returns the first member that only private keys (of any key type) have.
+    /// Returns the first member that only private keys have, if any. Ignores the type of the key.
     pub(super) fn private_member(&self) -> Option<&'static str> {
         PRIVATE_MEMBERS.into_iter().find(|name| self.has(name))
     }
 
-    /// Returns the first member that has a meaning for this type of key and a value of the wrong
-    /// type.
+    /// Returns the first member whose value has the wrong type. Ignores members that have no
+    /// meaning for this type of key.
     fn ill_typed(&self) -> Option<&'static str> {
         let of_type: &[&'static str] = match self.text("kty") {
             Some("RSA") => &["n", "e", "d", "p", "q", "dp", "dq", "qi"],
@@ -170,7 +170,8 @@ impl<'de> FromMembers<'de> for Members {
     }
 }
 
-/// The value of a member. A value of the wrong type makes its key unusable, but not the whole set.
+/// The value of a member, of any JSON type. A value of the wrong type must make only its key
+/// unusable, and not the whole set.
 enum Member {
     Null,
     Text(Zeroizing<String>),
@@ -261,7 +262,7 @@ impl KeyReader {
                 Err(self.refuse("is a public JWK, which cannot sign", "give the private one, or use `VerifyingKey`"))
             }
             (Half::Public, Material::Private { .. }) => Err(self.refuse(
-                "is a private JWK, which a verifier must not hold",
+                "is a private JWK, which a verifier must not have",
                 "give the public one, without `d`, `p`, `q`, `dp`, `dq` and `qi`",
             )),
             _ => {
@@ -271,15 +272,16 @@ impl KeyReader {
         }
     }
 
-    /// Returns an error if `use` or `key_ops` is present and forbids the use of the key (RFC 7517
-    /// sections 4.2 and 4.3). The value `jwt-svid` marks a signature key in a bundle of SPIFFE
+    /// Returns an error if `use` or `key_ops` forbids signing or verifying with this key (RFC 7517
+    /// sections 4.2 and 4.3). `use` can also be `jwt-svid`, the mark of signature keys in SPIFFE
     /// (JWT-SVID section 4.2).
     fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
         if self.text("use").is_some_and(|used| !matches!(used, "sig" | "jwt-svid")) {
             return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
-        // A service verifies with the same secret that signs, because a secret has no public half.
+        // A secret must allow both operations, because the service verifies its own tokens with the
+        // same secret.
         let needed: &[&str] = match self.half {
             Half::Public => &["verify"],
             Half::Private if is_secret => &["sign", "verify"],
@@ -296,8 +298,8 @@ impl KeyReader {
         Ok(())
     }
 
-    /// Returns the algorithm of this key. `alg`, the type and the application must not name
-    /// different algorithms (RFC 8725 section 3.1).
+    /// Returns the algorithm of this key. Fails if `alg`, the type of the key and the application
+    /// name different algorithms (RFC 8725 section 3.1).
     fn algorithm(&self, asked: Option<&[Algorithm]>) -> Result<Algorithm, ConfigError> {
         let (kty, crv) = (self.text("kty"), self.text("crv"));
         let fits = |algorithm: &Algorithm| match algorithm.key_type() {
@@ -321,7 +323,7 @@ impl KeyReader {
         };
         let algorithm = match (named, asked) {
             (Some(named), _) => Some(named).filter(|named| fits(named) && asked.is_none_or(|all| all.contains(named))),
-            // `EdDSA` is still the usual name, so it precedes `Ed25519`.
+            // `EdDSA` takes precedence over `Ed25519`, because it is still the usual name.
             (None, Some(asked)) if asked.contains(&Algorithm::EdDSA) && fits(&Algorithm::EdDSA) => {
                 Some(Algorithm::EdDSA)
             }
@@ -331,7 +333,7 @@ impl KeyReader {
             let expected: Vec<_> =
                 asked.unwrap_or(named.as_slice()).iter().map(|algorithm| algorithm.as_str()).collect();
             if expected.is_empty() {
-                return self.refuse("is a JWK that names no algorithm", "use `from_jwk_with`, or give it an `alg`");
+                return self.refuse("is a JWK that names no algorithm", "add `alg` to the JWK, or use `from_jwk_with`");
             }
             self.refuse(
                 format!("is a JWK whose `kty`, `crv` or `alg` does not fit {}", expected.join(" or ")),
@@ -381,18 +383,21 @@ impl KeyReader {
         Ok(Material::Private { public, der: der::ed25519_private_key(&d) })
     }
 
-    /// Returns a number without leading zeros (`Base64urlUInt`, RFC 7518 section 2). Leading zeros
-    /// would allow several thumbprints for one key.
+    /// Returns a number. Refuses leading zeros, because one key could then have several thumbprints
+    /// (`Base64urlUInt`, RFC 7518 section 2).
     fn number(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         match bytes.first() {
             Some(first) if *first != 0 => Ok(bytes),
-            _ => Err(self.refuse(format!("is a JWK whose `{name}` is zero or has leading zeros"), "remove the zeros")),
+            _ => Err(self.refuse(
+                format!("is a JWK whose `{name}` is zero or has leading zero bytes"),
+                "encode it without them",
+            )),
         }
     }
 
-    /// Returns a number in the full length of the curve's field (RFC 7518 section 6.2.1.2). Another
-    /// length is an error.
+    /// Returns a coordinate or private number of a key on a curve. It must have the full length of
+    /// the curve's field (RFC 7518 section 6.2.1.2).
     fn coordinate(&self, name: &'static str, curve: KeyType) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         let bytes = self.bytes(name)?;
         if Some(bytes.len()) == curve.coordinate_len() {
@@ -404,11 +409,12 @@ impl KeyReader {
         ))
     }
 
-    /// Decodes canonical unpadded base64url (RFC 7515 section 2), so that a key has only one text.
+    /// Decodes canonical unpadded base64url (RFC 7515 section 2). Refuses other forms, so that a
+    /// key has only one text.
     fn bytes(&self, name: &'static str) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
         self.text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).map(Zeroizing::new).ok_or_else(|| {
             self.refuse(
-                format!("is a JWK whose `{name}` is missing or not unpadded base64url"),
+                format!("is a JWK whose `{name}` is missing, or is not base64url without padding"),
                 "write the key as RFC 7518 section 6 requires",
             )
         })

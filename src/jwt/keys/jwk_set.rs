@@ -1,7 +1,7 @@
-//! Reads JSON Web Key Sets (RFC 7517 section 5): the operator's own sets, and those that issuers
-//! publish. Writes the set that a service publishes.
+//! Reads and writes JSON Web Key Sets (RFC 7517 section 5). Reads the operator's own set and the
+//! sets that issuers publish. Writes the set that the service publishes.
 //!
-//! The `JwkSet` of `jsonwebtoken` is not used. One ill-typed member makes a whole `JwkSet`
+//! The `JwkSet` of `jsonwebtoken` is not used. One member of a wrong type makes the whole `JwkSet`
 //! unusable. If two keys have the same name, `JwkSet` finds only the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,26 +25,26 @@ use crate::{
 
 const SETTING: &str = "jwks";
 
-/// The greatest length of a set in bytes. 64 large RSA keys with certificates need less. A set may
-/// come over the network, so the reader checks the length before it parses. The limit also bounds
-/// the number of keys in a published set: about 3000 of the shortest ones.
+/// The maximum length of a set in bytes. A set of 64 large RSA keys with certificates is shorter.
+/// The reader checks the length before it parses, because the set may come from the network. The
+/// limit also bounds the number of published keys to about 3000.
 const MAX_LEN: usize = 256 * 1024;
 
-/// Reads the operator's own set, in which every key must be usable.
+/// Reads the operator's own set. Fails if a key is not usable.
 pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     // Without this check, the error for a missing backend would blame the first key.
     Backend::compiled_in()?;
     let keys = parse(json)?;
     if keys.len() > MAX_KEYS {
-        let problem = format!("has {} keys, more than the {MAX_KEYS} that a set can hold", keys.len());
+        let problem = format!("has {} keys, but a set can have at most {MAX_KEYS}", keys.len());
         return Err(ConfigError::new(
             SETTING,
             problem,
             "remove old keys once every token that they signed has expired",
         ));
     }
-    // Publishing a mixed set would publish its secrets (RFC 8725 section 2.1; Wycheproof's
-    // MixedKeySet).
+    // If an operator published a mixed set, its secrets would be public too (RFC 8725 section 2.1;
+    // Wycheproof's MixedKeySet).
     if keys.iter().any(Members::is_secret) && !keys.iter().all(Members::is_secret) {
         return Err(ConfigError::conflict(
             SETTING,
@@ -63,13 +63,13 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
     distinct(read)
 }
 
-/// The reason why a text gives no usable key.
+/// The reason why a text contains no usable key.
 pub(crate) enum NoKeys {
-    /// The text is no JWK Set, or the crate cannot read sets. The keys of an earlier set may still
-    /// be in use.
+    /// The text is no JWK Set, the accepted algorithms are invalid, or no signature backend is
+    /// compiled in. The keys of an earlier set may still be in use.
     Unreadable(ConfigError),
-    /// The text is a JWK Set without a usable key, or with a secret. The issuer no longer uses the
-    /// keys of an earlier set.
+    /// The text is a JWK Set without a usable key, or with a secret or private key. The issuer no
+    /// longer uses the keys of an earlier set.
     Withdrawn(ConfigError),
 }
 
@@ -81,11 +81,11 @@ impl NoKeys {
     }
 }
 
-/// Reads the usable keys of a set that an issuer publishes. With `asked`, leaves out keys that name
-/// another algorithm. A key that names none gets the first of `asked` that fits its type.
+/// Reads the usable keys of a set that an issuer publishes. `asked` lists the accepted algorithms.
+/// A key that names no algorithm gets the first of `asked` that fits its type.
 pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<VerifyingKey>, NoKeys> {
     // Without this check, a missing backend would make every key unusable, and the error would not
-    // say why.
+    // name the cause.
     Backend::compiled_in().map_err(NoKeys::Unreadable)?;
     check_asked(asked).map_err(NoKeys::Unreadable)?;
     let keys = members_of(json).map_err(NoKeys::Unreadable)?;
@@ -95,7 +95,7 @@ pub(super) fn published(asked: Option<&[Algorithm]>, json: &str) -> Result<Vec<V
 fn usable(asked: Option<&[Algorithm]>, keys: Vec<Members>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let keys = not_empty(keys)?;
     for (index, members) in keys.iter().enumerate() {
-        // An issuer that publishes a secret has compromised that secret, and its other keys are not
+        // An issuer that publishes a secret has made a grave error, so its other keys are not
         // trustworthy either.
         if members.is_secret() || members.has("k") {
             let problem = format!("{} is a secret, which must never be published", part(index, members));
@@ -128,7 +128,7 @@ fn usable(asked: Option<&[Algorithm]>, keys: Vec<Members>) -> Result<Vec<Verifyi
     let error = ConfigError::new(
         SETTING,
         "has no key that can be used",
-        "see this error's source for the first key; keys that name no algorithm need `from_published_jwks_with`",
+        "see the source of this error for the first key, and use `from_published_jwks_with` for keys without `alg`",
     );
     Err(match first_unfit {
         Some(unfit) => error.with_source(unfit),
@@ -136,7 +136,7 @@ fn usable(asked: Option<&[Algorithm]>, keys: Vec<Members>) -> Result<Vec<Verifyi
     })
 }
 
-/// Returns an error if the application allows no algorithm, or one whose keys are secrets (RFC 8725
+/// Returns an error if `asked` is empty or contains an algorithm whose keys are secrets (RFC 8725
 /// section 3.1).
 pub(super) fn check_asked(asked: Option<&[Algorithm]>) -> Result<(), ConfigError> {
     const REMEDY: &str = "give the algorithms that the issuer signs with";
@@ -148,13 +148,13 @@ pub(super) fn check_asked(asked: Option<&[Algorithm]>) -> Result<(), ConfigError
         None => Ok(()),
         Some(secret) => Err(ConfigError::new(
             "algorithms",
-            format!("has {secret}, whose keys are secrets, but a published set has public keys"),
+            format!("contains {secret}, whose keys are secrets, but a published set has only public keys"),
             REMEDY,
         )),
     }
 }
 
-/// Returns the public keys as the text of a JWK Set.
+/// Returns the public keys as the text of a JWK Set. Omits secrets.
 pub(super) fn write(keys: &[VerifyingKey]) -> String {
     #[derive(Serialize)]
     struct Published {
@@ -167,7 +167,7 @@ pub(super) fn write(keys: &[VerifyingKey]) -> String {
         jwk.extend(key.kid().map(|kid| ("kid", kid.to_owned())));
         Some(jwk)
     };
-    // Serialization of string maps cannot fail.
+    // Serialization of a map of strings cannot fail.
     serde_json::to_string(&Published { keys: keys.iter().filter_map(jwk).collect() }).unwrap_or_default()
 }
 
@@ -177,8 +177,8 @@ struct Read {
 }
 
 impl Read {
-    /// Returns the key. Removes the default name of a key without `kid`, because the issuer's
-    /// tokens have no `kid` either.
+    /// Returns the key. If the JWK had no `kid`, removes the default name of the key, because the
+    /// tokens that it signs have no `kid` either.
     fn named(self) -> VerifyingKey {
         if self.has_kid { self.key } else { self.key.without_kid() }
     }
@@ -189,10 +189,11 @@ fn verifying(asked: Option<&[Algorithm]>, members: Members) -> Result<Read, Conf
     Ok(Read { has_kid: jwk.kid.is_some(), key: VerifyingKey::of_jwk(jwk)? })
 }
 
-/// Returns the keys, or an error if two have the same name. In a set of one's own, a `kid`
-/// identifies one key across algorithms (RFC 7517 section 4.5).
+/// Returns the keys, or an error if two keys have the same name. In the operator's own set, a `kid`
+/// belongs to exactly one key, even across algorithms (RFC 7517 section 4.5).
 ///
-/// Compares keys without `kid` by their default names, so that no key is in the set twice.
+/// A key without `kid` is compared by its default name, so that the set cannot contain the same key
+/// twice.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {
@@ -201,16 +202,16 @@ fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     }
 }
 
-/// Returns the keys of a published set without ambiguous ones.
+/// Removes ambiguous keys from a published set.
 ///
-/// The service finds a token's key by `kid` and algorithm. If different keys share both, the token
-/// does not say which one signed it, so the function leaves out all of them. It returns a key that
-/// occurs twice once.
+/// If different keys have the same `kid` and algorithm, a token does not say which of them signed
+/// it. The function then removes all of them. If the same key occurs twice, the function keeps it
+/// once.
 fn unambiguous(keys: Vec<Read>) -> Vec<VerifyingKey> {
     let mut places = HashMap::new();
     let mut found: Vec<(Read, bool)> = Vec::with_capacity(keys.len());
     for read in keys {
-        // The default name of a key without `kid` is its thumbprint.
+        // For a key without `kid`, `key.kid()` is the thumbprint.
         let name = (read.key.algorithm(), read.has_kid, read.key.kid().map(str::to_owned));
         let place = *places.entry(name).or_insert(found.len());
         match found.get_mut(place) {
@@ -232,12 +233,13 @@ fn same_name(part: &str) -> ConfigError {
 fn private(part: &str, name: &str) -> ConfigError {
     ConfigError::new(
         SETTING,
-        format!("{part} has the member `{name}` of a private key, which a verifier must not hold"),
+        format!("{part} has the member `{name}` of a private key, which a verifier must not have"),
         "give only the public key; if the private key was published, replace it",
     )
 }
 
-/// Returns the name of a key in errors: its index in the set and, if it is printable, its `kid`.
+/// Returns the name of a key in error texts: its index in the set and, if the `kid` is a valid id,
+/// its `kid`.
 fn part(index: usize, members: &Members) -> String {
     match members.text("kid").filter(|kid| is_id(kid)) {
         Some(kid) => format!("key {index} (kid {kid:?})"),
@@ -250,7 +252,8 @@ struct Set {
     keys: Option<Vec<Members>>,
 }
 
-/// Reads the members of each key, and refuses a text that is too long or without keys.
+/// Reads the members of each key. Fails if the text is too long, or is no JWK Set with at least one
+/// key.
 fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
     not_empty(members_of(json)?)
 }
@@ -262,11 +265,11 @@ fn not_empty(keys: Vec<Members>) -> Result<Vec<Members>, ConfigError> {
     Ok(keys)
 }
 
-/// Reads the members of each key, and refuses a text that is too long or no JWK Set.
+/// Reads the members of each key. Fails if the text is too long, or is no JWK Set.
 fn members_of(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
-        let problem = format!("is a text of {} bytes, more than {MAX_LEN}", json.len());
-        return Err(ConfigError::new(SETTING, problem, "check the source of the set"));
+        let problem = format!("is a text of {} bytes, but the maximum is {MAX_LEN}", json.len());
+        return Err(ConfigError::new(SETTING, problem, "check that the text is a JWK Set, and remove unused keys"));
     }
     let set: Set = serde_json::from_str(json).map_err(|error| {
         let place = jwk::place_of(&error);
@@ -278,7 +281,7 @@ fn members_of(json: &str) -> Result<Vec<Members>, ConfigError> {
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
     })?;
-    // `deserialize` rejects a set without the member `keys`.
+    // Without the member `keys`, `deserialize` has already failed.
     Ok(set.keys.unwrap_or_default())
 }
 

@@ -1,4 +1,5 @@
-//! Signing and verifying keys. Each has one algorithm and is checked when it is created.
+//! The keys that sign and verify tokens. Each key has exactly one algorithm, and its constructor
+//! checks it.
 
 use std::fmt;
 
@@ -19,33 +20,32 @@ use crate::{
     ids::is_id,
 };
 
-/// The maximum number of keys in the operator's own set, and of keys that the service tries with
-/// one token. It bounds the cost of a forged token without `kid`: the service tries each unnamed
-/// key of the token's algorithm.
+/// The maximum number of keys in the operator's own set. It is also the maximum number of keys that
+/// the service tries with one token. The limit bounds the cost of a forged token without `kid`.
 pub(super) const MAX_KEYS: usize = 16;
 
 const SIGNING: &str = "signing_key";
 const VERIFYING: &str = "verifying_key";
 
-/// The message that a new key signs as a test. The default name of a secret is the beginning of
+/// The message that each new key signs as a test. The default name of a secret is the beginning of
 /// this message's HMAC.
 ///
-/// The test signature is never that of a token: without a `.` the message is no JWS signing input
-/// (RFC 7515 section 5.1).
+/// The message contains no `.`, so the test signature cannot be valid for a token (RFC 7515 section
+/// 5.1).
 const LABEL: &[u8] = b"tower-bearer key";
 
 /// A key that signs tokens and verifies them, for exactly one [`Algorithm`].
 ///
-/// Each constructor makes all checks, so that no request fails because of an unfit key:
+/// Each constructor checks the key, so that no request fails because of an unfit key:
 ///
-/// * the key's type fits the algorithm,
-/// * the size is at least that of RFC 7518,
-/// * a point lies on its curve,
-/// * the verifying key verifies a test signature.
+/// * The key's type fits the algorithm.
+/// * The key has at least the size that RFC 7518 requires.
+/// * The public key is a point of its curve, if the algorithm uses a curve.
+/// * The public key verifies a test signature of the private key.
 ///
-/// The default name (`kid`) is the RFC 7638 thumbprint of the public key. For a secret, the name is
-/// the beginning of an HMAC that uses this secret. `Debug` shows the algorithm and the name only.
-/// Dropping the key wipes its memory.
+/// The default name (`kid`) is the RFC 7638 thumbprint of the public key. For a secret, the default
+/// name is the beginning of an HMAC with this secret. `Debug` shows only the algorithm and the
+/// name. When the key is dropped, its memory is wiped.
 #[derive(Clone)]
 pub struct SigningKey {
     key: EncodingKey,
@@ -54,28 +54,27 @@ pub struct SigningKey {
 
 /// A key that only verifies tokens, for exactly one [`Algorithm`].
 ///
-/// Each constructor makes the checks of [`SigningKey`], except the test signature. The default
-/// name follows the same rule.
+/// Each constructor makes the checks of [`SigningKey`], except for the test signature. The default
+/// name is the same as that of a [`SigningKey`].
 #[derive(Clone)]
 pub struct VerifyingKey {
     verifier: Verifier,
     kid: Option<String>,
-    /// The member `issuer` of the JWK.
+    /// The value of `issuer` in the JWK of this key.
     issuer: Option<Box<str>>,
 }
 
 impl SigningKey {
-    /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes without
-    /// decoding them.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes as they are,
+    /// without decoding base64 or hex.
     ///
     /// # Errors
     ///
     /// * The algorithm needs a key pair.
-    /// * The secret is shorter than the hash (RFC 7518 section 3.2), one byte repeated, known from
-    ///   public examples, or the text of another key.
+    /// * The secret is shorter than the hash (RFC 7518 section 3.2).
+    /// * The secret repeats one byte, is known from public examples, or is the text of another key.
     /// * The secret is text that begins or ends with white space, such as the newline at the end of
-    ///   a file. Text is UTF-8 without control characters other than white space. Other bytes may
-    ///   have any ends. So may the secret of a JWK.
+    ///   a file. Binary secrets and the secrets of JWKs can begin and end with any byte.
     /// * No signature backend is compiled in.
     pub fn from_secret(algorithm: Algorithm, secret: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let secret = secret.as_ref();
@@ -86,10 +85,12 @@ impl SigningKey {
 
     /// Reads a private key in PEM: PKCS#8 or, for RSA, PKCS#1.
     ///
-    /// An RSA key can have the type `rsaEncryption` or `RSASSA-PSS`. A key of the second type is
-    /// for PS256, PS384 and PS512 only. If it has parameters, they must allow the algorithm (RFC
-    /// 4055 section 3.1). They must name its hash for message and mask, and a salt that is not
-    /// longer than the hash.
+    /// An RSA key can have the type `rsaEncryption` or `RSASSA-PSS`. A key of the type `RSASSA-PSS`
+    /// works only with PS256, PS384 and PS512. If the key has parameters, they must allow the
+    /// algorithm (RFC 4055 section 3.1):
+    ///
+    /// * They name the algorithm's hash for the message and for the mask.
+    /// * They name a salt that is not longer than the hash.
     ///
     /// # Errors
     ///
@@ -125,21 +126,20 @@ impl SigningKey {
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
     }
 
-    /// Reads a private or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by
-    /// its curve.
+    /// Reads a private or secret JSON Web Key (RFC 7517). The JWK must name its algorithm by `alg`
+    /// or by its curve.
     ///
     /// # Errors
     ///
     /// * The text is not a single JWK by the rules of RFC 7517, 7518 and 8037.
     /// * The JWK has no private part, or names no algorithm.
-    /// * `use` or `key_ops` does not allow signing (for a secret: signing and verifying).
+    /// * `use` or `key_ops` does not allow signing. A secret must allow signing and verifying.
     /// * The errors of [`from_pem`](Self::from_pem) and [`from_secret`](Self::from_secret).
     pub fn from_jwk(json: &str) -> Result<Self, ConfigError> {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, None, json)?)
     }
 
-    /// Reads a private or secret JSON Web Key for this algorithm. The JWK need not name the
-    /// algorithm.
+    /// Reads a private or secret JSON Web Key for this algorithm. The JWK can omit `alg`.
     ///
     /// # Errors
     ///
@@ -149,7 +149,8 @@ impl SigningKey {
         Self::of_jwk(jwk::parse(SIGNING, Half::Private, Some(algorithm), json)?)
     }
 
-    /// Sets the name of the key. Tokens contain the name as `kid`, so anyone can read it.
+    /// Sets the name of the key. The tokens that the key signs contain the name as `kid`, so every
+    /// client can read it.
     ///
     /// # Errors
     ///
@@ -159,14 +160,14 @@ impl SigningKey {
         Ok(self)
     }
 
-    /// Removes the name. Tokens are then issued without `kid`.
+    /// Removes the name. Tokens that the key signs then have no `kid`.
     #[must_use]
     pub fn without_kid(mut self) -> Self {
         self.verifying = self.verifying.without_kid();
         self
     }
 
-    /// Returns the name, which tokens contain as `kid`.
+    /// Returns the name, which the signed tokens contain as `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.verifying.kid()
@@ -178,8 +179,8 @@ impl SigningKey {
         self.verifying.algorithm()
     }
 
-    /// Returns the key that verifies this key's signatures, with the same name. For a secret, that
-    /// key also contains the secret.
+    /// Returns the key that verifies this key's signatures. The returned key has the same name. For
+    /// a secret, it also contains the secret.
     #[must_use]
     pub fn verifying_key(&self) -> &VerifyingKey {
         &self.verifying
@@ -189,7 +190,7 @@ impl SigningKey {
         self.verifying.verifier.backend.sign(self.algorithm(), &self.key, message)
     }
 
-    /// Reads the first PEM text that contains a private key of the algorithm's type.
+    /// Reads the private key from the first PEM text with a private key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let read = |pem: &[u8]| {
@@ -221,8 +222,8 @@ impl SigningKey {
                     KeyType::Ed25519 => EncodingKey::from_ed_der(&der),
                     KeyType::Secret { .. } => return Err(Half::Private.unreadable(SIGNING, algorithm)),
                 };
-                // Verification uses the public half of the JWK, so `tried` checks that it fits the
-                // private half.
+                // The public half comes from the JWK and not from the private half, so `tried`
+                // checks that the two halves fit.
                 Self::tried(key, VerifyingKey::of_public(SIGNING, backend, algorithm, &public)?)?
             }
         };
@@ -233,8 +234,8 @@ impl SigningKey {
         Self::tried(EncodingKey::from_secret(secret), VerifyingKey::of_secret(SIGNING, algorithm, secret)?)
     }
 
-    /// Returns the pair if `verifying` verifies a signature of `key`. This also proves that the
-    /// backend can sign with the key.
+    /// Returns the pair if `verifying` verifies a test signature of `key`. Otherwise the halves do
+    /// not fit, or the backend cannot sign with the key.
     fn tried(key: EncodingKey, verifying: VerifyingKey) -> Result<Self, ConfigError> {
         let pair = Self { key, verifying };
         if pair.sign(LABEL).is_ok_and(|signature| pair.verifying.verify(LABEL, &signature)) {
@@ -242,19 +243,21 @@ impl SigningKey {
         }
         Err(ConfigError::new(
             SIGNING,
-            "is a private key whose signature the given public key does not verify",
+            "is a private key whose test signature fails to verify with its public key",
             "give both halves of the same key pair",
         ))
     }
 }
 
 impl VerifyingKey {
-    /// Returns true if the key may verify tokens of this tenant's issuer. A key with the member
-    /// `issuer` verifies only the tokens of that issuer. A value with `{tenantid}` stands for each
-    /// tenant.
+    /// Returns true if this key may verify tokens of `issuer`.
     ///
-    /// *A key server for several tenants also publishes keys of a single tenant. Without this
-    /// check, the holder of such a key could sign tokens of all other tenants.*
+    /// If the JWK of the key has no member `issuer`, the key may verify the tokens of every issuer.
+    /// If it has this member, the key may verify only the tokens of that issuer. The text
+    /// `{tenantid}` in the member matches every tenant.
+    ///
+    /// A key server for several tenants also publishes keys of a single tenant. Without this check,
+    /// the holder of such a key could sign tokens of all other tenants.
     pub(crate) fn may_verify_for(&self, issuer: &str) -> bool {
         self.issuer.as_deref().is_none_or(|own| match own.split_once("{tenantid}") {
             Some((start, end)) => issuer.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
@@ -262,8 +265,8 @@ impl VerifyingKey {
         })
     }
 
-    /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes without
-    /// decoding them.
+    /// Creates a key from a shared secret, for HS256, HS384 or HS512. Uses the bytes as they are,
+    /// without decoding base64 or hex.
     ///
     /// # Errors
     ///
@@ -275,8 +278,8 @@ impl VerifyingKey {
         Ok(key)
     }
 
-    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1. RSA keys can have the
-    /// types that [`SigningKey::from_pem`] names.
+    /// Reads a public key in PEM: SPKI (`PUBLIC KEY`) or, for RSA, PKCS#1. [`SigningKey::from_pem`]
+    /// describes the accepted types of RSA keys.
     ///
     /// # Errors
     ///
@@ -285,7 +288,7 @@ impl VerifyingKey {
     /// * The key does not fit the algorithm.
     /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
     ///   exponent, or comes from the ROCA generator.
-    /// * The point does not lie on its curve.
+    /// * The public key is not a point of its curve.
     /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
         let pem = pem.as_ref();
@@ -312,8 +315,8 @@ impl VerifyingKey {
         Self::from_armoured(algorithm, candidates.each_ref().map(|pem| pem.as_bytes()))
     }
 
-    /// Reads a public or secret JSON Web Key (RFC 7517) that names its algorithm by `alg` or by its
-    /// curve.
+    /// Reads a public or secret JSON Web Key (RFC 7517). The JWK must name its algorithm by `alg`
+    /// or by its curve.
     ///
     /// # Errors
     ///
@@ -325,8 +328,7 @@ impl VerifyingKey {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, None, json)?)
     }
 
-    /// Reads a public or secret JSON Web Key for this algorithm. The JWK need not name the
-    /// algorithm.
+    /// Reads a public or secret JSON Web Key for this algorithm. The JWK can omit `alg`.
     ///
     /// # Errors
     ///
@@ -336,7 +338,7 @@ impl VerifyingKey {
         Self::of_jwk(jwk::parse(VERIFYING, Half::Public, Some(algorithm), json)?)
     }
 
-    /// Sets the name of the key. A token with a `kid` needs the key with exactly that name.
+    /// Sets the name of the key. A token with a `kid` is verified only by a key with that name.
     ///
     /// # Errors
     ///
@@ -374,8 +376,8 @@ impl VerifyingKey {
     }
 
     /// Returns the JWK thumbprint (RFC 7638, SHA-256), which identifies a public key independently
-    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help to guess the
-    /// secret (RFC 7638 section 7).
+    /// of its `kid`. Returns `None` for a secret, because a thumbprint would help an attacker to
+    /// guess the secret (RFC 7638 section 7).
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
         self.public()?.thumbprint(self.verifier.backend, self.algorithm())
@@ -386,8 +388,8 @@ impl VerifyingKey {
         PublicKey::of_checked(self.algorithm(), &self.verifier.key)
     }
 
-    /// Returns true if this key verifies the signature of the message, and false on any failure.
-    /// The backend compares MACs in constant time.
+    /// Returns true if this key verifies the signature of the message. Returns false if the
+    /// signature is wrong or the backend fails. The backend compares HMACs in constant time.
     #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
     pub(crate) fn verify(&self, message: &[u8], signature: &Vec<u8>) -> bool {
         self.verifier.verify(message, signature)
@@ -398,16 +400,16 @@ impl VerifyingKey {
         Self::of_unchecked_secret(setting, algorithm, secret)
     }
 
-    /// Creates a key from a secret without checking the secret. Tests need this, because one key of
-    /// Wycheproof's vectors is all zeros.
+    /// Creates a key from a secret without checking the secret. Tests call this function directly,
+    /// because some secrets in the test vectors of Wycheproof would fail the check.
     pub(crate) fn of_unchecked_secret(
         setting: &'static str,
         algorithm: Algorithm,
         secret: &[u8],
     ) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
-        // A plain hash as the name would let an attacker guess the secret at the speed of that
-        // hash. The HMAC reveals no more than the signature of any token.
+        // The name is part of an HMAC, because attackers can compute a plain hash of guessed
+        // secrets faster. The signature of any token reveals as much as this HMAC.
         let mac = backend.sign(algorithm, &EncodingKey::from_secret(secret), LABEL).unwrap_or_default();
         let kid = mac.get(..9).map(|start| URL_SAFE_NO_PAD.encode(start));
         let verifier = Verifier::of_secret(backend, algorithm, secret);
@@ -424,8 +426,8 @@ impl VerifyingKey {
         Self { verifier, kid: public.thumbprint(backend, algorithm), issuer: None }.named(setting)
     }
 
-    /// Returns the key if its default name could be computed. Without this check a failure would go
-    /// unnoticed until the keys are rotated.
+    /// Returns the key if its default name was computed. Otherwise the backend is faulty. The error
+    /// then appears at the creation of the key, and not at the first key rotation.
     fn named(self, setting: &'static str) -> Result<Self, ConfigError> {
         if self.kid.is_some() {
             return Ok(self);
@@ -437,7 +439,7 @@ impl VerifyingKey {
         ))
     }
 
-    /// Reads the first PEM text that contains a public key of the algorithm's type.
+    /// Reads the public key from the first PEM text with a public key of the algorithm's type.
     fn from_armoured<const N: usize>(algorithm: Algorithm, pems: [&[u8]; N]) -> Result<Self, ConfigError> {
         let backend = Backend::compiled_in()?;
         let public = pems

@@ -1,4 +1,4 @@
-//! The set of keys with which a service signs and verifies.
+//! The set of keys that a service signs and verifies with.
 
 use super::{
     algorithm::Algorithm,
@@ -7,29 +7,33 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The keys of a service: at most one signing key, and 1 to 16 verifying keys. A published set of
-/// another issuer may have more.
+/// The keys of a service: at most one signing key, and 1 to 16 verifying keys. The published set of
+/// another issuer can have more.
 ///
 /// To rotate a key:
 ///
 /// 1. Add the new key to every node as a verifying key.
-/// 2. Sign with the new key, and keep the old one as a verifying key.
-/// 3. Remove the old key when its last token has expired. Until then the old key verifies.
+/// 2. Sign with the new key, and keep the old key as a verifying key.
+/// 3. Remove the old key when its last token has expired.
 ///
 /// Each step needs a new set. [`replace_keys`](crate::TokenService::replace_keys) replaces the set
-/// of a service without a restart.
+/// of a running service.
 ///
-/// The service verifies a token with a `kid` by the key of that name and the token's algorithm. It
-/// verifies a token without `kid` by the unnamed keys of its algorithm, or by the only key of its
-/// algorithm. It tries at most 16 keys with one token.
+/// The service chooses the keys for a token by its `kid` and its algorithm (`alg`):
 ///
-/// So if a set has several named keys of one algorithm, a token must name its key (`OpenID` Connect
-/// Core 1.0 section 10.1). Otherwise a forged token could make the service try all of them.
+/// | token | set | keys that the service tries |
+/// |--|--|--|
+/// | has a `kid` | any | the key with this name and algorithm |
+/// | has no `kid` | has one key of the algorithm | this key |
+/// | has no `kid` | has several keys of the algorithm | those without a name, at most 16 |
 ///
-/// If old tokens have no `kid`, such as those of [`fastcore.security`](crate::compat), add their
-/// key with [`without_kid`](VerifyingKey::without_kid).
+/// So if a set has several named keys of one algorithm, each token must have a `kid` (`OpenID`
+/// Connect Core 1.0 section 10.1). Otherwise a forged token could make the service try all keys.
 ///
-/// `Debug` shows algorithms and names only.
+/// Old tokens, such as those of [`fastcore.security`](crate::compat), may have no `kid`. For such
+/// tokens, add their key with [`without_kid`](VerifyingKey::without_kid).
+///
+/// `Debug` shows only algorithms and names.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     signing: Option<SigningKey>,
@@ -50,7 +54,7 @@ impl KeySet {
         Self { signing: None, verifying: vec![key] }
     }
 
-    /// Creates a set without keys, for a service that has no tokens of its own.
+    /// Creates a set without keys, for a service that only accepts tokens of other issuers.
     pub(crate) fn none() -> Self {
         Self { signing: None, verifying: Vec::new() }
     }
@@ -59,22 +63,22 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// Another key of the same algorithm has the same name, or the set already has 16 keys.
+    /// The set already has 16 keys, or a key with the same algorithm and name.
     pub fn and_verifying(mut self, key: VerifyingKey) -> Result<Self, ConfigError> {
         if self.verifying.len() >= MAX_KEYS {
             return Err(ConfigError::out_of_range(
                 "verifying_key",
-                format!("is added to a set of {} keys, but {MAX_KEYS} are the most", self.verifying.len()),
+                format!("is added to a set of {} keys, but the maximum is {MAX_KEYS}", self.verifying.len()),
                 "remove old keys once every token that they signed has expired",
             ));
         }
-        // The service finds a token's key by `kid` and algorithm. Some issuers publish one RSA key
-        // under one `kid` for several algorithms, so a `kid` alone may occur twice.
+        // The name alone may occur twice, because some issuers publish one RSA key under one `kid`
+        // for several algorithms.
         let is_same = |own: &VerifyingKey| own.kid() == key.kid() && own.algorithm() == key.algorithm();
         if key.kid().is_some() && self.verifying.iter().any(is_same) {
             return Err(ConfigError::conflict(
                 "verifying_key",
-                format!("is an {} key with the `kid` of another such key of the set", key.algorithm()),
+                format!("has the algorithm {} and the `kid` of another key of the set", key.algorithm()),
                 "add each key once, and give different keys different names",
             ));
         }
@@ -82,8 +86,8 @@ impl KeySet {
         Ok(self)
     }
 
-    /// Reads verifying keys from the operator's own JWK Set (RFC 7517 section 5). Every key in it
-    /// must be usable.
+    /// Reads verifying keys from the operator's own JWK Set (RFC 7517 section 5). Fails if a key is
+    /// not usable.
     ///
     /// Each key must name its algorithm by `alg` or by its curve. A set can mix key types, but not
     /// secrets (`oct`) with public keys: clients that read the public keys could also read the
@@ -95,6 +99,7 @@ impl KeySet {
     /// * The set has no key or more than 16, or mixes secrets and public keys.
     /// * Two keys have the same name, or an unnamed key occurs twice.
     /// * A key is unusable: see [`VerifyingKey::from_jwk`].
+    /// * No signature backend is compiled in.
     ///
     /// The message names the key by its index in the set (from 0) and its `kid`. It contains no key
     /// material.
@@ -105,7 +110,7 @@ impl KeySet {
     /// Reads verifying keys from a JWK Set that another party publishes, for example at an issuer's
     /// `jwks_uri`.
     ///
-    /// Unusable keys are left out (RFC 7517 section 5):
+    /// The function omits unusable keys (RFC 7517 section 5):
     ///
     /// * keys of an unknown type, curve or algorithm, or without an algorithm,
     /// * keys whose `use` or `key_ops` does not allow verifying,
@@ -114,12 +119,14 @@ impl KeySet {
     /// * different keys with the same `kid` and the same algorithm, because a token does not say
     ///   which of them signed it.
     ///
-    /// A member with the value `null`, `""` or `[]` counts as absent. The reader ignores members
-    /// that have no meaning for the type of their key. It rejects a set with a secret or private
-    /// key, because the issuer's other keys are then not trustworthy either.
+    /// A member with the value `null`, `""` or `[]` counts as absent. A member without a meaning
+    /// for the key's type is ignored.
     ///
-    /// The number of keys has no limit. For a token without `kid`, the service tries the first 16
-    /// keys of the token's algorithm that have no `kid` either.
+    /// A set with a secret or private key is refused as a whole. Its other keys are not trustworthy
+    /// either.
+    ///
+    /// The number of keys has no limit. For a token without `kid`, the service tries at most 16
+    /// keys.
     ///
     /// Fetch the text by HTTPS from a configured address, never from an address in a token (RFC
     /// 8725 section 3.10).
@@ -127,8 +134,8 @@ impl KeySet {
     /// # Errors
     ///
     /// * The text is no JWK Set, has a duplicate member, or is longer than 256 KiB.
-    /// * The set contains a secret (`oct`, or a value of `k`), or a value of a member of private
-    ///   keys.
+    /// * The set contains a secret (`oct`, or a value of `k`) or a member of private keys, such as
+    ///   `d`.
     /// * No key is usable.
     /// * No signature backend is compiled in.
     ///
@@ -148,14 +155,15 @@ impl KeySet {
         Ok(Self { signing: None, verifying: jwk_set::published(None, json).map_err(NoKeys::into_error)? })
     }
 
-    /// Reads the published JWK Set of an issuer that signs with one of `algorithms`. Leaves out
-    /// keys that name another algorithm or have another type, because the verifier chooses the
-    /// algorithm (RFC 8725 section 3.1).
+    /// Reads the published JWK Set of an issuer that signs with one of `algorithms`.
     ///
-    /// Some issuers publish keys that name no algorithm. Such a key serves exactly one: the first
-    /// of `algorithms` that fits its type. If an issuer does not say how it signs, give RS256, the
-    /// default of `OpenID` Connect. A key on the curve Ed25519 serves [`Algorithm::EdDSA`] if that
-    /// is in the list, or else [`Algorithm::Ed25519`].
+    /// The function omits each key that names another algorithm or has another type, because the
+    /// verifier chooses the algorithm (RFC 8725 section 3.1).
+    ///
+    /// If a key names no algorithm, it gets the first of `algorithms` that fits its type. A key on
+    /// the curve Ed25519 gets [`Algorithm::EdDSA`] if the list contains it, or else
+    /// [`Algorithm::Ed25519`]. If an issuer does not document its algorithm, pass RS256, the
+    /// default of `OpenID` Connect.
     ///
     /// # Errors
     ///
@@ -186,23 +194,25 @@ impl KeySet {
         Self::read_published(&algorithms, json).map_err(NoKeys::into_error)
     }
 
-    /// Reads a published set as [`from_published_jwks_with`](Self::from_published_jwks_with) does.
-    /// Distinguishes a set without usable keys from a text that is no set.
+    /// Reads a published set like [`from_published_jwks_with`](Self::from_published_jwks_with). The
+    /// error distinguishes a text that is no set from a set without usable keys.
     pub(crate) fn read_published(algorithms: &[Algorithm], json: &str) -> Result<Self, NoKeys> {
         Ok(Self { signing: None, verifying: jwk_set::published(Some(algorithms), json)? })
     }
 
-    /// Returns an error unless published keys can serve these algorithms.
+    /// Returns an error if `algorithms` is empty or contains an HMAC, because the keys of an HMAC
+    /// are secret.
     pub(crate) fn check_published_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
         jwk_set::check_asked(Some(algorithms))
     }
 
-    /// Returns the public keys as a JWK Set. Serve it at `/.well-known/jwks.json` to let others
-    /// verify this service's tokens.
+    /// Returns the public keys as a JWK Set. Serve it at `/.well-known/jwks.json`, so that others
+    /// can verify this service's tokens.
     ///
-    /// Each key has `kty` with its numbers, `use`, `alg` and, if it is named, `kid`. Secrets are
-    /// left out, so a set of secrets gives `{"keys":[]}`. Publish a key before it signs the first
-    /// token, and until its last token has expired.
+    /// Each key has its numbers, `kty`, `use`, `alg` and, if it has a name, `kid`. The function
+    /// omits secrets. If all keys are secrets, the result is `{"keys":[]}`.
+    ///
+    /// Publish a key before it signs its first token, and until its last token has expired.
     ///
     /// ```
     /// use tower_bearer::jwt::{KeySet, VerifyingKey};
@@ -220,20 +230,22 @@ impl KeySet {
         jwk_set::write(&self.verifying)
     }
 
-    /// Returns the signing key.
+    /// Returns the signing key, or `None` if the set only verifies.
     #[must_use]
     pub fn signing_key(&self) -> Option<&SigningKey> {
         self.signing.as_ref()
     }
 
-    /// Returns the verifying keys. The first one belongs to the signing key, if any.
+    /// Returns the verifying keys. If the set has a signing key, the first verifying key belongs to
+    /// it.
     #[must_use]
     pub fn verifying_keys(&self) -> &[VerifyingKey] {
         &self.verifying
     }
 
-    /// Returns at most 16 keys that may have signed a token with this `kid` and algorithm. Only
-    /// compares the `kid`, and never interprets it (RFC 8725 section 3.10).
+    /// Returns the keys that may have signed a token with this `kid` and algorithm, at most 16.
+    /// Compares the `kid` only as text, because an attacker may have written it (RFC 8725 section
+    /// 3.10).
     pub(crate) fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> impl Iterator<Item = &VerifyingKey> {
         let of_algorithm = || self.verifying.iter().filter(move |key| key.algorithm() == algorithm);
         let needs_no_name = kid.is_none() && of_algorithm().nth(1).is_none();

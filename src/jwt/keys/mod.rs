@@ -1,4 +1,4 @@
-//! Reads, checks, names and publishes keys, and makes and verifies signatures with them.
+//! The keys of tokens: reads, checks, names and publishes keys, and signs and verifies with them.
 
 mod algorithm;
 mod der;

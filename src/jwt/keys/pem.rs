@@ -1,7 +1,7 @@
-//! Checks the PEM encoding of a key (RFC 7468), and converts DER to PEM.
+//! Checks the PEM text of a key (RFC 7468), and converts DER to PEM.
 //!
-//! Both backends get keys through the PEM reader of `jsonwebtoken`, so that they accept the same
-//! keys. For DER, the two backends expect different structures.
+//! The crate passes each key to `jsonwebtoken` as PEM, because both backends then accept the same
+//! keys. With DER, the two backends would expect different structures.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
-/// The half of a key pair that a caller needs.
+/// The half of a key pair that a constructor expects.
 #[derive(Clone, Copy)]
 pub(super) enum Half {
     Private,
@@ -17,7 +17,8 @@ pub(super) enum Half {
 }
 
 impl Half {
-    /// Returns the PEM labels of this half: PKCS#8 or SPKI, then PKCS#1.
+    /// Returns the PEM labels of this half. The first label means PKCS#8 or SPKI, and the second
+    /// one PKCS#1.
     const fn labels(self) -> [&'static str; 2] {
         match self {
             Self::Private => ["PRIVATE KEY", "RSA PRIVATE KEY"],
@@ -32,7 +33,7 @@ impl Half {
         }
     }
 
-    /// Returns the error for a text whose encoding is right, but which contains no usable key.
+    /// Returns the error for a text in the right encoding that contains no usable key.
     pub(super) fn unreadable(self, setting: &'static str, algorithm: Algorithm) -> ConfigError {
         let half = self.name();
         let remedy = match (self, algorithm.key_type()) {
@@ -49,11 +50,11 @@ impl Half {
     }
 }
 
-/// Returns an error unless the text is a single PEM block with a label of this half.
+/// Returns an error unless the text is exactly one PEM block with a label of this half.
 pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(), ConfigError> {
     let refuse = |problem: &'static str, remedy: &'static str| Err(ConfigError::new(setting, problem, remedy));
     let text = std::str::from_utf8(pem).unwrap_or_default();
-    // Environment files and YAML often hold a key on one line, with these two characters.
+    // In environment files and YAML, a key often has `\` and `n` in place of each line end.
     if text.contains("\\n") {
         return refuse("has `\\n` as two characters in place of line ends", "replace each of them by a line end");
     }
@@ -64,7 +65,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             "is an EC key in SEC1 form",
             "convert it to PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
         ),
-        (_, Some(_), Some(_)) => refuse("holds more than one PEM block", "give exactly one key"),
+        (_, Some(_), Some(_)) => refuse("contains more than one PEM block", "give exactly one key"),
         (_, Some(label), None) if half.labels().contains(&label) => Ok(()),
         (_, Some("ENCRYPTED PRIVATE KEY"), _) => {
             refuse("is encrypted", "decrypt it with `openssl pkey -in old.pem -out new.pem`")
@@ -79,27 +80,29 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
             refuse("is a public key, which cannot sign", "give the private key, or use `VerifyingKey`")
         }
         (Half::Public, Some("PRIVATE KEY" | "RSA PRIVATE KEY"), _) => refuse(
-            "is a private key, which a verifier must not hold",
+            "is a private key, which a verifier must not have",
             "give the public key: `openssl pkey -in private.pem -pubout -out public.pem`",
         ),
-        (_, Some(_), _) => refuse("has an unknown PEM label", "give PKCS#8 for a private key, SPKI for a public one"),
+        (_, Some(_), _) => {
+            refuse("has an unknown label after BEGIN", "give a private key as PKCS#8, a public key as SPKI")
+        }
     }
 }
 
-/// Decodes the first PEM block. Returns `None` if its body is not base64, for example because it
-/// has headers of RFC 1421.
+/// Decodes the first PEM block. Returns `None` if its body is not base64, for example because the
+/// block has headers of RFC 1421.
 pub(super) fn decode(pem: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let text = std::str::from_utf8(pem).ok()?;
     let (_, block) = text.split_once("-----BEGIN ")?;
     let (_, block) = block.split_once("-----")?;
     let (body, _) = block.split_once("-----END ")?;
-    // A text that grows would leave copies of key material in freed memory.
+    // Allocates once. A string that grows would leave copies of key material in freed memory.
     let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
     base64.extend(body.chars().filter(|character| !character.is_ascii_whitespace()));
     STANDARD.decode(base64.as_str()).ok().map(Zeroizing::new)
 }
 
-/// Converts DER to PEM, once with each label of this half, because DER does not say which one fits.
+/// Converts DER to PEM, once with each label of this half, because the DER does not show its label.
 pub(super) fn from_der(half: Half, der: &[u8]) -> [Zeroizing<String>; 2] {
     half.labels().map(|label| armour(label, der))
 }

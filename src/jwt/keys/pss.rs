@@ -1,8 +1,8 @@
 //! Reads RSA keys of the type `RSASSA-PSS` (RFC 4055 section 1.2, RFC 8017 appendix A.2.3).
 //!
-//! Such a key contains the same numbers as a key of the type `rsaEncryption`. But it is for PSS
-//! only, and its parameters can name the hash. The backends do not read this type. So this module
-//! checks the restrictions, and returns the PKCS#1 key in it.
+//! Such a key has the same numbers as any RSA key, but may only be used with PSS. Its parameters
+//! can also restrict the hash. The backends do not read this type, so this module checks the
+//! restrictions and converts the key to PKCS#1.
 
 use zeroize::Zeroizing;
 
@@ -13,29 +13,30 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The contents of the object identifiers `id-RSASSA-PSS` and `id-mgf1` (RFC 8017 appendix C).
+/// Object identifiers: `id-RSASSA-PSS` and `id-mgf1` (RFC 8017 appendix C).
 const RSASSA_PSS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
 const MGF1: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
 
-/// The contents of `id-sha256`, `id-sha384` and `id-sha512` (RFC 4055 section 2.1).
+/// Object identifiers: `id-sha256`, `id-sha384` and `id-sha512` (RFC 4055 section 2.1).
 const SHA256: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
 const SHA384: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
 const SHA512: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03];
 
-/// The tags of the parameters: hash, mask function, salt length and trailer. The attributes of a
-/// PKCS#8 key have the first tag too.
+/// The tags of the parameters: hash, mask function, salt length and trailer. In a PKCS#8 key, the
+/// first tag also marks the attributes.
 const EXPLICIT: [u8; 4] = [0xa0, 0xa1, 0xa2, 0xa3];
 
-/// A hash and its length in bytes.
+/// A hash: its object identifier, and its length in bytes.
 struct Hash {
     identifier: &'static [u8],
     len: u8,
 }
 
-/// Returns a key of the type `RSASSA-PSS` as PKCS#1 in PEM, or `None` for a key of another type.
+/// Converts a key of the type `RSASSA-PSS` to PKCS#1 in PEM. Returns `None` for a key of another
+/// type.
 ///
-/// Fails if the key does not allow the algorithm. JWS uses PSS with one hash for the message and
-/// the mask, and with a salt of the hash's length (RFC 7518 section 3.5).
+/// Fails if the parameters of the key do not allow the algorithm. JWS uses one hash for the message
+/// and the mask, and a salt of the hash's length (RFC 7518 section 3.5).
 pub(super) fn to_pkcs1(
     setting: &'static str,
     half: Half,
@@ -64,24 +65,24 @@ pub(super) fn to_pkcs1(
     }
 }
 
-/// Splits a key of this type into the parameters of its algorithm and the elements after the
-/// algorithm. Returns `None` for another structure or type.
+/// Splits a key of the type `RSASSA-PSS`. Returns the parameters, and the elements that follow the
+/// algorithm. Returns `None` for a key of another type.
 fn split(half: Half, der: &[u8]) -> Option<(Reader<'_>, Reader<'_>)> {
     let mut outer = Reader::new(der);
     let mut key = outer.nested(SEQUENCE)?;
     outer.end()?;
     if matches!(half, Half::Private) {
-        // The version of PKCS#8 (RFC 5208 section 5).
+        // Version 0 of PKCS#8 (RFC 5208 section 5).
         (key.element(INTEGER)? == [0]).then_some(())?;
     }
     let mut algorithm = key.nested(SEQUENCE)?;
     (algorithm.element(OBJECT_IDENTIFIER)? == RSASSA_PSS).then_some((algorithm, key))
 }
 
-/// Returns the PKCS#1 key, which follows the algorithm in SPKI and PKCS#8.
+/// Returns the key in PKCS#1, which follows the algorithm in SPKI and PKCS#8.
 fn key_of(half: Half, mut rest: Reader<'_>) -> Option<&[u8]> {
     let key = match half {
-        // The first byte of a bit string is its number of unused bits.
+        // The first byte of a bit string is the number of unused bits at its end.
         Half::Public => match rest.element(BIT_STRING)? {
             [0, key @ ..] => key,
             _ => return None,
@@ -104,8 +105,9 @@ fn hash_of(algorithm: Algorithm) -> Option<Hash> {
     Some(Hash { identifier, len })
 }
 
-/// Returns `None` if the parameters do not allow signatures with this hash. Absent parameters allow
-/// every hash. An absent hash or mask function is SHA-1, which no algorithm of JWS uses.
+/// Returns `Some` if the parameters allow signatures with this hash. If the key has no parameters,
+/// it allows every hash. If the parameters name no hash or no mask function, they mean SHA-1, which
+/// JWS does not use.
 fn allows(mut parameters: Reader<'_>, hash: &Hash) -> Option<()> {
     if parameters.end().is_some() {
         return Some(());
@@ -122,8 +124,8 @@ fn allows(mut parameters: Reader<'_>, hash: &Hash) -> Option<()> {
     (function.element(OBJECT_IDENTIFIER)? == MGF1).then_some(())?;
     is_hash(function.nested(SEQUENCE)?, hash)?;
     function.end()?;
-    // The key's salt length is the minimum for its signatures (RFC 4055 section 3.3). The default
-    // is 20, which is shorter than each hash here.
+    // The salt length of the key is the minimum for its signatures (RFC 4055 section 3.3). If it is
+    // absent, the minimum is 20 bytes, which is shorter than each hash here.
     if fields.is_next(salt_tag) {
         let salt = integer(&mut fields, salt_tag)?;
         (salt <= hash.len).then_some(())?;
@@ -134,8 +136,8 @@ fn allows(mut parameters: Reader<'_>, hash: &Hash) -> Option<()> {
     fields.end()
 }
 
-/// Returns `None` if an `AlgorithmIdentifier` does not name this hash. Its parameters are NULL or
-/// absent (RFC 4055 section 2.1).
+/// Returns `Some` if an `AlgorithmIdentifier` names this hash. The parameters of the
+/// `AlgorithmIdentifier` must be NULL or absent (RFC 4055 section 2.1).
 fn is_hash(mut identifier: Reader<'_>, hash: &Hash) -> Option<()> {
     (identifier.element(OBJECT_IDENTIFIER)? == hash.identifier).then_some(())?;
     if identifier.is_next(NULL) {
@@ -144,7 +146,7 @@ fn is_hash(mut identifier: Reader<'_>, hash: &Hash) -> Option<()> {
     identifier.end()
 }
 
-/// Reads an integer from 0 to 127 with an explicit tag.
+/// Reads an integer from 0 to 127 that has the explicit tag `tag`.
 fn integer(fields: &mut Reader<'_>, tag: u8) -> Option<u8> {
     let mut field = fields.nested(tag)?;
     let [number @ 0..=0x7f] = field.element(INTEGER)? else { return None };

@@ -10,17 +10,18 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The accepted sizes of RSA keys: at least 2048 bits by RFC 7518 section 3.3. AWS-LC accepts at
-/// most 8192, and larger keys would slow down every verification.
+/// The accepted sizes of RSA keys in bits. RFC 7518 section 3.3 requires at least 2048. AWS-LC
+/// accepts at most 8192, and larger keys would slow down every verification.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The odd primes up to 167, with which [`is_roca`] tests a modulus.
+/// The odd primes up to 167. [`is_roca`] divides a modulus by each of them.
 const SMALL_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
     113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// The numbers of a public key, big-endian. Coordinates have the full length of their field.
+/// The numbers of a public key, big-endian. Coordinates have the full length of their curve's
+/// field.
 pub(super) enum PublicKey {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     Ec { x: Vec<u8>, y: Vec<u8> },
@@ -28,7 +29,8 @@ pub(super) enum PublicKey {
 }
 
 impl PublicKey {
-    /// Returns the numbers of a key that [`check`](Self::check) returned, or `None` for a secret.
+    /// Returns the numbers of a key that [`check`](Self::check) has checked. Returns `None` for a
+    /// secret.
     pub(super) fn of_checked(algorithm: Algorithm, key: &DecodingKey) -> Option<Self> {
         match (algorithm.key_type(), key.kind()) {
             (KeyType::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => {
@@ -40,8 +42,8 @@ impl PublicKey {
         }
     }
 
-    /// Returns the coordinates of an uncompressed point. Refuses compressed points, because only
-    /// `RustCrypto` reads them and both backends must accept the same keys.
+    /// Returns the coordinates of an uncompressed point. Refuses compressed points, because AWS-LC
+    /// does not read them and both backends must accept the same keys.
     fn of_point(algorithm: Algorithm, point: &[u8]) -> Option<Self> {
         let [4, coordinates @ ..] = point else { return None };
         let (x, y) = coordinates.split_at_checked(algorithm.key_type().coordinate_len()?)?;
@@ -49,7 +51,7 @@ impl PublicKey {
     }
 
     /// Reads PEM: `PUBLIC KEY` (SPKI) or, for RSA, `RSA PUBLIC KEY` (PKCS#1). Returns `None` if the
-    /// text is no key of the algorithm's type.
+    /// text is not a key of the algorithm's type.
     pub(super) fn from_pem(backend: Backend, algorithm: Algorithm, pem: &[u8]) -> Option<Self> {
         match algorithm.key_type() {
             KeyType::Secret { .. } => None,
@@ -69,8 +71,8 @@ impl PublicKey {
         }
     }
 
-    /// Computes the public half of a private key. Returns `None` if the backend cannot read the key
-    /// as the algorithm's type.
+    /// Computes the public half of a private key. Returns `None` if the backend cannot read a
+    /// private key of the algorithm's type.
     pub(super) fn of_private(backend: Backend, algorithm: Algorithm, key: &EncodingKey) -> Option<Self> {
         match algorithm.key_type() {
             KeyType::Secret { .. } => None,
@@ -82,8 +84,8 @@ impl PublicKey {
         }
     }
 
-    /// Checks size, exponent and modulus of an RSA key, or that a point lies on its curve. Returns
-    /// the verifier with the key.
+    /// Checks the key, and returns a verifier that uses it. Of an RSA key, checks size, modulus and
+    /// exponent. Of a key on a curve, checks that it is a point of the curve.
     pub(super) fn check(
         &self,
         setting: &'static str,
@@ -100,17 +102,20 @@ impl PublicKey {
                     "is an RSA key of {bits} bits, but {algorithm} needs an odd modulus of 2048 to 8192 bits"
                 )));
             }
-            // With exponent 1 every text is its own signature. Even exponents are invalid. A huge
+            // With exponent 1, every text is its own signature. Even exponents are invalid. A huge
             // exponent would cost time at every request.
             if e.last().is_none_or(|byte| byte % 2 == 0) || !(2..=32).contains(&bit_len(e)) {
-                return Err(refuse("is an RSA key whose public exponent is not odd and between 3 and 2^32".to_owned()));
+                return Err(refuse(
+                    "is an RSA key whose public exponent is even, below 3 or over 32 bits long".to_owned(),
+                ));
             }
             if is_roca(n) {
                 return Err(refuse(
                     "is an RSA key from a generator whose keys can be factored (CVE-2017-15361)".to_owned(),
                 ));
             }
-            // RustCrypto accepts at most 4096 bits, and fails only when it reads the key.
+            // RustCrypto accepts at most 4096 bits, but checks this only when it reads the key.
+            // This call makes it read the key.
             if backend.rsa_public(&der::rsa_public_key(n, e)).is_none() {
                 return Err(refuse(format!("is an RSA key of {bits} bits, more than the signature backend accepts")));
             }
@@ -127,15 +132,15 @@ impl PublicKey {
         };
         let verifier = Verifier::of_public(backend, algorithm, self.decoding_key()).filter(|_| is_usable);
         verifier.ok_or_else(|| {
-            refuse(format!("is a public key that is no point of the curve of {algorithm}, or is of small order"))
+            refuse(format!("is a public key that is no point of the curve of {algorithm}, or has small order"))
         })
     }
 
-    /// Computes the JWK thumbprint (RFC 7638; for Ed25519 RFC 8037 section 2): SHA-256 in
-    /// base64url.
+    /// Computes the JWK thumbprint (RFC 7638, and RFC 8037 section 2 for Ed25519): a SHA-256 hash
+    /// in base64url.
     pub(super) fn thumbprint(&self, backend: Backend, algorithm: Algorithm) -> Option<String> {
-        // RFC 7638 section 3.3: no whitespace, members in the order of their names. No value needs
-        // an escape.
+        // RFC 7638 section 3.3 requires JSON without white space, with the members in the order of
+        // their names. No value needs an escape.
         let members: Vec<_> =
             self.members(algorithm).iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
         let json = format!("{{{}}}", members.join(","));
@@ -167,9 +172,11 @@ impl PublicKey {
     }
 }
 
-/// Returns true if a modulus comes from the generator of CVE-2017-15361 (ROCA), which some smart
-/// cards and TPMs used until 2017. Modulo each small prime, every modulus of that generator
-/// is a power of 65537. By chance, one in 200 million other moduli has the same property.
+/// Returns true if a modulus comes from the faulty generator of CVE-2017-15361 (ROCA), which some
+/// smart cards and TPMs used until 2017.
+///
+/// Every modulus of that generator is a power of 65537 modulo each small prime. 1 in 200 million
+/// other moduli has this property by chance.
 fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
         let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);

@@ -1,11 +1,11 @@
-//! Checks of HMAC secrets.
+//! Checks of the secrets for HMAC signatures.
 
 use super::algorithm::{Algorithm, KeyType};
 use crate::error::ConfigError;
 
 /// Secrets that every attacker tries first: examples from web sites, tutorials and templates. Add
-/// only texts that are public word for word. [`is_example`] also finds these texts repeated, padded
-/// or in another case.
+/// only a text that is public in exactly this form. [`is_example`] also finds a text that is
+/// repeated, padded or in another case.
 const EXAMPLES: &[&[u8]] = &[
     b"secret",
     b"supersecret",
@@ -57,7 +57,7 @@ const EXAMPLES: &[&[u8]] = &[
 const REMEDY: &str = "generate a random secret, for example with `openssl rand -base64 64`";
 
 /// Returns an error if the secret is too short, easy to guess, or the text of another key. The
-/// message never contains the secret.
+/// message does not contain the secret.
 pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) -> Result<(), ConfigError> {
     let KeyType::Secret { minimum } = algorithm.key_type() else {
         return Err(ConfigError::conflict(
@@ -66,8 +66,8 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
             format!("give the {}, or use HS256, HS384 or HS512", algorithm.key_type()),
         ));
     };
-    // This check precedes that of the length. Advice about the length would mislead an operator who
-    // passes a key file as a secret.
+    // This check comes before the check of the length. If an operator passes a key file as the
+    // secret, an error about the length would be misleading.
     if is_key_text(secret) {
         return Err(ConfigError::new(
             setting,
@@ -93,14 +93,16 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
 }
 
 /// Returns an error if the secret is text that begins or ends with white space. Such text often
-/// comes from a file that ends with a newline. One node then signs with it, and another without.
+/// comes from a file with a newline at its end. If one node trims the newline and another node does
+/// not, they sign with different secrets.
 ///
-/// Text is UTF-8 without control characters other than white space. Of random keys of 32 bytes,
-/// fewer than one in 10¹¹ fail. The callers do not check the secret of a JWK, because its base64url
+/// Text is UTF-8 without control characters other than white space. Fewer than 1 in 10¹¹ random
+/// secrets of 32 bytes fail this check. Callers skip the check for JWKs, because their base64url
 /// states the exact bytes.
 pub(super) fn check_ends(setting: &'static str, secret: &[u8]) -> Result<(), ConfigError> {
     let is_text = |text: &&str| text.chars().all(|c| !c.is_control() || c.is_whitespace());
-    // Some editors put a byte order mark before the text. It is no white space to Unicode.
+    // Some editors write a byte order mark before the text. Unicode does not count the mark as
+    // white space.
     let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
     if str::from_utf8(secret).ok().filter(is_text).is_some_and(|text| text.trim_matches(is_space) != text) {
         return Err(ConfigError::new(
@@ -113,8 +115,8 @@ pub(super) fn check_ends(setting: &'static str, secret: &[u8]) -> Result<(), Con
     Ok(())
 }
 
-/// Returns true for the text of a PEM, SSH or JSON Web Key. If the HMAC secret is the text of a
-/// public key, anyone can forge tokens (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
+/// Returns true if the secret is the text of a PEM, SSH or JSON Web Key. If the text of a public
+/// key is the secret, anyone can forge tokens (CVE-2015-9235, CVE-2022-29217, CVE-2024-33663).
 fn is_key_text(secret: &[u8]) -> bool {
     let text = secret.trim_ascii_start();
     let contains = |needle: &[u8]| secret.windows(needle.len()).any(|window| window == needle);
@@ -125,8 +127,8 @@ fn is_one_byte_repeated(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
-/// Returns true if the secret starts with the example, goes on with repetitions of the example, and
-/// ends with copies of one byte. The last two parts can be empty. Ignores ASCII case.
+/// Returns true if the secret is the example, or the example repeated and then filled up with one
+/// byte. The last repetition can be incomplete. Ignores ASCII case.
 fn is_example(secret: &[u8], example: &[u8]) -> bool {
     let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)

@@ -63,9 +63,9 @@ impl Verifier {
     }
 }
 
-/// Returns true if an RSA signature is as long as the modulus, and below it (RFC 8017 sections
-/// 8.1.2, 8.2.2 and 5.2.2). For PSS, `RustCrypto` does not check this, so `s + n` would be a second
-/// signature of the same text.
+/// Returns true if an RSA signature has the length of the modulus, and is below it (RFC 8017
+/// sections 8.1.2, 8.2.2 and 5.2.2). For PSS, `RustCrypto` does not check this. Without the check,
+/// a signature plus the modulus would be a second valid signature of the same text.
 fn is_residue(number: &[u8], modulus: &[u8]) -> bool {
     number.len() == modulus.len() && number < modulus
 }

@@ -1,5 +1,5 @@
-//! The compact serialization of a JWS (RFC 7515 sections 3.1 and 7.1). Its header (section 4) is
-//! restricted to the members that a bearer token may have.
+//! Verifies a token as text: its three segments, its header and its signature (RFC 7515 sections
+//! 3.1, 4 and 7.1).
 
 use std::borrow::Cow;
 
@@ -16,22 +16,21 @@ use crate::{
     },
 };
 
-/// The default for the greatest length of a token in bytes. Most tokens have a few hundred bytes,
+/// The default for the maximum length of a token in bytes. Most tokens have a few hundred bytes,
 /// and HTTP servers limit a field line to about 8 KiB anyway.
 pub(crate) const DEFAULT_MAX_TOKEN_LEN: usize = 8 * 1024;
 
-/// The greatest number of header members. Headers of real tokens have fewer. The limit bounds the
-/// work that an unsigned token can cause.
+/// The maximum number of header members. The limit bounds the work for a token with an invalid
+/// signature. Headers of real tokens have fewer members.
 const MAX_MEMBERS: usize = 32;
 
-/// The greatest number of JSON values in all ignored header members together. The parser reads
-/// these values before the signature is verified. They must not cost more than the check of a valid
-/// token (measured: `cargo bench --bench hostile`).
+/// The maximum number of JSON values in the header members that the crate ignores. The limit bounds
+/// the work for a token with an invalid signature (measured: `cargo bench --bench hostile`).
 const MAX_VALUES: u32 = 256;
 
 const NOT_COMPACT: TokenError = TokenError::Malformed("it is not three segments of base64url");
 
-/// The header and payload of a token whose signature was verified.
+/// The header and payload of a token with a verified signature.
 pub(crate) struct VerifiedJws {
     pub(crate) header: Header,
     pub(crate) payload: Vec<u8>,
@@ -40,7 +39,7 @@ pub(crate) struct VerifiedJws {
 /// Verifies a JWS in the compact serialization (RFC 7515 sections 3.1, 5.2 and 7.1), and returns
 /// its payload bytes.
 ///
-/// It checks, in this order:
+/// The function checks, in this order:
 ///
 /// * the text: at most 8 KiB, with at most 3 KiB for the header. It has exactly three segments of
 ///   canonical unpadded base64url. Only the payload may be empty;
@@ -50,12 +49,10 @@ pub(crate) struct VerifiedJws {
 ///   have the same `kid`;
 /// * the signature.
 ///
-/// It does **not** check the payload. It accepts expired and revoked tokens, tokens for other
-/// services, and everything else that the same key signed. For tokens use
+/// The function does **not** check the payload. It accepts everything that the key signed, such as
+/// expired tokens, revoked tokens, and tokens for other services. For tokens use
 /// [`TokenService::validate_token`](crate::TokenService::validate_token) or
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless).
-///
-/// # Errors
 ///
 /// * [`TokenError::Malformed`]: the text or header breaks a rule,
 /// * [`TokenError::UnknownKey`]: no key of the set has the header's algorithm and `kid`,
@@ -82,8 +79,8 @@ pub fn verify_compact(keys: &KeySet, token: &[u8]) -> Result<Vec<u8>, TokenError
     verify(keys, &split(token, DEFAULT_MAX_TOKEN_LEN)?).map(|verified| verified.payload)
 }
 
-/// Verifies form and signature of a token of at most `max_len` bytes. Rejects an empty payload,
-/// unlike [`verify_compact`].
+/// Verifies the form and signature of a token of at most `max_len` bytes. Unlike
+/// [`verify_compact`], refuses an empty payload.
 pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Result<VerifiedJws, TokenError> {
     let segments = split(token, max_len)?;
     if segments.payload.is_empty() {
@@ -92,15 +89,16 @@ pub(crate) fn verify_token(keys: &KeySet, token: &[u8], max_len: usize) -> Resul
     verify(keys, &segments)
 }
 
-/// A token whose signature is not verified yet. The payload is decoded first, because the issuer in
-/// it chooses the keys.
+/// A token whose signature is not verified yet. Its payload is already decoded, because the caller
+/// chooses the keys by the `iss` in the payload.
 pub(crate) struct UnverifiedToken<'t> {
     segments: Segments<'t>,
     payload: Vec<u8>,
 }
 
 impl<'t> UnverifiedToken<'t> {
-    /// Splits a text of at most `max_len` bytes, and decodes its payload.
+    /// Splits a token of at most `max_len` bytes into its segments, and decodes the payload. Does
+    /// not verify the signature.
     pub(crate) fn parse(token: &'t str, max_len: usize) -> Result<Self, TokenError> {
         let segments = split(token.as_bytes(), max_len)?;
         if segments.payload.is_empty() {
@@ -110,15 +108,15 @@ impl<'t> UnverifiedToken<'t> {
         Ok(Self { segments, payload })
     }
 
-    /// Returns `iss` without verification.
+    /// Returns `iss`, which anyone can have written, because no signature is verified yet.
     pub(crate) fn issuer(&self) -> Option<Cow<'_, str>> {
         unverified_issuer(&self.payload)
     }
 
-    /// Verifies header and signature with the keys for which `allows` returns true.
+    /// Verifies the header and the signature. Uses only the keys for which `allows` returns true.
     ///
-    /// If no key verifies a token without `kid`, the error is [`TokenError::UnknownKey`], because
-    /// the issuer may have replaced its only key.
+    /// If no key verifies a token without `kid`, the error is [`TokenError::UnknownKey`]. The
+    /// issuer may have replaced its only key, and this error lets the caller fetch the keys again.
     pub(crate) fn verify(
         &self,
         keys: &KeySet,
@@ -132,14 +130,15 @@ impl<'t> UnverifiedToken<'t> {
     }
 }
 
-/// Verifies header and signature. Decodes the payload last, so that an unsigned token costs little.
+/// Verifies the header and the signature, and then decodes the payload. With this order, a token
+/// with an invalid signature costs little.
 fn verify(keys: &KeySet, segments: &Segments<'_>) -> Result<VerifiedJws, TokenError> {
     let (header, outcome) = verify_signature(keys, segments, |_| true)?;
     outcome?;
     Ok(VerifiedJws { header, payload: decode_segment(segments.payload)? })
 }
 
-/// Reads the header, and verifies the signature with the allowed keys.
+/// Reads the header, and verifies the signature with the allowed keys that fit the header.
 fn verify_signature(
     keys: &KeySet,
     segments: &Segments<'_>,
@@ -152,8 +151,8 @@ fn verify_signature(
     Ok((header, outcome))
 }
 
-/// Verifies the signature by the keys that fit the header. The error says if there was no such key,
-/// or if none of them verifies the signature.
+/// Verifies the signature with each of the keys. Fails with `UnknownKey` if there is no key, and
+/// with `Signature` if no key verifies the signature.
 #[allow(clippy::ptr_arg, reason = "the backends' verifiers take a &Vec<u8>")]
 fn check_signature<'k>(
     candidates: impl Iterator<Item = &'k VerifyingKey>,
@@ -177,9 +176,11 @@ struct Segments<'a> {
     signature: &'a [u8],
 }
 
-/// Splits a text into exactly three segments. Only the payload may be empty, because RFC 7515
-/// allows the signature of an empty payload. A third dot becomes part of the signature, and the
-/// base64url decoder refuses it.
+/// Splits a token into three segments. Only the payload may be empty, because RFC 7515 allows the
+/// signature of an empty payload.
+///
+/// If the token has a fourth segment, it becomes part of the signature, and [`decode_segment`]
+/// refuses the dot in it.
 fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if token.len() > max_len {
         return Err(TokenError::Malformed("it is longer than allowed"));
@@ -194,32 +195,32 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if header.len() > longest_header(max_len) {
         return Err(TokenError::Malformed("its header is longer than allowed"));
     }
-    // The signing input ends before the last dot (RFC 7515 section 5.2).
+    // The signed text ends before the last dot (RFC 7515 section 5.2).
     let end = token.len().saturating_sub(signature.len() + 1);
     let signing_input = token.get(..end).ok_or(NOT_COMPACT)?;
     Ok(Segments { signing_input, header, payload, signature })
 }
 
-/// Returns the greatest length of a header segment: three eighths of `max_len`, the limit of the
-/// token. That is 3 KiB by default: enough for an RSA 2048 certificate (`x5c`) and any `kid`.
+/// Returns the maximum length of the header segment: three eighths of `max_len`, the maximum length
+/// of a token. With the default of 8 KiB, the header has at most 3 KiB.
 ///
-/// The header is parsed before the signature is verified. A longer header would take more time to
-/// refuse than a valid token takes to verify (measured: `cargo bench --bench hostile`).
+/// The limit bounds the work for a token with an invalid signature, because the header is read
+/// first (measured: `cargo bench --bench hostile`). 3 KiB suffice for any `kid` and an RSA 2048
+/// certificate in `x5c`.
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }
 
-/// Decodes canonical unpadded base64url (RFC 7515 section 2, appendix C). Padding, another alphabet
-/// and non-zero trailing bits are errors, so that a token has only one text.
+/// Decodes canonical unpadded base64url (RFC 7515 section 2, appendix C). Refuses padding, another
+/// alphabet and non-zero trailing bits, so that a token has only one text.
 fn decode_segment(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed("a segment is not canonical base64url"))
 }
 
-/// The header members that the crate uses. For other known members, the parser checks only the
-/// type.
+/// The header members that the crate uses.
 ///
-/// `jwk`, `jku`, `x5u` and `x5c` name keys that the sender chose. The crate never uses these keys,
-/// and fetches nothing (RFC 8725 section 3.10). It also ignores claims in the header.
+/// The crate never uses a key from the token's own header (`jwk`, `jku`, `x5u`, `x5c`), because the
+/// sender chose that key (RFC 8725 section 3.10). Of these members, it checks only the type.
 pub(crate) struct Header {
     pub(crate) alg: Algorithm,
     pub(crate) kid: Option<String>,
@@ -240,7 +241,7 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-/// The members of a header that the parser has read so far.
+/// The members of a header while the parser reads it.
 struct Draft {
     alg: Option<Algorithm>,
     kid: Option<String>,
@@ -266,9 +267,9 @@ impl<'de> FromMembers<'de> for Draft {
                 self.kid = Some(text);
             }
             "typ" => self.typ = Some(map.next_value::<String>()?),
-            // A receiver must refuse critical extensions that it does not understand (RFC 7515
-            // section 4.1.11). With one of the other members, the payload is not plain claims (RFC
-            // 7797, RFC 7516, RFC 7519 section 5.2).
+            // `crit` lists extensions that a receiver must understand (RFC 7515 section 4.1.11).
+            // Each of the other members means that the payload is not plain claims (RFC 7797, RFC
+            // 7516, RFC 7519 section 5.2).
             "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(map, "unsupported member"),
             "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
             "x5c" => map.next_value_seed(self.unread.value(Shape::Texts))?,
@@ -279,8 +280,8 @@ impl<'de> FromMembers<'de> for Draft {
     }
 }
 
-/// Returns true if `typ` is the media type `application/{subtype}`. The prefix may be missing, and
-/// case does not matter (RFC 7515 section 4.1.9).
+/// Returns true if `typ` is the media type `application/{subtype}`. `typ` can omit the prefix
+/// `application/`, and case does not matter (RFC 7515 section 4.1.9).
 pub(crate) fn typ_is(typ: &str, subtype: &str) -> bool {
     const PREFIX: &str = "application/";
     let bare = match typ.get(..PREFIX.len()) {

@@ -1,4 +1,4 @@
-//! The form of a token: its segments, its header and the members of its payload.
+//! Reads and checks a token: its text, its header, its signature and its payload.
 
 pub(crate) mod compact;
 pub(crate) mod payload;

@@ -1,4 +1,5 @@
-//! Reads the payload as a claims set (RFC 7519 section 4): an object without duplicate members.
+//! Reads the payload of a token as claims (RFC 7519 section 4): an object without duplicate
+//! members.
 //!
 //! Every registered claim that is present must have the type of its RFC. All other members are the
 //! application's claims.
@@ -24,11 +25,12 @@ use crate::{
 
 /// The application's claims of a token as JSON: every member except the registered claims.
 ///
-/// Any token's claims fit this type, even if the application's claims type has changed since the
-/// issue. [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts the claims.
+/// The claims of every token fit this type, also if the application's claims type has changed since
+/// the token was issued. [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts
+/// them to another type.
 pub type RawClaims = Map<String, Value>;
 
-/// The members of a claims set. `None` means that the member is absent.
+/// The claims that the parser has read from a payload. `None` means that the claim is absent.
 #[derive(Default)]
 pub(crate) struct Payload {
     pub(crate) iss: Option<String>,
@@ -49,14 +51,15 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Reads the payload of a token whose signature was verified.
+    /// Reads the payload of a token in this crate's format. The caller has verified the signature.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
         serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
     }
 
-    /// Reads the payload of another issuer's token, whose signature the caller has verified. Only
-    /// the registered claims of RFC 7519 have a type. All others are custom claims, even if this
-    /// crate's tokens use the same names.
+    /// Reads the payload of a token of another issuer. The caller has verified the signature.
+    ///
+    /// Only the registered claims of RFC 7519 must have a certain type. All other claims are custom
+    /// claims, even if this crate uses the same names in its own tokens.
     pub(crate) fn parse_external(json: &[u8]) -> Result<Self, TokenError> {
         serde_json::from_slice::<ExternalPayload>(json)
             .map(|payload| payload.0)
@@ -108,30 +111,30 @@ impl<'de> FromMembers<'de> for Payload {
             "gen" => self.generation = Some(map.next_value()?),
             "scope" => {
                 let text: String = map.next_value()?;
-                // RFC 6749 section 3.3 does not allow an empty `scope`. A token without rights has
-                // no `scope`.
+                // RFC 6749 section 3.3 does not allow an empty `scope`. A token without rights must
+                // omit `scope`.
                 let scope = Scope::parse(&text).filter(|scope| !scope.is_empty());
                 self.scope = Some(scope.ok_or_else(|| de::Error::custom("scope"))?);
             }
             "client_id" => self.client_id = Some(map.next_value()?),
-            // `atl` is a private claim of this crate. A value of another type comes from another
-            // issuer, and becomes a claim of the application.
+            // `atl` is not a standard claim, so other software may use the name for a value of
+            // another type. Such a value becomes a claim of the application.
             "atl" => match map.next_value::<Value>()? {
                 Value::Number(seconds) if seconds.is_u64() => {
                     self.access_lifetime = seconds.as_u64().map(Duration::from_secs);
                 }
                 other => drop(self.custom.insert(name.to_owned(), other)),
             },
-            // `tb_stamp` is opaque here. Any value is accepted: the replica treats text that is no
-            // stamp as the stamp of an entry that no log contains.
+            // Accepts any value. If the value is not a stamp that this crate wrote, the replica
+            // treats it as the stamp of an entry that no log contains.
             "tb_stamp" => {
                 self.stamp = Some(match map.next_value::<Value>()? {
                     Value::String(text) => text.into(),
                     other => other.to_string().into(),
                 });
             }
-            // `cnf` binds the token to a key. The crate cannot check that the client has the key,
-            // so it must refuse the token (RFC 7800, RFC 9449 section 7.2).
+            // `cnf` binds the token to a key of the client. The crate cannot check that the client
+            // has this key, so it refuses the token (RFC 7800, RFC 9449 section 7.2).
             "cnf" => return json::refuse(map, "bound to a key"),
             _ => drop(self.custom.insert(name.to_owned(), map.next_value()?)),
         }
@@ -139,7 +142,7 @@ impl<'de> FromMembers<'de> for Payload {
     }
 }
 
-/// The payload of another issuer's token.
+/// The claims of a token of another issuer, as the parser reads them.
 struct ExternalPayload(Payload);
 
 impl<'de> Deserialize<'de> for ExternalPayload {
@@ -154,9 +157,8 @@ impl<'de> FromMembers<'de> for ExternalPayload {
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "iss" | "sub" | "aud" | "exp" | "iat" | "nbf" | "jti" | "cnf" => self.0.read_member(name, map),
-            // The key that signs access tokens may also sign security event tokens (RFC 8417
-            // section 4.5). An example is a logout token (OpenID Connect Back-Channel Logout 1.0
-            // section 2.4).
+            // `events` marks a security event token, such as a logout token of OpenID Connect. It
+            // is no access token, although the same key may sign both (RFC 8417 section 4.5).
             "events" => json::refuse(map, "a security event"),
             _ => {
                 self.0.custom.insert(name.to_owned(), map.next_value()?);
@@ -166,13 +168,14 @@ impl<'de> FromMembers<'de> for ExternalPayload {
     }
 }
 
-/// Returns the `iss` of a payload whose signature is not verified, or `None` if `iss` is no text.
-/// The caller may only choose keys by it, and must compare it with the verified `iss`.
+/// Returns the `iss` of a payload whose signature is not verified yet. Returns `None` if `iss` is
+/// absent or not a string.
 ///
-/// Stops at `iss`, because an unsigned token must cost little.
+/// Use the result only to choose the keys, and compare it with the verified `iss` afterwards. The
+/// function stops reading after `iss`, because anyone can send a payload.
 pub(crate) fn unverified_issuer(json: &[u8]) -> Option<Cow<'_, str>> {
-    /// A visitor that keeps the issuer outside of its result. The result is an error, because the
-    /// visitor does not read the rest of the object.
+    /// A visitor that stores `iss` in its field. Deserialization then fails, because the visitor
+    /// does not read the rest of the object.
     struct KeepIssuer<'a, 'de>(&'a mut Option<Cow<'de, str>>);
 
     impl<'de> Visitor<'de> for KeepIssuer<'_, 'de> {
@@ -199,7 +202,7 @@ pub(crate) fn unverified_issuer(json: &[u8]) -> Option<Cow<'_, str>> {
     issuer
 }
 
-/// A string that [`is_id`] accepts.
+/// A string of 1 to 255 bytes without control characters.
 struct Id(String);
 
 impl<'de> Deserialize<'de> for Id {
@@ -210,7 +213,7 @@ impl<'de> Deserialize<'de> for Id {
 }
 
 /// The value of `aud`: a string or an array of strings (RFC 7519 section 4.1.3). An empty array is
-/// an error, because it names no recipient. An absent `aud` is not an error here.
+/// an error, because it names no recipient.
 struct Audience(Vec<String>);
 
 impl<'de> Deserialize<'de> for Audience {
@@ -241,13 +244,13 @@ impl<'de> Deserialize<'de> for Audience {
     }
 }
 
-/// The purpose of a token. Validation never accepts an access token as a refresh token, or the
-/// reverse.
+/// The purpose of a token: an access token or a refresh token. Validation accepts neither in place
+/// of the other.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TokenType {
     /// Gives access to protected routes.
     Access,
-    /// Can only be exchanged for a new pair of tokens.
+    /// Gives a new pair of tokens in exchange, but no access to protected routes.
     Refresh,
 }
 
@@ -269,7 +272,7 @@ impl Serialize for TokenType {
 }
 
 impl<'de> Deserialize<'de> for TokenType {
-    /// Accepts a string only. A derived implementation would also accept `{"refresh":null}`.
+    /// Accepts only a string. A derived implementation would also accept `{"refresh":null}`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match &*Name::deserialize(deserializer)?.0 {
             "access" => Ok(Self::Access),
@@ -285,14 +288,16 @@ impl fmt::Display for TokenType {
     }
 }
 
-/// The rights of a token: a list of scope tokens (RFC 6749 section 3.3). Comparison is
-/// case-sensitive.
+/// The rights of a token: a list of scope tokens, such as `read` and `write` (RFC 6749 section
+/// 3.3). Comparison is case-sensitive.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]
 pub struct Scope(String);
 
 impl Scope {
-    /// Reads scope tokens of printable ASCII without `"` and `\`, separated by single spaces.
-    /// Returns `None` for any other text. The empty text is the empty scope.
+    /// Reads scope tokens that are separated by single spaces. The empty text is the empty scope.
+    ///
+    /// Returns `None` for any other text. A scope token consists of printable ASCII characters
+    /// except space, `"` and `\`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_token =
@@ -300,13 +305,14 @@ impl Scope {
         (text.is_empty() || text.split(' ').all(is_token)).then(|| Self(text.to_owned()))
     }
 
-    /// Returns true if `token` is one of the scope tokens. Compares whole tokens, case-sensitively.
+    /// Returns true if `token` is one of the scope tokens. Compares whole scope tokens,
+    /// case-sensitively.
     #[must_use]
     pub fn contains(&self, token: &str) -> bool {
         self.iter().any(|own| own == token)
     }
 
-    /// Returns the scope tokens in the order of the text.
+    /// Returns the scope tokens in their order in the text.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split(' ').filter(|token| !token.is_empty())
     }
@@ -317,7 +323,7 @@ impl Scope {
         self.0.is_empty()
     }
 
-    /// Returns the space-delimited text.
+    /// Returns the scope tokens as one text, separated by spaces.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -336,19 +342,19 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Converts the claims of a token to the application's type.
+/// Converts the application's claims from JSON to the type `C`.
 pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, TokenError> {
     C::deserialize(CustomClaims(claims))
         .map_err(|Misfit { field, problem }| TokenError::CustomClaims { claim: field, problem })
 }
 
-/// A deserializer of claims. Its errors name the faulty field, and quote nothing of the token.
+/// A deserializer of the application's claims. Its errors name the wrong field, but never quote a
+/// value of the token, unlike the errors of `serde_json`.
 ///
-/// The errors of `serde_json` would quote values. `serde_json` still reads types other than
-/// structs, so errors in those types name no field.
+/// For types other than structs, the errors name no field, because `serde_json` reads these types.
 struct CustomClaims(RawClaims);
 
-/// The reason why claims do not fit their type.
+/// The reason why claims do not fit the application's type.
 #[derive(Debug)]
 struct Misfit {
     field: Option<&'static str>,
@@ -378,7 +384,7 @@ impl<'de> Deserializer<'de> for CustomClaims {
     ) -> Result<V::Value, Misfit> {
         let mut members = ClaimMembers { rest: self.0.into_iter(), value: None, fields };
         let value = visitor.visit_map(&mut members)?;
-        // As in `serde_json`, a visitor must read or skip all members.
+        // A visitor must read or skip all members. `serde_json` has the same rule.
         if members.rest.len() == 0 { Ok(value) } else { Err(Misfit::UNKNOWN) }
     }
 
@@ -395,7 +401,8 @@ impl<'de> Deserializer<'de> for CustomClaims {
         visitor.visit_some(self)
     }
 
-    /// `serde_json` recognises its `RawValue` by the name of the newtype.
+    /// Passes the name of the newtype to `serde_json`, which recognizes its own `RawValue` by this
+    /// name.
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Misfit> {
         Value::Object(self.0).deserialize_newtype_struct(name, visitor).map_err(Misfit::hide)
     }
@@ -406,10 +413,10 @@ impl<'de> Deserializer<'de> for CustomClaims {
     }
 }
 
-/// The claims from which a struct is deserialized.
+/// An iterator over the claims, from which a struct is deserialized.
 struct ClaimMembers {
     rest: serde_json::map::IntoIter,
-    /// The value of the member whose name was just read, and the struct's field of that name.
+    /// The value of the current member, and the field of the struct with the name of this member.
     value: Option<(Value, Option<&'static str>)>,
     fields: &'static [&'static str],
 }

@@ -5,12 +5,14 @@ use std::ops::Range;
 use super::id::{LONGEST_TEXT, PackedId};
 use crate::{clock::Timestamp, store::Revocation};
 
-/// Maximum size of an entry in bytes. A store accepts ids of at most 255 bytes.
+/// Maximum size of an entry in bytes. Valid ids need far less, because a store accepts ids of at
+/// most 255 bytes.
 pub(super) const MAX_BYTES: usize = 1 << 15;
-/// The size of the header: kind and forms of the ids (1), epoch (2), `until` in seconds (4).
+/// The size of the header in bytes: 1 for the kind and the forms of the ids, 2 for the epoch, 4 for
+/// `until` in seconds.
 const HEAD: usize = 7;
-/// The size of the strength. It follows the header in the kinds with a strength. The two ids come
-/// last.
+/// The size of the strength (a generation or a time) in bytes. The strength follows the header, if
+/// the kind has one. The two ids come last.
 const NUMBER: usize = 8;
 /// The layout of the first byte: three bits for the kind, then two bits for the form of each id.
 const KIND: u8 = 0b111;
@@ -19,20 +21,20 @@ const FIRST: u32 = 3;
 const SECOND: u32 = 5;
 /// The bytes of the epoch.
 const EPOCH: Range<usize> = 1..3;
-/// The latest time that the 4 bytes of an entry's `until` can hold.
+/// The latest time that fits into the 4 bytes of an entry's `until`.
 pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 
-// The epoch of an entry that was read from the log is the count of log restarts at that time. The
-// highest numbers have other meanings.
+// An entry from the log has the number of the epoch in which the node read it. The highest numbers
+// have these special meanings:
 
 /// Epoch of entries that come from the store's refusals instead of the log. The node never
-/// republishes them.
+/// republishes these entries.
 pub(in crate::replica) const EPOCH_LOCAL: u16 = u16::MAX;
-/// Epoch of this node's own revocations whose entries the reader has not found yet.
+/// Epoch of this node's own revocations whose entries the node has not found in the log yet.
 pub(in crate::replica) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
 /// Epoch of entries that the store has lost. The node republishes them.
 pub(in crate::replica) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
-/// The highest epoch of a log. After it the epochs start again at 0.
+/// The highest number of an epoch of the log. The number of the next epoch is 0.
 pub(in crate::replica) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
 
 /// The kind of a revocation, and of its name.
@@ -45,8 +47,8 @@ pub(in crate::replica) enum EntryKind {
     Subject = 3,
     /// A token of another issuer, or all of that issuer's tokens for a subject or session.
     External = 4,
-    /// All sessions of a subject below a generation, except one. A subject may have this entry and
-    /// a `Subject` entry. If this one replaced the other, the spared session would be alive again.
+    /// All sessions of a subject below a generation, except one. This entry does not replace a
+    /// `Subject` entry of the subject. Otherwise the spared session would be alive again.
     Others = 5,
 }
 
@@ -63,8 +65,8 @@ pub(super) struct Entry<'a> {
 }
 
 impl EntryKind {
-    /// Returns true if entries of this kind have a strength. Entries for a session or token of this
-    /// crate have none, because they revoke it in full.
+    /// Returns true if entries of this kind have a strength (a generation or a time). A revocation
+    /// of one session or token of this crate has none, because it is always complete.
     pub(super) fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }
@@ -100,12 +102,13 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Returns the bytes of the entry, or `None` if it exceeds [`MAX_BYTES`].
+    /// Returns the bytes of the entry, or `None` if they exceed [`MAX_BYTES`].
     pub(super) fn to_bytes(self) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // Saturates in 2106. That affects republishing only: each segment has the exact end.
+        // This time saturates in 2106. Only republishing uses it. A segment has the exact time at
+        // which it ends.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());

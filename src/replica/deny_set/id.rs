@@ -15,7 +15,7 @@ const RANDOM: usize = 22;
 /// An id, as text or as the bits that its text encodes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum PackedId<'a> {
-    /// Any text.
+    /// A text that is not packed.
     Text(&'a [u8]),
     /// 128 bits in base64url, the form of this crate's own ids.
     Random([u8; 16]),
@@ -35,7 +35,7 @@ impl<'a> PackedId<'a> {
         bits.unwrap_or(Self::Text(text.as_bytes()))
     }
 
-    /// Returns the number of the id's form, which fits into two bits.
+    /// Returns the number of the id's variant, which fits into 2 bits.
     pub(super) fn form(&self) -> u8 {
         match self {
             Self::Text(_) => 0,
@@ -70,7 +70,7 @@ impl<'a> PackedId<'a> {
         Some(())
     }
 
-    /// Returns the count of bytes that [`write`](Self::write) writes.
+    /// Returns the count of bytes that [`write`](Self::write) appends.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Text(text) => 2 + text.len(),
@@ -91,10 +91,10 @@ impl<'a> PackedId<'a> {
     }
 }
 
-/// Decodes a text of 22 characters. Rejects a text whose four spare bits are not zero, because such
-/// a text is not canonical.
+/// Decodes 22 characters of base64url, which contain 4 bits more than an id. Rejects a text if
+/// these 4 bits are not zero, because the text is then not canonical.
 fn random(text: &str) -> Option<[u8; 16]> {
-    // `decode_slice` demands this size for 22 characters, by its own estimate.
+    // For 22 characters, `decode_slice` demands a buffer of 18 bytes.
     let mut bits = [0; 18];
     let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bits).ok()?;
     bits.get(..length)?.try_into().ok()

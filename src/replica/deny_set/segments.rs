@@ -9,17 +9,17 @@ use crate::clock::Timestamp;
 /// The size of a segment in bytes, which is also the maximum size of an entry.
 pub(super) const SEGMENT: usize = 1 << OFFSET_BITS;
 const OFFSET_BITS: u32 = 15;
-/// Maximum count of segments. A segment's number takes the bits of an address that the offset does
-/// not use. Numbers wrap.
+/// Maximum count of segments. An address has 32 bits: the lowest 15 are the offset, the others are
+/// the segment's number. Numbers wrap.
 const MAX_SEGMENTS: usize = 1 << (32 - OFFSET_BITS);
 pub(super) const NUMBER_MASK: u32 = (1 << (32 - OFFSET_BITS)) - 1;
 const _: () = assert!(entry::MAX_BYTES == SEGMENT, "the longest entry fills a segment");
 
-/// The error for an entry that is too long for a segment. The ids that a store accepts are shorter.
+/// The error for an entry that is longer than a segment. The ids that a store accepts are shorter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct TooLong;
 
-/// The number of an entry's segment, and its offset there.
+/// The address of an entry: the number of its segment, and its offset there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::replica) struct Address(u32);
 
@@ -38,9 +38,9 @@ pub(super) struct Segments {
 #[derive(Debug, Default)]
 struct Segment {
     entries: Vec<u8>,
-    /// The latest time until which one of its entries matters.
+    /// The time until which at least one of the entries matters.
     last: Timestamp,
-    /// The time at which the newest of its entries was logged.
+    /// The time at which the store logged the newest of the entries.
     logged: Timestamp,
 }
 
@@ -49,7 +49,7 @@ struct Segment {
 pub(super) struct Cleared {
     number: u32,
     entries: Vec<u8>,
-    /// The time at which the newest of its entries was logged.
+    /// The time at which the store logged the newest of the entries.
     pub(super) logged: Timestamp,
 }
 
@@ -114,8 +114,8 @@ impl Segments {
         Entry::read(segment.entries.get(address.offset()..)?)
     }
 
-    /// Replaces the epoch of an entry. If the entry was logged again `at` a later time, raises the
-    /// time of its segment.
+    /// Replaces the epoch of an entry. Raises the segment's `logged` to at least `at`, the entry's
+    /// time in the log.
     pub(super) fn set_epoch(&mut self, address: Address, epoch: u16, at: Timestamp) {
         let index = self.index_of(address);
         let Some(segment) = self.all.get_mut(index) else { return };
@@ -165,7 +165,8 @@ impl Segments {
         Some(Cleared { number, entries, logged })
     }
 
-    /// Drops the oldest segments while they are empty. Returns the count of dropped segments.
+    /// Drops segments from the oldest on, up to the first that is not empty. Returns the count of
+    /// dropped segments.
     pub(super) fn drop_empty(&mut self) -> usize {
         let before = self.all.len();
         while self.all.front().is_some_and(|segment| segment.entries.is_empty()) {

@@ -139,8 +139,8 @@ pub(super) async fn revocations_and_rotations_at_once_leave_nothing_alive(user: 
             let (user, sid) = (user.clone(), sid.clone());
             async move {
                 match n {
-                    // Some rounds call `revoke_session`, some call `revoke_all`, and some call
-                    // both.
+                    // A third of the rounds calls `revoke_session`, a third `revoke_all`, and a
+                    // third both.
                     0 if round % 3 != 1 => drop(user.revoke_session(&sid).await?),
                     0 | 1 if round % 3 != 0 => drop(user.revoke_all(None).await?),
                     n => drop(user.rotate(&sid, n % 3, LONG).await?),
@@ -246,18 +246,18 @@ pub(super) async fn a_dropped_call_is_done_or_not_done(user: User) -> Outcome {
     drop_calls(&user).await
 }
 
-/// Drops the futures of calls at different moments, and repeats the calls.
+/// Starts calls, drops their futures after different times, and repeats the calls.
 pub(super) async fn drop_calls(user: &User) -> Outcome {
     for n in 0..30u64 {
-        // The rule drops some futures immediately, and some a little later, when most calls have
-        // ended.
+        // The time grows from 0 to 1.45 ms. So the first calls are dropped at once, and the last
+        // ones when most calls have ended.
         let patience = Duration::from_micros(n * 50);
         let (sid, fresh) = (format!("s{n}"), format!("t{n}"));
         user.open(&sid).await?;
         drop(tokio::time::timeout(patience, user.store.open(user.session(&fresh)).into_future()).await);
         let rotate = RotateRefresh::new(&user.name, sid.as_str().into(), 0, LONG, LONG);
         drop(tokio::time::timeout(patience, user.store.rotate(rotate).into_future()).await);
-        // The retry gets the same successor, even if the first call happened.
+        // The repeated call gets the same successor, even if the dropped call was successful.
         let successor = match user.rotate(&sid, 0, LONG).await? {
             Rotated::Rotated(successor) | Rotated::Replayed(successor) => successor,
             other => return Err(Broken(format!("the retry of a rotation returned {other:?}"))),

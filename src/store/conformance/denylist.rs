@@ -1,4 +1,4 @@
-//! Rules about denials of other issuers' tokens.
+//! Rules about revocations of other issuers' tokens (denials).
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) async fn denied(user: &User, [jti, sid, subject]: [&str; 3]) -> Outco
     Ok(user.denylist()?.denied(query).await?)
 }
 
-/// The length of a window. A repeated denial in the same window changes nothing.
+/// The time in which a repeated denial changes nothing.
 pub(super) const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 fn moment_after(moment: Timestamp) -> Timestamp {
@@ -70,8 +70,8 @@ pub(super) async fn a_denied_token_is_denied(user: User) -> Outcome {
     Ok(())
 }
 
-/// Denies a session or subject. Returns the moment of the denial for a token with these three ids.
-/// Checks that the moment is less than half a second after the call.
+/// Denies a session or subject, and then queries a token with the ids `of`. Returns the moment of
+/// the denial. Returns an error if the moment is not within half a second after the call.
 async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timestamp> {
     let answer = deny(user, id, LONG).await?;
     let denial = denied(user, of).await?;
@@ -82,7 +82,7 @@ async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timest
     Ok(before)
 }
 
-/// Returns true if `before` is a valid moment of a denial at `now`.
+/// Returns true if `before` is a correct moment for a denial at `now`.
 pub(super) fn is_moment_of(before: Timestamp, now: Timestamp) -> bool {
     now <= before && before < now.saturating_add(HALF_A_SECOND)
 }
@@ -136,12 +136,12 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
     for id in ids() {
         until = deny(&user, id, SHORT).await?.now.saturating_add(SHORT);
     }
-    // The longer time is in force, independent of the order of the calls.
+    // The longer time applies, in either order of the calls.
     deny(&user, token("longer"), LONG).await?;
     deny(&user, token("longer"), SHORT).await?;
     loop {
-        // A store may remember the denial for longer than `keep`, because another node may accept
-        // the token for longer.
+        // The rule does not check that the store forgets the denial after `keep`. Another node may
+        // accept the token for longer, so the store may keep the denial.
         let denial = denied(&user, ["x", "x", "x"]).await?;
         if until <= denial.now {
             break;
@@ -163,14 +163,14 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
 }
 
 pub(super) async fn a_denial_is_remembered_for_as_long_as_denials_are_kept(user: User) -> Outcome {
-    // This is the call of a node that accepts tokens for this time.
+    // A node that accepts tokens for the time `LONG` makes this call.
     user.denylist()?.keep_denials_for(LONG);
     let mut until = Timestamp::default();
     for id in [token("x"), session("x"), subject("x")] {
         until = deny(&user, id, SHORT).await?.now.saturating_add(SHORT);
     }
     user.wait_until(until.saturating_add(SHORT)).await?;
-    // A store may remove expired records at each change.
+    // A store may remove expired records at each change, so the rule makes some changes.
     for n in 0..4 {
         deny(&user, token(&format!("another {n}")), LONG).await?;
     }
@@ -196,7 +196,7 @@ pub(super) async fn a_repeated_denial_finds_nothing_within_half_a_second(user: U
         let windows = lasted.unwrap_or_default().as_millis() / HALF_A_SECOND.as_millis() + 2;
         ensure!((1..=windows).contains(&found), "{id:?}: `found` was true {found} times in 50 calls within {lasted:?}");
     }
-    // A `keep` of zero writes nothing.
+    // If `keep` is zero, the store writes nothing.
     let nothing = deny(&user, token("over"), Duration::ZERO).await?;
     ensure!(!nothing.found, "a denial with a `keep` of zero has `found` true: {nothing:?}");
     Ok(())
@@ -209,7 +209,7 @@ pub(super) async fn names_that_no_token_can_have_are_not_denied(user: User) -> O
     Ok(())
 }
 
-/// Denies an id that no token can have, as `jti`, `sid` and `sub`.
+/// Checks that the store rejects denials of a token, session and subject with the invalid id `bad`.
 pub(super) async fn denials_of(user: &User, bad: &str) -> Outcome {
     let denylist = user.denylist()?;
     let request = |id| DenyRequest::new(issuer(user), id, LONG);

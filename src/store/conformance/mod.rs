@@ -1,14 +1,16 @@
-//! A suite that checks a store against the contract of its traits, rule by rule.
+//! A suite that checks if a store follows the contract of its traits, rule by rule.
 //!
-//! The name of each [`Rule`] states its demand, and a failure contains the name. Each rule concerns
-//! one or two [`Part`]s of a store: its sessions, its log, its denylist. [`run`] checks the parts
-//! that the store has. [`run_parts`] checks the parts that the caller passes, and fails if the
-//! store lacks a part.
+//! The name of each [`Rule`] states its demand, and a failure contains the name. Each rule needs
+//! one or two [`Part`]s of a store: its sessions, its log, its denylist.
 //!
-//! The suite needs a Tokio runtime. Use several threads, so that calls run in parallel. The store's
-//! clock must run, and the suite never sets it: the rules use short lifetimes and wait for the
-//! store's time. Each rule uses subjects that no other rule uses, so the store may contain data.
-//! The suite does not delete its data afterwards.
+//! * [`run`] checks the parts that the store has.
+//! * [`run_parts`] checks the parts that the caller names, and fails if the store lacks one of
+//!   them.
+//!
+//! The suite needs a Tokio runtime. Give it several threads, so that calls run in parallel. The
+//! store's clock must run: the rules use short lifetimes and wait until they end. Each rule uses
+//! new subjects, or new ids of sessions, so the store may contain other data. The suite does not
+//! delete its data afterwards.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -54,29 +56,29 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use self::outcome::{Broken, Outcome};
 use super::{BoxFuture, SessionStore};
 
-/// The time limit of a rule. A rule that takes longer is broken, because every call must end within
-/// a deadline of the store.
+/// The time limit of one rule. The suite reports a rule that takes longer as broken, because each
+/// call must end within a deadline of the store.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The rule in the violation that the suite reports if it checked no rule.
+/// The name of the rule in the report if the suite has checked no rule.
 const AT_LEAST_ONE_RULE: &str = "at_least_one_rule_is_checked";
 
-/// Checks all rules of the parts that the store has. For each rule, the suite calls `new_store`,
-/// which may return a new store or the same store again.
+/// Checks all rules of the parts that the store has. The suite calls `new_store` once for each
+/// rule. `new_store` may return a new store, or the same store every time.
 ///
 /// # Errors
 ///
-/// All rules that the store breaks.
+/// The rules that the store breaks.
 pub async fn run(new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
     check_rules(new_store, |rule, store| rule.parts.iter().all(|part| part.is_in(store))).await
 }
 
-/// Checks all rules of these parts in the same way as [`run`]. The store must have the parts.
+/// Checks all rules of `parts`. Calls `new_store` as [`run`] does.
 ///
 /// # Errors
 ///
-/// All rules that the store breaks. If the store lacks a part, it breaks all rules of that part. If
-/// `parts` is empty, the suite checks no rule, and reports a violation.
+/// The rules that the store breaks. A store that lacks a part breaks all rules of that part. If
+/// `parts` is empty, the error states that no rule was checked.
 pub async fn run_parts(parts: &[Part], new_store: impl AsyncFn() -> Arc<dyn SessionStore>) -> Result<(), Violations> {
     check_rules(new_store, |rule, _| rule.parts.iter().all(|part| parts.contains(part))).await
 }
@@ -94,7 +96,7 @@ async fn check_rules(
         }
     }
     if checked == 0 {
-        // The suite must not succeed without a check.
+        // Without this, a suite that has checked nothing would report success.
         broken.push(Violation {
             rule: AT_LEAST_ONE_RULE,
             what: "the suite checked no rule; name at least one `Part`".to_owned(),
@@ -103,21 +105,21 @@ async fn check_rules(
     if broken.is_empty() { Ok(()) } else { Err(Violations { broken, checked: checked.max(1) }) }
 }
 
-/// Returns all rules.
+/// Returns all rules of the suite.
 #[must_use]
 pub fn rules() -> &'static [Rule] {
     RULES
 }
 
-/// A part of a store: one of its traits.
+/// A part of a store. Each part is the implementation of one trait.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Part {
-    /// The [`SessionStore`] itself.
+    /// The implementation of [`SessionStore`], which every store has.
     Sessions,
-    /// The store's [`RevocationLog`](super::RevocationLog).
+    /// The store's [`RevocationLog`](super::RevocationLog), if it has one.
     Log,
-    /// The store's [`Denylist`](super::Denylist).
+    /// The store's [`Denylist`](super::Denylist), if it has one.
     Denylist,
 }
 
@@ -132,7 +134,7 @@ impl Part {
     }
 }
 
-/// One demand of the contract, with its check.
+/// One demand of the contract, and its check.
 pub struct Rule {
     name: &'static str,
     parts: &'static [Part],
@@ -140,13 +142,14 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Returns the rule's name, which states its demand.
+    /// Returns the name of the rule, which states its demand.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Returns the parts of a store that the rule needs: one part, or the log and the denylist.
+    /// Returns the parts of a store that the rule needs: a single part, or the log and the
+    /// denylist.
     #[must_use]
     pub fn parts(&self) -> &'static [Part] {
         self.parts
@@ -156,8 +159,9 @@ impl Rule {
     ///
     /// # Errors
     ///
-    /// The store gives a wrong answer, an error or no answer in time, it panics, or it lacks one of
-    /// the rule's [`parts`](Self::parts).
+    /// * The store gives a wrong answer, returns an error, or panics.
+    /// * The check does not end within 60 s.
+    /// * The store lacks one of the rule's [`parts`](Self::parts).
     pub async fn check(&self, store: Arc<dyn SessionStore>) -> Result<(), Violation> {
         if let Some(part) = self.parts.iter().find(|part| !part.is_in(&store)) {
             return Err(Violation { rule: self.name, what: format!("the store lacks the part {part:?}") });
@@ -205,7 +209,7 @@ impl fmt::Display for Violation {
 
 impl Error for Violation {}
 
-/// The rules that a store has broken.
+/// The rules that a store has broken, as the error of a run of the suite.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Violations {
     broken: Vec<Violation>,

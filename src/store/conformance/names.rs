@@ -1,4 +1,4 @@
-//! Rules about names (ids and subjects): any text of 1 to 255 bytes. The store must not confuse two
+//! Rules about names (subjects and ids): any text of 1 to 255 bytes. A store must not confuse two
 //! names.
 
 use super::{
@@ -11,8 +11,8 @@ use crate::{
     store::{RotateRefresh, Rotated, SessionState},
 };
 
-/// Names that a store could take for something else: patterns, protocol, scripts, separators,
-/// fields of the store.
+/// Names that a careless store could misread: as patterns, protocol text, scripts, separators, or
+/// names of its own fields.
 pub(super) const ODD: &[&str] = &[
     "*",
     "?",
@@ -109,15 +109,16 @@ pub(super) const ODD: &[&str] = &[
 ];
 
 pub(super) async fn subjects_of_any_text_are_kept_apart(user: User) -> Outcome {
-    // The rule uses the raw names, because a prefix would make some of them harmless. So only the
-    // session's id is unique to this run.
+    // The subjects are exactly these names, because a prefix would make some of them harmless. Only
+    // the session's id is unique to this run.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;
     }
     for (n, name) in ODD.iter().enumerate() {
         let one = user.other(*name);
-        // If the store confused this name with an earlier one, the session would be revoked.
+        // If the store confused this subject with an earlier one, its session would be revoked
+        // already.
         ensure!(one.is_active(sid).await?, "the store confuses the subject {name:?} with one of {:?}", ODD.get(..n));
         ensure!(one.live().await?.contains(sid), "the session of the subject {name:?} is not in the list");
         ensure!(
@@ -166,7 +167,7 @@ pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
     let names = [long("a"), long("b"), long(":"), long("*"), multibyte("a"), multibyte("b")];
     for name in &names {
         let one = user.other(name);
-        // The session's id must be new, because the suite may have run on this store before.
+        // The session's id must be new, because the suite may have used the same subjects before.
         one.open(user.name.as_str()).await?;
         user.open(name).await?;
         user.revoke_token(name, user.in_an_hour().await?).await?;
@@ -191,11 +192,11 @@ pub(super) async fn the_longest_names_are_kept_apart(user: User) -> Outcome {
     Ok(())
 }
 
-/// Lengths of names that no token can have.
+/// Lengths, in bytes, of names that the store must reject.
 pub(super) const BAD_LENGTHS: [usize; 3] = [0, 256, 40_000];
 
-/// Checks that every changing call of a [`SessionStore`](crate::store::SessionStore) rejects a name
-/// that no token can have.
+/// Checks that every changing method of a [`SessionStore`](crate::store::SessionStore) rejects the
+/// name `bad`.
 pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
     let until = user.in_an_hour().await?;
     let stranger = user.other(bad);
@@ -218,7 +219,7 @@ pub(super) async fn calls_with(user: &User, bad: &str) -> Outcome {
     )
 }
 
-/// Checks that the store rejected all these calls.
+/// Checks that each of these calls returned the error `Rejected`.
 pub(super) fn ensure_rejected<const N: usize>(length: usize, calls: [(&str, Option<StoreError>); N]) -> Outcome {
     for (call, error) in calls {
         let rejected = error.as_ref().is_some_and(|error| error.kind() == StoreErrorKind::Rejected);

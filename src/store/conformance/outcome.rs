@@ -1,11 +1,11 @@
-//! The outcome of a check of a rule.
+//! The result of a check.
 
 use crate::error::StoreError;
 
-/// The outcome of a check, or of one of its steps.
+/// The result of a check, or of one step of a check.
 pub(super) type Outcome<T = ()> = Result<T, Broken>;
 
-/// A description of the store's behaviour that breaks a rule.
+/// A sentence about how the store breaks a rule.
 pub(super) struct Broken(pub(super) String);
 
 impl From<StoreError> for Broken {
@@ -20,7 +20,7 @@ impl From<tokio::task::JoinError> for Broken {
     }
 }
 
-/// Returns [`Broken`] with a message if the condition is false.
+/// Returns from the function with [`Broken`] and this message if the condition is false.
 macro_rules! ensure {
     ($condition:expr, $($what:tt)+) => {
         if !$condition {

@@ -1,4 +1,4 @@
-//! Rules about revoking a session, a token, and all sessions of a user.
+//! Rules about revocations of a session, of a token, and of all sessions of a user.
 
 use super::{
     outcome::{Broken, Outcome, ensure},
@@ -74,7 +74,8 @@ pub(super) async fn a_session_that_ended_with_all_others_is_not_found(user: User
 }
 
 pub(super) async fn every_session_opened_between_two_revoke_alls_is_ended_by_the_second(user: User) -> Outcome {
-    // Many calls happen in the same millisecond, so the clock cannot order them.
+    // The calls of a round mostly happen in the same millisecond. So a store cannot order them by
+    // the clock.
     for n in 0..50 {
         let (one, other) = (format!("{n}.a"), format!("{n}.b"));
         user.open(&one).await?;
@@ -102,8 +103,8 @@ pub(super) async fn a_session_that_was_revoked_before_it_was_opened_is_never_ope
     let session_found = user.revoke_session("s").await?.found;
     let all_found = user.revoke_all(Some("s")).await?.found;
     ensure!(!session_found && !all_found, "a revocation without a session has `found` true");
-    // The store may have lost the record of a session whose tokens are still valid. So no call may
-    // open the session again.
+    // If the store has lost the session's record, its tokens may still be valid. So no call may
+    // open a session with this id.
     let reopened = user.store.open(user.session("s")).await?;
     ensure!(matches!(reopened, Opened::Exists { .. }), "the store opened a revoked session: {reopened:?}");
     ensure!(!user.is_active("s").await?, "the session is alive");
@@ -135,7 +136,7 @@ pub(super) async fn a_revoked_session_is_remembered_past_its_end(user: User) -> 
     let opening = user.open_as(OpenSession { idle: SHORT, ..user.session("s") }).await?;
     user.revoke_session("s").await?;
     user.wait_until(opening.refresh_end.saturating_add(SHORT)).await?;
-    // A store may remove expired records at each change.
+    // A store may remove expired records at each change, so the rule makes some changes.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }
@@ -171,8 +172,8 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: User) -> 
     user.revoke_token("not shorter", late).await?;
     user.revoke_token("not shorter", soon).await?;
     loop {
-        // A store may remember the revocation for longer, because another node may accept the token
-        // for longer.
+        // The rule does not check that the store forgets the revocation at `soon`. Another node may
+        // accept the token for longer, so the store may keep the revocation.
         let checked = user.store.check(&user.name, &"s".into(), &"soon".into()).await?;
         if soon <= checked.now {
             break;
@@ -181,7 +182,7 @@ pub(super) async fn a_revoked_token_is_remembered_until_its_time(user: User) -> 
         ensure!(revoked, "the store dropped the revocation of the token too early: {:?}", checked.state);
         tokio::time::sleep(SHORT / 30).await;
     }
-    // A store may remove expired records at each change.
+    // A store may remove expired records at each change, so the rule makes a change.
     user.open("another").await?;
     for jti in ["longer", "not shorter"] {
         let state = user.token_state("s", jti).await?;
@@ -247,8 +248,8 @@ pub(super) async fn revoke_all_spares_the_exception_but_not_its_revoked_tokens(u
     Ok(())
 }
 
-/// Returns the ids of sessions that are not alive: revoked, ended by `revoke_all`, expired, never
-/// opened, and another user's. Makes these sessions; the user must be new.
+/// Makes sessions that are not alive, and returns their ids. The user must be new. The id "never
+/// opened" has no session, and "another's" is a session of another user.
 pub(super) async fn dead_sessions(user: &User) -> Outcome<[&'static str; 5]> {
     user.sibling("other").open("another's").await?;
     user.open("revoked").await?;

@@ -1,4 +1,4 @@
-//! Rules about [`RotateRefresh`].
+//! Rules about rotations: see [`RotateRefresh`].
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::{OpenSession, RotateRefresh, Rotated, SessionState, Successor};
 
-/// Returns true if two answers describe the same tokens. The second answer may lack the stamp.
+/// Returns true if two answers describe the same tokens. The time `now` and the stamp may differ.
 fn same(one: &Successor, other: &Successor) -> bool {
     Successor { now: one.now, last_revocation: one.last_revocation, ..*other } == *one
 }

@@ -62,7 +62,7 @@ pub(super) async fn a_session_that_is_not_used_ends(user: User) -> Outcome {
     loop {
         let checked = user.store.check(&user.name, &"s".into(), &"j".into()).await?;
         if opening.refresh_end <= checked.now {
-            // A store may remove a session at any time after its end.
+            // A store may remove a session's record at any time after the session's end.
             let over = matches!(checked.state, SessionState::Expired | SessionState::Unknown);
             ensure!(over, "at its end the session is {:?}", checked.state);
             break;
@@ -84,16 +84,16 @@ pub(super) async fn the_absolute_end_bounds_the_idle_one(user: User) -> Outcome 
     user.wait_until(opening.refresh_end).await?;
     let state = user.state("s").await?;
     ensure!(matches!(state, SessionState::Expired | SessionState::Unknown), "at its end the session is {state:?}");
-    // A lifetime that exceeds `Timestamp::END_OF_TIME` is valid.
+    // A lifetime that ends after `Timestamp::END_OF_TIME` is valid.
     let opening = user.open_as(OpenSession { idle: LONG, absolute: Duration::MAX, ..user.session("t") }).await?;
     ensure!(opening.refresh_end == opening.now.saturating_add(LONG), "the session ends at {}", opening.refresh_end);
     ensure!(user.is_active("t").await?, "a session without an absolute end is not alive");
     Ok(())
 }
 
-/// Opens the sessions a, b, c and d, and then rotates a.
+/// Opens the sessions a, b, c and d one after the other, and then rotates a.
 pub(super) async fn open_four(user: &User) -> Outcome {
-    // Each session needs a different time of opening, so that their order is defined.
+    // The sessions need different times of opening, because the store evicts in the order of time.
     for sid in ["a", "b", "c", "d"] {
         let opening = user.open(sid).await?;
         user.wait_until(opening.now.saturating_add(Duration::from_millis(2))).await?;
@@ -102,7 +102,8 @@ pub(super) async fn open_four(user: &User) -> Outcome {
     user.wait_until(successor.now.saturating_add(Duration::from_millis(2))).await
 }
 
-/// Opens the session e with a cap of three, after [`open_four`].
+/// Opens a fifth session, e, with a limit of 3 sessions. Expects that the store evicts b and c.
+/// Call [`open_four`] first.
 pub(super) async fn evict_two_of_four(user: &User) -> Outcome {
     let opening = user.open_capped("e", NonZeroU32::MIN.saturating_add(2)).await?;
     ensure!(
@@ -187,7 +188,7 @@ pub(super) async fn a_login_that_began_before_a_revoke_all_is_superseded(user: U
         );
     }
     ensure!(user.state("late").await? == SessionState::Unknown, "a superseded login left a session");
-    // The contract allows 10 ms, because the generation may be a little ahead of the clock.
+    // A login that begins 10 ms after the `revoke_all` must succeed.
     user.wait_until(revoked.now.saturating_add(Duration::from_millis(10))).await?;
     let began = user.store.ping().await?;
     user.open_as(late("new", began)).await?;
@@ -256,7 +257,7 @@ pub(super) async fn the_listing_can_be_read_in_pages(user: User) -> Outcome {
         let listed: BTreeSet<_> = user.listing(limit).await?.into_iter().map(|session| session.sid).collect();
         ensure!(listed == opened, "pages of {limit} contain {} of {} sessions", listed.len(), opened.len());
     }
-    // A cursor may come from a client, so an invalid one is no error.
+    // Cursors come from clients, so the store must return the first page for an invalid one.
     for cursor in ["", "~", "-1", "no cursor", "18446744073709551616", "*"] {
         let listed = user.listing_from(Some(cursor.to_owned()), 7).await?;
         let listed: BTreeSet<_> = listed.into_iter().map(|session| session.sid).collect();

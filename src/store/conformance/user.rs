@@ -1,4 +1,4 @@
-//! A user of the store under test, with helpers that the rules share.
+//! A user of the store under test, with functions that all rules use.
 
 use std::{
     collections::BTreeSet,
@@ -18,23 +18,23 @@ use crate::{
     },
 };
 
-/// A lifetime that is longer than any rule takes.
+/// A lifetime that does not end while a rule runs.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
-/// A lifetime that is so short that a rule can wait for its end.
+/// A lifetime so short that a rule can wait for its end.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
-/// The longest sleep of a rule before it asks the store again for the time.
+/// The longest sleep between two queries of the store's time.
 const NAP: Duration = Duration::from_millis(20);
-/// The most pages that a rule reads from a list of sessions or a log.
+/// The maximum number of pages that a rule reads before it reports that there is no last page.
 pub(super) const MANY_PAGES: usize = 100_000;
 
-/// A user that no other rule uses.
+/// A user of the store under test. Each rule gets a user with a new random name.
 #[derive(Clone)]
 pub(super) struct User {
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) name: Subject,
 }
 
-/// The answer to a call that opened a session.
+/// The fields of [`Opened::Opened`].
 pub(super) struct Opening {
     pub(super) now: Timestamp,
     pub(super) generation: u64,
@@ -49,28 +49,28 @@ impl User {
         Self { store, name: name.into() }
     }
 
-    /// Returns another user of the same store.
+    /// Returns the user with this name in the same store.
     pub(super) fn other(&self, name: impl Into<Subject>) -> Self {
         Self { store: self.store.clone(), name: name.into() }
     }
 
-    /// Returns another user of the same store, whose name no other rule uses.
+    /// Returns another user of the same store. The name starts with that of this user, so no other
+    /// rule uses it.
     pub(super) fn sibling(&self, name: &str) -> Self {
         self.other(format!("{}-{name}", self.name))
     }
 
-    /// Returns the store's log. The suite runs a rule about the log only on a store with a log.
+    /// Returns the store's log, or an error if the store no longer returns its log.
     pub(super) fn log(&self) -> Outcome<Arc<dyn RevocationLog>> {
         self.store.clone().revocation_log().ok_or_else(|| Broken("the store no longer returns its log".to_owned()))
     }
 
-    /// Returns the store's denylist. The suite runs a rule about it only on a store with a
-    /// denylist.
+    /// Returns the store's denylist, or an error if the store no longer returns its denylist.
     pub(super) fn denylist(&self) -> Outcome<Arc<dyn Denylist>> {
         self.store.clone().denylist().ok_or_else(|| Broken("the store no longer returns its denylist".to_owned()))
     }
 
-    /// Returns a request to open a session with a long life.
+    /// Returns a request to open a session that does not end while a rule runs.
     pub(super) fn session(&self, sid: &str) -> OpenSession {
         OpenSession::new(&self.name, sid.into(), LONG, 24 * LONG)
     }
@@ -112,7 +112,7 @@ impl User {
         Ok(self.store.rotate(RotateRefresh::new(&self.name, sid.into(), counter, LONG, grace)).await?)
     }
 
-    /// Rotates without grace. Returns an error if the answer is not `Rotated`.
+    /// Rotates with a grace of zero. Returns an error if the answer is not `Rotated`.
     pub(super) async fn advance(&self, sid: &str, counter: u32) -> Outcome<Successor> {
         match self.rotate(sid, counter, Duration::ZERO).await? {
             Rotated::Rotated(successor) => Ok(successor),
@@ -132,17 +132,17 @@ impl User {
         Ok(self.store.revoke_all(&self.name, except.map(SessionId::from).as_ref()).await?)
     }
 
-    /// Returns a time that is one hour ahead of the store's.
+    /// Returns the store's time plus one hour.
     pub(super) async fn in_an_hour(&self) -> Outcome<Timestamp> {
         Ok(self.store.ping().await?.saturating_add(LONG))
     }
 
-    /// Returns the sessions of all pages.
+    /// Returns the user's sessions from all pages.
     pub(super) async fn listing(&self, limit: u32) -> Outcome<Vec<SessionRecord>> {
         self.listing_from(None, limit).await
     }
 
-    /// Returns the sessions of all pages from a cursor on.
+    /// Returns the user's sessions from the page at `cursor` and all later pages.
     pub(super) async fn listing_from(&self, mut cursor: Option<String>, limit: u32) -> Outcome<Vec<SessionRecord>> {
         let mut sessions = Vec::new();
         for _ in 0..MANY_PAGES {
@@ -156,7 +156,7 @@ impl User {
         Err(Broken("the list of sessions has no last page".to_owned()))
     }
 
-    /// Returns the ids of the live sessions.
+    /// Returns the ids of the user's live sessions.
     pub(super) async fn live(&self) -> Outcome<BTreeSet<SessionId>> {
         Ok(self.listing(0).await?.into_iter().map(|session| session.sid).collect())
     }
@@ -173,7 +173,7 @@ impl User {
     }
 }
 
-/// Returns the log entry in an answer. Returns an error if the answer has none.
+/// Returns the log entry in an answer, or an error if the answer has none.
 pub(super) fn logged(answer: &Revoked) -> Outcome<&Logged> {
     answer
         .logged

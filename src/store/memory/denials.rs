@@ -1,4 +1,4 @@
-//! The memory store's denials of external ids (`docs/protocol.md`, section 6).
+//! The memory store's revocations of other issuers' tokens (`docs/protocol.md`, section 6).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,16 +24,16 @@ pub(super) struct Denials {
 }
 
 struct Denied {
-    /// Tokens of the session or subject that were issued at or before this moment are revoked. The
-    /// field has no meaning for a denied token.
+    /// Tokens of the session or subject that were issued at or before this moment are revoked. If
+    /// the id is that of a token, this field has no meaning.
     before: Timestamp,
     until: Timestamp,
-    /// The sequence of the denial's log entry.
+    /// The sequence number of the log entry.
     sequence: u64,
 }
 
-/// The length of the windows of [`window_end`]. With it, denials of one id write at most two log
-/// entries a second.
+/// The length of the time windows of [`window_end`]. Repeated denials of one id write at most one
+/// log entry per window.
 const WINDOW_MILLIS: u64 = 500;
 
 impl Denials {
@@ -43,7 +43,7 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ExternalId::Token(_) => None,
-            // If the clock was set back, the moment of the earlier denial is later and stays.
+            // If the clock was set back, the existing denial has the later moment, and keeps it.
             ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
@@ -64,16 +64,16 @@ impl Denials {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Records an increase: from now on the store remembers denials for `keep` instead of `before`.
+    /// Records that the store keeps denials for `keep` from now on, instead of `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // If the last increase was less than `keep` ago, denials from before it may be missing. So
-        // the merged increase has the shorter `before`.
+        // After an increase, denials from before it may be missing for the time `keep`. If the next
+        // increase follows in this time, the shorter `before` of the two applies.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
 
-    /// Republishes a denial.
+    /// Writes a lost denial to the store again, unless the store still has it.
     pub(super) fn republish(
         &mut self,
         name: &str,
@@ -96,7 +96,8 @@ impl Denials {
         Ok(())
     }
 
-    /// Stores a denial. If the id is denied already, the later end and the later moment remain.
+    /// Saves a denial. If the id was denied before, the store keeps the later `until` and the later
+    /// `before`.
     fn put(&mut self, name: Arc<str>, denied: Denied) {
         let mut denied = denied;
         if let Some(known) = self.denied.get(&name) {
@@ -137,19 +138,19 @@ impl Denials {
     }
 }
 
-/// Returns the end of the half second of `now`. A denial revokes tokens that were issued up to this
-/// moment.
+/// Returns the last millisecond of the half second that contains `now`. A denial revokes tokens
+/// that were issued up to this moment.
 ///
-/// So repeated calls for one id within the half second change nothing. Each call ends all tokens
-/// that were issued before it, and also those that are issued later in the half second. If the
-/// issuer writes `iat` in whole seconds, these later tokens have the same `iat` as the call.
+/// Repeated denials of one id within the half second get the same moment, so they change nothing.
+/// Tokens that the issuer creates later in the half second are revoked too. If the issuer writes
+/// `iat` in whole seconds, the store could not distinguish them from earlier tokens anyway.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))
 }
 
-/// Returns one name for issuer, kind and id. The name contains the issuer's length, so that no two
-/// triples have the same name.
+/// Returns the name of this issuer's id in the log. The name contains the issuer's length, so that
+/// two different ids never have the same name.
 pub(super) fn name(issuer: &str, id: &ExternalId) -> String {
     let (kind, id) = match id {
         ExternalId::Token(id) => ("jti", id.as_str()),

@@ -1,4 +1,4 @@
-//! The revocation log of the memory store: one bucket, with its entries in a ring buffer.
+//! The revocation log of the memory store. It has one bucket, and its entries are in a ring buffer.
 
 use std::{
     collections::VecDeque,
@@ -22,24 +22,25 @@ use crate::{
 
 /// The number of the only bucket.
 const BUCKET: u32 = 0;
-/// The time for which the log keeps entries if no caller sets a longer time.
+/// The default time for which the log keeps entries. [`Log::keep_for`] sets a longer time.
 const DEFAULT_KEEP: Duration = Duration::from_secs(3600);
-/// The most entries that the log keeps, about 20 MB. The log can safely drop the oldest entries,
-/// because readers detect missing entries by the sequences (`docs/protocol.md`, section 4).
+/// The maximum number of entries, about 20 MB. If there are more, the log drops the oldest. Readers
+/// detect dropped entries by the sequence numbers (`docs/protocol.md`, section 4).
 const MAX_ENTRIES: usize = 65_536;
-/// The most old entries that one change drops. The change locks the log during that time.
+/// The maximum number of expired entries that one change drops, so that it locks the log only
+/// briefly.
 const DROPPED_PER_CHANGE: usize = 256;
-/// A nonce's length in bytes.
+/// The length of a nonce, in bytes.
 const NONCE: usize = 16;
 
-/// The log. A change locks the log last, while it has the lock of the changed data. So entries have
-/// the order of the changes, and no caller reads a change without its entry.
+/// The log of the memory store. A change locks the user's records first and the log second. So the
+/// entries have the same order as the changes, and no caller sees a change without its entry.
 pub(super) struct Log {
     incarnation: String,
     server: ServerId,
     born: Timestamp,
     keep_millis: AtomicU64,
-    /// The largest age of the data by which any node decides locally, in ms.
+    /// The maximum age, in ms, of the log data by which any node decides locally.
     staleness_millis: AtomicU64,
     ring: Mutex<Ring>,
 }
@@ -71,7 +72,7 @@ impl Log {
         }
     }
 
-    /// Returns the identity of this store. A later store has another identity.
+    /// Returns the random identity of this store. Each store has a different one.
     pub(super) fn server(&self) -> ServerId {
         self.server
     }
@@ -96,8 +97,8 @@ impl Log {
         self.staleness_millis.fetch_max(saturating_millis(staleness), Ordering::SeqCst);
     }
 
-    /// Writes one entry. The caller has the lock of the changed data, and makes the change after
-    /// this call. After an error the log is unchanged, and the caller must not make the change.
+    /// Appends one entry. The caller must already have locked the data that it will change. If this
+    /// call fails, the log is unchanged, and the caller must not make the change.
     pub(super) fn append(
         &self,
         now: Timestamp,
@@ -107,7 +108,7 @@ impl Log {
         self.append_all(now, vec![(revocation, until)])
     }
 
-    /// Writes all of these entries, or none. Returns the position and the stamp of the last entry.
+    /// Appends all of these entries, or none. Returns the position and the stamp of the last entry.
     pub(super) fn append_all(
         &self,
         now: Timestamp,
@@ -115,9 +116,9 @@ impl Log {
     ) -> Result<Appended, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
-        // A change of another shard may have read the clock later and written its entry first. But
-        // times in the log must never decrease. So no entry before a given entry has a later time,
-        // even if the log has dropped the earlier entries.
+        // Times in the log must never decrease. Another change can read the clock later than this
+        // change, but append its entry first. The new entry then gets the time of the entry before
+        // it.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
@@ -138,15 +139,17 @@ impl Log {
         Ok(Appended { position, stamp: LogStamp::new(ring.at, &ring.head) })
     }
 
-    /// Returns the stamp of a user's last revocation; `None` if every node has applied that entry.
+    /// Returns the stamp of a user's last revocation, or `None` if no node needs the stamp. No node
+    /// needs it after all nodes have read the entry, or if all nodes ask the store about each
+    /// token.
     pub(super) fn news(&self, last: Option<LogStamp>, now: Timestamp) -> Option<LogStamp> {
         let staleness = self.max_staleness();
-        // A node's clock may be slower by 0.1 %.
+        // A node's clock may run up to 0.1 % slower than the store's clock.
         let end = |stamp: LogStamp| stamp.at().saturating_add(staleness.saturating_add(staleness / 1000));
         last.filter(|stamp| !staleness.is_zero() && now <= end(*stamp))
     }
 
-    /// Returns the answer to a revocation at `now`, with the entry at `position`.
+    /// Builds the answer to a revocation at `now`. `position` is the position of its log entry.
     pub(super) fn revoked(
         &self,
         now: Timestamp,
@@ -159,7 +162,8 @@ impl Log {
         Revoked { now, found, logged: Some(Logged { max_staleness, ..Logged::new(revocation, until, position) }) }
     }
 
-    /// Returns the position of the entry with this sequence; for `None`, that of the newest entry.
+    /// Returns the position of the entry with this sequence number. For `None`, returns the
+    /// position of the newest entry.
     pub(super) fn position(&self, sequence: Option<u64>) -> LogPosition {
         let sequence = sequence.unwrap_or_else(|| self.lock().sequence);
         LogPosition { bucket: BUCKET, incarnation: self.incarnation.clone(), sequence }
@@ -209,8 +213,8 @@ impl Log {
         }
     }
 
-    /// Returns the sequence in a cursor; `None` if the cursor is invalid or of another incarnation.
-    /// The page then starts at the beginning of the log.
+    /// Returns the sequence number in a cursor, or `None` if the cursor is invalid or from another
+    /// store.
     fn sequence_of(&self, cursor: &LogCursor) -> Option<u64> {
         let sequence = cursor.as_str().strip_prefix(&self.incarnation)?.strip_prefix('.')?;
         sequence.parse().ok()
@@ -221,9 +225,8 @@ impl Log {
     }
 }
 
-/// Returns a name for this incarnation of the store. The name is no secret. It must only differ
-/// from the names of other incarnations. If the operating system gives no random numbers, the name
-/// comes from the seeds of the standard library's hash maps.
+/// Returns a unique name for the data of this store. If the operating system gives no random
+/// numbers, the name comes from the random seeds of the standard library's hash maps.
 fn incarnation() -> String {
     random_names(1).ok().and_then(|mut names| names.pop()).unwrap_or_else(|| {
         let (first, second) = (RandomState::new(), RandomState::new());

@@ -1,4 +1,4 @@
-//! A store of sessions in this process's memory.
+//! A store that keeps sessions and revocations in the memory of this process.
 
 mod denials;
 mod log;
@@ -23,18 +23,19 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// The number of shards. Each has a lock. Most machines have fewer cores, so calls rarely wait.
+/// The number of shards, each with its own lock. Most machines have fewer cores, so calls rarely
+/// wait for a lock.
 const SHARDS: usize = 64;
 
 /// A store of sessions in memory, for one process. The data are lost when the process ends.
 ///
-/// Every answer is ready immediately ([`Answer::Ready`]). A call fails only if it rejects an id or
-/// a bucket, or if the operating system gives no random numbers.
+/// Every answer is ready immediately ([`Answer::Ready`]). A call fails only if it has an invalid id
+/// or bucket, or if the operating system gives no random numbers.
 ///
-/// Old records do not pile up, because every change also removes a few expired records. The
-/// revocation log keeps entries for the time that [`keep_log_for`](RevocationLog::keep_log_for)
-/// sets (default: one hour), and at most 65 536 entries. If the log has dropped entries that a
-/// reader needs, the reader detects that by the sequences, and asks the store instead.
+/// Every change also removes a few expired records, so old records do not pile up. The revocation
+/// log keeps entries for the time that [`keep_log_for`](RevocationLog::keep_log_for) sets (default:
+/// one hour), and at most 65 536 entries. If a reader needs an entry that the log has dropped, the
+/// reader detects the loss and asks the store instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,10 +62,11 @@ const SHARDS: usize = 64;
 pub struct MemoryStore {
     clock: Box<dyn Clock>,
     hasher: RandomState,
-    /// All records of a user are in one shard, so that each change is one critical section. A
-    /// change locks the shard first and the log second.
+    /// The users' records. All records of one user are in the same shard, so each change locks only
+    /// one shard. A change locks the shard first and the log second.
     shards: [RwLock<Shard>; SHARDS],
-    /// One lock protects all denials, because a query must read up to three of them in one state.
+    /// The revocations of other issuers' tokens. They share one lock, because a query must read up
+    /// to three of them at the same moment.
     denials: RwLock<Denials>,
     log: Log,
 }
@@ -72,8 +74,8 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Creates an empty store that takes its time from `clock`.
     ///
-    /// The store reads the clock while it has a lock. So a user's changes have the order of their
-    /// times, and the clock must not call the store.
+    /// The store reads the clock while a user's records are locked, so that the times have the
+    /// order of the changes. The clock must therefore not call the store.
     #[must_use]
     pub fn with_clock(clock: impl Clock) -> Self {
         let born = clock.now();
@@ -86,8 +88,8 @@ impl MemoryStore {
         }
     }
 
-    // The store also uses a poisoned lock. Only the clock can panic under a lock, and the store
-    // reads the clock before it changes anything.
+    // These functions ignore that a lock is poisoned. Only the clock can panic while a lock is
+    // taken. The store reads the clock before it changes anything, so the data are still complete.
 
     fn read(&self, subject: &str) -> (RwLockReadGuard<'_, Shard>, Timestamp) {
         let shard = self.shard(subject).read().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +136,7 @@ impl MemoryStore {
 }
 
 impl Default for MemoryStore {
-    /// Creates an empty store that takes its time from the operating system's clock.
+    /// Creates an empty store that uses the clock of the operating system.
     fn default() -> Self {
         Self::with_clock(SystemClock)
     }
@@ -275,7 +277,8 @@ impl RevocationLog for MemoryStore {
         let before = self.log.keep();
         if before < keep {
             self.log.keep_for(keep);
-            // Without a revocation, no denial exists that the store could drop too early.
+            // Before the first log entry, the store has no revocation that it could delete too
+            // early.
             if self.log.position(None).sequence > 0 {
                 denials.keep_longer(self.clock.now(), before, keep);
             }
@@ -310,7 +313,7 @@ impl Denylist for MemoryStore {
         Answer::Ready(Ok(denials.denied(query, now, &self.log)))
     }
 
-    /// Keeps denials and log entries for at least `keep`, because one setting applies to both.
+    /// Sets the time for denials and for log entries, because this store has one setting for both.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }

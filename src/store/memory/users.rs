@@ -1,7 +1,7 @@
-//! The rules of the memory store: the effect of each call on a user's records.
+//! The logic of the memory store: the effect of each call on the records of a user.
 //!
-//! Each call runs inside one critical section of [`MemoryStore`](super::MemoryStore), at one time
-//! `now`.
+//! [`MemoryStore`](super::MemoryStore) locks the user's records for the whole call, and passes the
+//! time as `now`.
 
 mod republish;
 
@@ -23,48 +23,51 @@ use crate::{
     },
 };
 
-/// The most expired records that each change removes. A change adds fewer records, so the number of
-/// expired records shrinks.
+/// The maximum number of expired records that each change removes. A change adds fewer records than
+/// this, so expired records do not pile up.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
-/// A repetition of `revoke_all` that ends no session sets [`User::revoked_at`] to the present time
-/// only if `revoked_at` is older than this. Otherwise a caller who repeats the call could block all
-/// logins of a user. A login takes less time than this. A password change long after the last
-/// revocation still supersedes the logins that began before the change.
+/// The longest expected duration of a login. A repeated `revoke_all` that ends no session sets
+/// [`User::revoked_at`] to `now` only if the old value is at least this old. Otherwise a caller who
+/// repeats `revoke_all` could block all logins of the user.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
-/// The default number of records that the store reads for a page of sessions.
+/// The number of sessions that the store reads for a page if the caller sets no limit.
 const DEFAULT_PAGE: usize = 100;
-/// The most records that the store reads for a page, because it locks the shard during that time.
+/// The maximum number of sessions that the store reads for a page. The user's records are locked
+/// during that time.
 const LARGEST_PAGE: usize = 1000;
-/// The start of the cursor of a page. The id of the last session of the page follows.
+/// The start of the cursor of a page. The id of the last session that the store has read follows.
 const CURSOR: &str = "after ";
-/// The most sessions that `revoke_all` and a login with a cap of sessions read, because they lock
-/// the shard during that time. With a large cap a login reads up to `MOST_LOOKED_AT` sessions.
+/// The maximum number of sessions that `revoke_all` or a login reads, because the user's records
+/// are locked during that time. If the user may have many sessions, a login reads up to
+/// `MOST_LOOKED_AT`.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
-/// The most sessions that one login evicts. The next logins evict the remaining sessions.
+/// The maximum number of sessions that one login evicts. The next logins evict the rest.
 const EVICTED: usize = 100;
-/// The number of members of a discarded index that each change drops.
+/// The number of sessions that each change removes from [`Shard::discarded`].
 const DROPPED_PER_CHANGE: usize = 64;
 
-/// The records of some of the users.
+/// The records of a part of the users. Each shard has its own lock.
 #[derive(Default)]
 pub(super) struct Shard {
     users: HashMap<Arc<str>, User>,
     expiries: Expiries,
-    /// Indexes whose sessions all ended in a `revoke_all`. Each change drops a few of their
-    /// members.
+    /// Indexes of sessions that `revoke_all` has ended. Each change removes only a few sessions
+    /// from them, so that no change takes long.
     discarded: Vec<Index>,
 }
 
-/// An index of sessions: sorted by last rotation, then by opening.
+/// A sorted index of sessions. A key is the time of the last rotation, the time of opening, and the
+/// id.
 type Index = BTreeSet<(Timestamp, Timestamp, Arc<str>)>;
 
-/// The times at which pruning reads records. A record has one entry, at the time in its `indexed`
-/// field. If the record ends later, pruning inserts the entry again with the later time. So a
-/// rotation does not change this index.
+/// A sorted index of the times at which [`Shard::prune`] reads a record. A rotation prolongs a
+/// session, but does not change this index. `prune` later finds that the session is still alive,
+/// and inserts its new end.
 type Expiries = BTreeSet<(Timestamp, Arc<str>, Expiring)>;
 
-/// The kind of a record. Among records with the same time, pruning removes the user last.
+/// A record that can expire. If several records of a user expire at the same time, the variant
+/// `User` comes last, and [`Shard::prune`] removes it last.
 #[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
 enum Expiring {
     Session(Arc<str>),
@@ -74,34 +77,36 @@ enum Expiring {
 
 #[derive(Default)]
 struct User {
-    /// `g` in the Redis store: sessions with a lower generation are revoked. Only `revoke_all`
-    /// writes this field.
+    /// The user's generation (`g` in the Redis store). Sessions with a lower generation are
+    /// revoked. Only [`Shard::end_all`] writes this field.
     generation: u64,
-    /// `o`: the highest generation that any session had. If a session was opened before the clock
-    /// was set back, a later `revoke_all` needs this field to end that session.
+    /// The highest generation that any session of the user had (`o` in the Redis store).
+    /// `revoke_all` sets a higher generation, even if the clock was set back.
     highest: u64,
-    /// `r`: the time of the last `revoke_all`. The store refuses logins that began at or before it.
+    /// The time of the last `revoke_all` (`r` in the Redis store). The store refuses logins that
+    /// began at or before this time.
     revoked_at: Option<Timestamp>,
-    /// `e`: the last `revoke_all`.
+    /// The last `revoke_all` (`e` in the Redis store).
     last_end: Option<EndOfAll>,
-    /// `l`: the stamp of the last log entry about this user.
+    /// The stamp of the last log entry about this user (`l` in the Redis store).
     last_revocation: Option<LogStamp>,
-    /// The time until which the store needs the user's generations.
+    /// The time from which on [`Shard::prune`] may remove this user.
     until: Timestamp,
     sessions: BTreeMap<Arc<str>, Session>,
-    /// All live sessions. Some expired sessions, and some that a `revoke_all` has ended, may
-    /// remain.
+    /// An index that contains all live sessions. It can also contain sessions that have expired or
+    /// that `revoke_all` has ended.
     live: Index,
     tokens: HashMap<Arc<str>, RevokedToken>,
 }
 
-/// A `revoke_all`, with the data of its log entry.
+/// A `revoke_all` of a user, and the data of its log entry.
 struct EndOfAll {
     at: Timestamp,
     sequence: u64,
-    /// The excepted session.
+    /// The session that the `revoke_all` did not end.
     except: Option<Arc<str>>,
-    /// True if no session was opened since, so that no session except `except` can be alive.
+    /// True if no session was opened after the `revoke_all`. Then only the session `except` can be
+    /// alive.
     is_last: bool,
 }
 
@@ -112,10 +117,10 @@ struct Session {
     refresh_end: Timestamp,
     absolute_end: Timestamp,
     counter: u32,
-    /// The time of the revocation. With it, the record is a tombstone: later requests get the
-    /// answer that the session was revoked.
+    /// The time at which this session was revoked; `None` if it was not revoked, or only by
+    /// `revoke_all`. The store keeps the record, so that it can answer `Revoked`.
     revoked_at: Option<Timestamp>,
-    /// The sequence of the revocation's log entry; zero before the revocation.
+    /// The sequence number of the revocation's log entry; zero before the revocation.
     sequence: u64,
     label: String,
     indexed: Timestamp,
@@ -124,7 +129,7 @@ struct Session {
 struct RevokedToken {
     revoked_at: Timestamp,
     until: Timestamp,
-    /// The sequence of the revocation's log entry.
+    /// The sequence number of the revocation's log entry.
     sequence: u64,
     indexed: Timestamp,
 }
@@ -133,8 +138,9 @@ impl Shard {
     pub(super) fn open(&mut self, open: OpenSession, now: Timestamp, log: &Log) -> Result<Opened, StoreError> {
         let keep = log.keep();
         if let Some(user) = self.users.get_mut(open.subject.as_str()) {
-            // If `revoked_at` is in the future, the clock was set back since that `revoke_all`. The
-            // store then corrects `revoked_at` to the present time.
+            // If the clock was set back after the last `revoke_all`, `revoked_at` is in the future.
+            // The store then lowers it to `now`, because otherwise it would refuse all logins until
+            // that time.
             user.revoked_at = user.revoked_at.map(|at| at.min(now));
             if user.revoked_at.zip(open.auth_time).is_some_and(|(revoked, began)| began <= revoked) {
                 return Ok(Opened::Superseded { now });
@@ -180,7 +186,8 @@ impl Shard {
         })
     }
 
-    /// Ends the sessions whose last use is longest ago, until one more session fits under the cap.
+    /// Ends the least recently used sessions, at most [`EVICTED`], so that the new session does not
+    /// exceed `open.max_sessions`.
     fn evict(&mut self, open: &OpenSession, now: Timestamp, log: &Log) -> Result<Vec<Arc<str>>, StoreError> {
         let Some(max_sessions) = open.max_sessions else { return Ok(Vec::new()) };
         let cap = usize::try_from(max_sessions.get()).unwrap_or(usize::MAX);
@@ -193,8 +200,8 @@ impl Shard {
         for place in &gone {
             user.live.remove(place);
         }
-        // Sessions in the index beyond the first `looked_at` may have expired. So they count only
-        // if `cap` + `EVICTED` exceeds `MOST_LOOKED_AT`.
+        // If `cap` is above 900, `looked_at` is too low to count the live sessions. The store then
+        // uses the length of the index, which may include expired sessions.
         let count = if cap.saturating_add(EVICTED) > MOST_LOOKED_AT { user.live.len() } else { live.len() };
         let excess = count.saturating_add(1).saturating_sub(cap).min(EVICTED);
         let evicted: Vec<Arc<str>> = live.into_iter().take(excess).map(|(.., sid)| sid).collect();
@@ -265,8 +272,8 @@ impl Shard {
             user.until = user.until.max(session.refresh_end);
             return Ok(Rotated::Rotated(session.successor(now, last_revocation)));
         }
-        // This is reuse. Or the counter is `u32::MAX`, after which the store could not detect
-        // reuse.
+        // The refresh token was used before, or its counter is `u32::MAX` and has no successor. In
+        // both cases the session ends.
         self.revoke_session(rotate.subject.as_str(), rotate.sid.as_str(), now, log)?;
         Ok(Rotated::Reused { now })
     }
@@ -324,8 +331,8 @@ impl Shard {
             return Ok(unchanged(now, revocation, known.until, Some(known.sequence), log));
         }
         let found = known.is_none_or(|known| known.until <= now);
-        // The entry lasts for at least `keep`, because another node may accept the token for longer
-        // than the caller does.
+        // The revocation lasts at least as long as the log keeps entries, because another node may
+        // accept the token for longer than the caller does.
         let until = wanted.max(later(now, log.keep()));
         let Appended { position, stamp } = log.append(now, revocation.clone(), until)?;
         let sequence = position.sequence;
@@ -363,11 +370,11 @@ impl Shard {
         let user = self.users.get(subject);
         let (old, highest) = user.map_or((0, 0), |user| (user.generation, user.highest));
         let generation = old.max(highest).max(now.as_millis()).saturating_add(1);
-        // The entry must not except a session that has ended, because nodes would accept its tokens
-        // again.
+        // If the excepted session has ended, the log entry must not contain it. Otherwise the nodes
+        // would accept its tokens again.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // If the index has more sessions than these, some of them are probably alive. A search of
-        // all sessions would take too long.
+        // The store reads only the first `LOOKED_AT` sessions, because to read all of them could
+        // take long. If there are more sessions, one of them is probably alive.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
@@ -379,8 +386,8 @@ impl Shard {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Ends all sessions with a lower generation except `except`, which is alive. `is_last` is true
-    /// if no other session is alive afterwards.
+    /// Ends all sessions of the user with a generation below `generation`, except the live session
+    /// `except`. `is_last` is true if no other session stays alive.
     fn end_all(
         &mut self,
         subject: &str,
@@ -433,7 +440,7 @@ impl Shard {
         SessionPage { sessions, next }
     }
 
-    /// Removes a few expired records.
+    /// Removes a few records that have expired.
     pub(super) fn prune(&mut self, now: Timestamp) {
         if let Some(discarded) = self.discarded.last_mut() {
             (0..DROPPED_PER_CHANGE).for_each(|_| drop(discarded.pop_first()));
@@ -467,14 +474,15 @@ impl Shard {
                     }
                 }
                 Expiring::Token(jti) => drop(user.tokens.remove(jti)),
-                // No record of the user ends after `until`. Pruning has removed the records that
-                // end at `until` before this one.
+                // The user's other records end at `until` or earlier, and `prune` has removed them
+                // before.
                 Expiring::User => drop(self.users.remove(&subject)),
             }
         }
     }
 
-    /// Returns the user's records, and keeps them at least until `until`. Creates missing records.
+    /// Returns the records of a user, and creates an empty user if there is none. The store keeps
+    /// the user at least until `until`.
     fn user(&mut self, subject: &str, until: Timestamp) -> (Arc<str>, &mut User) {
         let name = match self.users.get_key_value(subject) {
             Some((name, _)) => name.clone(),
@@ -488,7 +496,8 @@ impl Shard {
         (name, user)
     }
 
-    /// Creates a tombstone for a session without a record, so that a repetition changes nothing.
+    /// Creates the record of a revoked session that the store did not know. If the caller repeats
+    /// the revocation, the store finds this record and changes nothing.
     fn bury_unknown(&mut self, subject: &str, sid: &str, sequence: u64, now: Timestamp, keep: Duration) {
         let end = later(now, keep);
         let (subject, user) = self.user(subject, end);
@@ -509,7 +518,8 @@ impl Shard {
         self.expiries.insert((end, subject, Expiring::Session(sid)));
     }
 
-    /// Turns the record of a session into a tombstone. Does nothing if it is one already.
+    /// Marks the record of a session as revoked, and keeps the record for `keep`. Does nothing if
+    /// it was marked before.
     fn bury(&mut self, subject: &Arc<str>, sid: &Arc<str>, sequence: u64, now: Timestamp, keep: Duration) {
         let Some(user) = self.users.get_mut(subject) else { return };
         let Some(session) = user.sessions.get_mut(sid) else { return };
@@ -524,7 +534,8 @@ impl Shard {
         session.absolute_end = end;
         session.refresh_end = end;
         user.until = user.until.max(end);
-        // If the tombstone ends after `indexed`, pruning corrects the index later.
+        // If the new end is earlier than the old one, the index must contain it now. If it is
+        // later, `prune` corrects the index.
         if end < session.indexed {
             let expiring = Expiring::Session(sid.clone());
             self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));
@@ -535,7 +546,8 @@ impl Shard {
 }
 
 impl User {
-    /// Returns the time at which the session was revoked; `None` if it was not.
+    /// Returns the time at which the session was revoked, alone or by `revoke_all`; `None` if it
+    /// was not revoked.
     fn death_of(&self, session: &Session) -> Option<Timestamp> {
         let last = self.last_end.as_ref().filter(|_| session.generation < self.generation);
         session.revoked_at.or_else(|| last.map(|last| last.at))
@@ -545,7 +557,7 @@ impl User {
         self.sessions.get(sid).is_some_and(|session| session.is_live(self.generation, now))
     }
 
-    /// Returns the last `revoke_all` as in its log entry.
+    /// Returns the user's last `revoke_all`, as the log entry contains it.
     fn last_revocation(&self, subject: &str) -> Revocation {
         let except = self.last_end.as_ref().and_then(|last| last.except.as_deref());
         Revocation::Subject {
@@ -557,12 +569,12 @@ impl User {
 }
 
 impl Session {
-    /// Returns the session's key in the index of live sessions.
+    /// Returns the key of this session in the index of live sessions.
     fn place(&self, sid: &Arc<str>) -> (Timestamp, Timestamp, Arc<str>) {
         (self.rotated_at, self.opened_at, sid.clone())
     }
 
-    /// Returns true if the session is alive. `generation` is the user's.
+    /// Returns true if the session is alive. `generation` is the generation of the user.
     fn is_live(&self, generation: u64, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.generation >= generation && now < self.refresh_end
     }
@@ -590,8 +602,8 @@ impl Session {
     }
 }
 
-/// Returns the answer to a revocation that changes nothing. It contains the position of the
-/// existing entry; if `sequence` is `None`, that of the newest entry.
+/// Builds the answer to a revocation that changes nothing. The answer contains the position of the
+/// log entry `sequence`. If `sequence` is `None`, it contains the position of the newest entry.
 fn unchanged(now: Timestamp, revocation: Revocation, until: Timestamp, sequence: Option<u64>, log: &Log) -> Revoked {
     log.revoked(now, false, revocation, until, log.position(sequence))
 }

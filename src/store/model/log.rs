@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::{LogStamp, Revocation, ServerId};
 use crate::clock::Timestamp;
 
-/// A cursor, at which a reader of the log continues. Its text has a meaning only for the store. A
-/// reader takes it from [`LogPage::next`].
+/// A place in the log, from which a reader continues to read. A reader gets the cursor from
+/// [`LogPage::next`]. Only the store can interpret the text of a cursor.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LogCursor(pub(crate) String);
 
 impl LogCursor {
-    /// Creates a cursor. Only implementations of a store need this function.
+    /// Creates a cursor. Only the code of a store needs this function.
     #[must_use]
     pub fn new(cursor: impl Into<String>) -> Self {
         Self(cursor.into())
@@ -39,12 +39,12 @@ pub struct LogQuery {
     pub(crate) limit: u32,
 }
 
-/// The part of the log that a page covers, and its direction.
+/// The part of the log that a query asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum LogPart {
     /// Only the newest entry.
     Newest,
-    /// The oldest entries after a cursor; without a cursor, the oldest entries of the log.
+    /// The oldest entries after a cursor. Without a cursor: the oldest entries of the log.
     After(Option<LogCursor>),
     /// The newest entries before a cursor.
     Before(LogCursor),
@@ -66,27 +66,28 @@ impl LogQuery {
         Self { part: LogPart::After(None), limit: Self::LARGEST }
     }
 
-    /// Asks for the oldest entries after a cursor; without a cursor, for the oldest of the log.
+    /// Asks for the oldest entries after `cursor`. Without a cursor, asks for the oldest entries of
+    /// the log.
     #[must_use]
     pub fn after(cursor: impl Into<Option<LogCursor>>) -> Self {
         Self { part: LogPart::After(cursor.into()), limit: Self::LARGEST }
     }
 
-    /// Asks for the newest entries before a cursor. Their order in the page is still oldest first.
+    /// Asks for the newest entries before `cursor`. The page still contains the oldest entry first.
     #[must_use]
     pub const fn before(cursor: LogCursor) -> Self {
         Self { part: LogPart::Before(cursor), limit: Self::LARGEST }
     }
 
-    /// Limits the page to `entries`, 1 to [`LARGEST`](Self::LARGEST). Default:
-    /// [`LARGEST`](Self::LARGEST).
+    /// Sets the maximum number of entries in the page. Values below 1 mean 1, and values above
+    /// [`LARGEST`](Self::LARGEST) mean `LARGEST`, which is the default.
     #[must_use]
     pub fn limit(mut self, entries: u32) -> Self {
         self.limit = entries.clamp(1, Self::LARGEST);
         self
     }
 
-    /// Returns the cursor of the query. Only implementations of a store need this method.
+    /// Returns the query's cursor, if it has one. Only the code of a store needs this method.
     #[must_use]
     pub fn cursor(&self) -> Option<&LogCursor> {
         match &self.part {
@@ -96,66 +97,65 @@ impl LogQuery {
         }
     }
 
-    /// Returns true if the query asks for the newest entries before the cursor, or before the end
-    /// of the log.
+    /// Returns true if the query was made by [`newest`](Self::newest) or [`before`](Self::before).
     #[must_use]
     pub fn is_backwards(&self) -> bool {
         !matches!(self.part, LogPart::After(_))
     }
 
-    /// Returns the largest number of entries that the page may have.
+    /// Returns the maximum number of entries in the page.
     #[must_use]
     pub fn max_entries(&self) -> u32 {
         self.limit
     }
 }
 
-/// The answer to one read of a bucket's log: entries, and the state of the log.
+/// One page of a bucket's log: some entries, and the state of the log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct LogPage {
-    /// The store's time **after** it read all other data of the page. An entry above
-    /// [`sequence`](Self::sequence) that the page lacks was written later.
+    /// The store's time **after** it read the rest of the page. If an entry has a higher number
+    /// than [`sequence`](Self::sequence) and is not in the page, it was written after that read.
     pub now: Timestamp,
     /// The server that answered; `None` if its identity is unknown.
     pub server: Option<ServerId>,
-    /// The unique number of the connection on which the answer came; zero for a store without
-    /// connections. A reader compares it, because a new connection may lead to another server.
+    /// The number of the connection that returned the page; zero for a store without connections.
+    /// Each connection has a different number. A new connection may lead to another server.
     pub connection: u64,
-    /// Identity of the store's data set. It changes when the store loses its data.
+    /// The identity of the store's data set. It changes when the store loses its data.
     pub incarnation: String,
-    /// The time at which this incarnation began.
+    /// The time at which the store's data set began.
     pub born: Timestamp,
-    /// The sequence of the newest entry that was ever written; zero before the first.
+    /// The number of the newest entry that was ever written; zero if there was none.
     pub sequence: u64,
-    /// The nonce of the newest entry that was ever written; the incarnation before the first.
+    /// The [`nonce`](LogEntry::nonce) of the newest entry that was ever written. If there was none:
+    /// the same as `incarnation`.
     pub head: String,
-    /// The time at which the newest entry was written; `born` before the first.
+    /// The time at which the newest entry was written. If there was none: the same as `born`.
     pub at: Timestamp,
-    /// The time for which the store keeps entries: the longest time that any node ever set. For a
-    /// token with a longer life, the log may lack the revocation.
+    /// The time for which the store keeps entries. It is the longest time that any node has set. If
+    /// a token lives longer, the log may lack its revocation.
     pub keep: Duration,
-    /// The largest age of the log data by which any node decides. If it is zero, all nodes ask the
-    /// store about each token.
+    /// The maximum age of the log data by which any node decides. Zero means that every node asks
+    /// the store about each token.
     pub max_staleness: Duration,
-    /// The longest time for which any node may use a server that was replaced. It is zero if no
-    /// server is ever replaced, or if every node's time is unknown.
+    /// The longest time for which a node may still use a server that was replaced. Zero if no
+    /// server is ever replaced, or if no node knows the time.
     pub max_failover: Duration,
-    /// The entries in answer to the query, oldest first.
+    /// The entries that the query asked for, oldest first.
     pub entries: Vec<LogEntry>,
-    /// The count of entries that the store skipped because it could not read them. If the log lost
-    /// one of its entries in this way, the reader detects that by [`LogEntry::previous`].
+    /// The number of entries that the store left out of the page because it could not read them. A
+    /// reader detects a missing entry by [`LogEntry::previous`].
     pub skipped: u32,
-    /// True if the page has as many entries as the query allows, so that the log may have more.
+    /// True if the log may have more entries in the direction of the query.
     pub more: bool,
-    /// The cursor at which the next query in the same direction continues: the newest entry of the
-    /// page, or the oldest for [`LogQuery::before`]. That of [`LogQuery::newest`] is valid for both
-    /// directions.
+    /// The cursor at which the next query in the same direction continues. The cursor in the answer
+    /// to [`LogQuery::newest`] is valid for both directions.
     pub next: Option<LogCursor>,
 }
 
 impl LogPage {
-    /// Creates the page of an empty log. Its incarnation began at `born`.
+    /// Creates the page of an empty log, whose data set began at `born`.
     #[must_use]
     pub fn new(now: Timestamp, incarnation: impl Into<String>, born: Timestamp) -> Self {
         let incarnation = incarnation.into();
@@ -181,16 +181,19 @@ impl LogPage {
 
 /// One entry of the revocation log.
 ///
-/// Entries form a chain: each entry contains the nonce of the entry before it. So a reader detects
-/// lost entries even if the store used their sequences again. Times never decrease along the chain.
+/// Each entry contains the random name ([`nonce`](Self::nonce)) of the entry before it. So a reader
+/// detects lost entries, even if the store has used their numbers again. The times of the entries
+/// never decrease.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct LogEntry {
-    /// The entry's number in the log. The first entry has 1, and each next entry has one more.
+    /// The number of the entry in the log. The first entry has the number 1, and each next entry
+    /// has the next number.
     pub sequence: u64,
-    /// The entry's random name. No other entry has the same name.
+    /// The random name of the entry. No other entry has the same name.
     pub nonce: String,
-    /// The nonce of the entry before this one; for the first entry, the name of the incarnation.
+    /// The nonce of the entry before this one. For the first entry: the name of the incarnation,
+    /// [`LogPage::incarnation`].
     pub previous: String,
     /// The time at which the entry before this one was written.
     pub previous_at: Timestamp,
@@ -198,14 +201,14 @@ pub struct LogEntry {
     pub at: Timestamp,
     /// The revocation.
     pub revocation: Revocation,
-    /// The time until which nodes need the entry, later than `at`. All tokens that the entry
-    /// revokes have expired then.
+    /// The time until which nodes need the entry. It is later than `at`. After this time, all
+    /// tokens that the entry revokes have expired.
     pub until: Timestamp,
 }
 
 impl LogEntry {
-    /// Creates an entry without a predecessor. A reader takes its predecessor for lost. Call
-    /// [`following`](Self::following) to add the predecessor.
+    /// Creates an entry. Call [`following`](Self::following) to name the entry before it, because
+    /// otherwise a reader assumes that entries are missing.
     #[must_use]
     pub fn new(
         sequence: u64,
@@ -218,8 +221,8 @@ impl LogEntry {
         Self { sequence, nonce: nonce.into(), previous, previous_at, at, revocation, until }
     }
 
-    /// Sets the nonce and the time of the entry before this one. For the first entry, pass the
-    /// incarnation's name and [`born`](LogPage::born).
+    /// Sets the nonce and the time of the entry before this one. For the first entry, pass
+    /// [`LogPage::incarnation`] and [`LogPage::born`].
     #[must_use]
     pub fn following(self, previous: impl Into<String>, previous_at: Timestamp) -> Self {
         Self { previous: previous.into(), previous_at, ..self }

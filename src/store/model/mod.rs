@@ -1,4 +1,4 @@
-//! The arguments and answers of stores.
+//! The arguments and the answers of a store's methods.
 
 mod denylist;
 mod log;

@@ -2,27 +2,28 @@
 
 use std::{fmt, str::FromStr};
 
-/// A position in the revocation log.
+/// The position of an entry in the revocation log.
 ///
-/// Its fields and its text form are stable: no later version adds a field, and an application may
-/// create a position.
+/// An application may create a position. Later versions change neither the fields nor the text
+/// form.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct LogPosition {
     /// The bucket of the log.
     pub bucket: u32,
-    /// Identity of the store's data set. It changes when the store loses its data.
+    /// The identity of the store's data set. It changes when the store loses its data.
     pub incarnation: String,
-    /// The entry's number in the log. The first entry has 1, and each next entry has one more.
+    /// The number of the entry in the log. The first entry has the number 1, and each next entry
+    /// has the next number.
     pub sequence: u64,
 }
 
-/// The error for a text that is not a position in a revocation log.
+/// The error for a text that is not a [`LogPosition`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the text is not a position in a revocation log; write `<bucket>.<sequence>.<incarnation>`")]
 pub struct InvalidLogPosition;
 
 impl fmt::Display for LogPosition {
-    /// Writes `<bucket>.<sequence>.<incarnation>`. One node can pass this text to another node.
+    /// Writes `<bucket>.<sequence>.<incarnation>`, a text that another node can parse.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.bucket, self.sequence, self.incarnation)
     }
@@ -44,7 +45,7 @@ impl FromStr for LogPosition {
     }
 }
 
-/// Parses a number. Accepts only digits, because `parse` alone would accept a sign.
+/// Parses a number. Accepts only digits, because `parse` alone would also accept a sign.
 fn number<N: FromStr>(digits: Option<&str>) -> Result<N, InvalidLogPosition> {
     let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).ok_or(InvalidLogPosition)

@@ -1,4 +1,4 @@
-//! A revocation, and the store's answer to a call that revokes.
+//! Revocations, and the store's answers to calls that revoke.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
 };
 
-/// The store's answer to a call that revokes. The revocation is done.
+/// The store's answer to a successful call that revokes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Revoked {
-    /// The store's time of the answer. If the call wrote a log entry, the entry's time is the same
-    /// or later.
+    /// The store's time of the answer. If the call wrote a log entry, the entry has the same time
+    /// or a later one.
     pub now: Timestamp,
-    /// True if the call revoked anything alive; false for a repetition. If the store would have to
-    /// read very many sessions to be exact, it may return `true` without certainty.
+    /// True if the call ended something that was alive; false for a repetition. If the user has
+    /// very many sessions, the store may return `true` without reading all of them.
     pub found: bool,
     /// The log entry of the revocation; `None` only if the store has no log.
     pub logged: Option<Logged>,
@@ -36,70 +36,71 @@ impl Revoked {
     }
 }
 
-/// The log entry of a revocation.
+/// The log entry of a revocation, and the times after which every node enforces it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Logged {
-    /// The revocation in the entry. It may end more than the call revoked, such as all sessions of
-    /// the user.
+    /// The revocation in the entry. It may end more than the call asked for, for example all
+    /// sessions of the user.
     pub revocation: Revocation,
-    /// The time until which nodes need the entry. See
-    /// [`LogEntry::until`](super::LogEntry::until).
+    /// The time until which nodes need the entry: see [`LogEntry::until`](super::LogEntry::until).
     pub until: Timestamp,
     /// The position of the entry. A node that has read the log up to this position enforces the
     /// revocation.
     pub position: LogPosition,
-    /// The largest age of the log data by which any node decides. If it is zero, all nodes ask the
-    /// store about each token.
+    /// The maximum age of the log data by which any node decides. Zero means that every node asks
+    /// the store about each token.
     pub max_staleness: Duration,
-    /// The longest time for which any node may use a server that was replaced. Nodes with an
-    /// unknown time do not count. The time comes in addition to `max_staleness`. See
+    /// The longest time for which a node may still use a server that was replaced. Every node
+    /// enforces the revocation after the sum of `max_staleness` and this time. A node that does not
+    /// know its time is not included: see
     /// [`SessionStore::failover_bound`](crate::SessionStore::failover_bound).
     pub max_failover: Duration,
 }
 
 impl Logged {
-    /// Creates the entry for a store that all nodes ask about each token: both times are zero.
+    /// Creates the entry. Both times are zero, as in a store that all nodes ask about each token.
     #[must_use]
     pub fn new(revocation: Revocation, until: Timestamp, position: LogPosition) -> Self {
         Self { revocation, until, position, max_staleness: Duration::ZERO, max_failover: Duration::ZERO }
     }
 }
 
-/// The revocation in a log entry.
+/// A revocation, as a log entry contains it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Revocation {
-    /// A session.
+    /// The revocation of one session.
     Session {
         /// The user whose session it is.
         subject: Subject,
         /// The session's id.
         sid: SessionId,
     },
-    /// One access token.
+    /// The revocation of one access token.
     Token {
         /// The user whose token it is.
         subject: Subject,
         /// The token's id.
         jti: TokenId,
     },
-    /// All sessions of a user with a lower generation.
+    /// The revocation of those sessions of a user whose generation is lower than `generation`.
     Subject {
         /// The user.
         subject: Subject,
-        /// The lowest generation that is not revoked. It is above the time of the revocation in
-        /// milliseconds.
+        /// The lowest generation that is not revoked. It is higher than the time of the revocation
+        /// in milliseconds.
         generation: u64,
-        /// A session that stays alive. It is `None` too if the excepted session was not alive.
+        /// The session that stays alive. `None` if the call excepted no session, or a session that
+        /// was not alive.
         except: Option<SessionId>,
     },
-    /// A token, session or subject of another issuer.
+    /// The revocation of a token, session or subject of another issuer.
     External {
-        /// The name that [`Denylist::log_name`](crate::store::Denylist::log_name) returns.
+        /// The name of the id, from [`Denylist::log_name`](crate::store::Denylist::log_name).
         id: String,
-        /// For a subject or session: its tokens that were issued at or before this moment are
-        /// revoked. `None` for a token.
+        /// Tokens that were issued at or before this time are revoked. `None` if the revocation
+        /// concerns a single token.
         before: Option<Timestamp>,
     },
 }

@@ -14,34 +14,34 @@ use crate::{
 pub struct OpenSession {
     /// The user whose session it is.
     pub subject: Subject,
-    /// The session's id. No other session may have had it.
+    /// The session's id. It must be new: no session may have had it before.
     pub sid: SessionId,
-    /// The time for which the session stays alive without a refresh, at most until its absolute
-    /// end.
+    /// The time after which the session ends if it is not refreshed.
     pub idle: Duration,
-    /// The longest life of the session, however often its refresh tokens are used.
+    /// The maximum life of the session, even if it is refreshed.
     pub absolute: Duration,
     /// The time at which the login began, from [`SessionStore::now`](crate::SessionStore::now). If
-    /// a `revoke_all` of this user happened at that time or later, the store refuses the session.
-    /// Otherwise a login that has checked the old password could open a session after a password
-    /// change. The revocation of one session refuses no login.
+    /// a `revoke_all` of this user happened at that time or later, the store opens no session.
+    /// Otherwise a login with the old password could still open a session after a password change.
+    /// `None` disables this check.
     pub auth_time: Option<Timestamp>,
-    /// The highest count of live sessions of the user, including the new session. The store evicts
-    /// (revokes) the excess sessions whose last use is longest ago. The opening and each rotation
-    /// are uses.
+    /// The maximum number of live sessions of the user, including the new session. If there are
+    /// more, the store evicts (revokes) the least recently used ones. A session is used when it is
+    /// opened or rotated.
     ///
-    /// A store may limit the work of one call. The stores of this crate read 200 to 1000 sessions
-    /// and evict at most 100. Later calls then evict the remaining excess. The suite allows 100
-    /// calls for an excess of 300. If the cap is above 900, the store may count sessions that have
-    /// just expired.
+    /// One call may evict only some of the excess sessions. The next calls evict the rest:
+    ///
+    /// * The stores of this crate read 200 to 1000 sessions in one call, and evict at most 100.
+    /// * If the maximum is above 900, a store may also count sessions that have just expired.
+    /// * The suite of the `conformance` module allows 100 calls to evict 300 excess sessions.
     pub max_sessions: Option<NonZeroU32>,
-    /// A text for the list of sessions, such as a device or an address: up to 1 KiB. The store
-    /// returns it unchanged.
+    /// A text for the list of sessions, such as the name of a device: up to 1 KiB. The store
+    /// returns the text unchanged.
     pub label: String,
 }
 
 impl OpenSession {
-    /// Creates the request for a session without label, cap or `auth_time`.
+    /// Creates the request for a session without `label`, `max_sessions` and `auth_time`.
     #[must_use]
     pub fn new(subject: impl Into<Subject>, sid: SessionId, idle: Duration, absolute: Duration) -> Self {
         Self { subject: subject.into(), sid, idle, absolute, auth_time: None, max_sessions: None, label: String::new() }
@@ -56,38 +56,37 @@ pub enum Opened {
     Opened {
         /// The store's time.
         now: Timestamp,
-        /// The session's generation. A later [`revoke_all`](crate::SessionStore::revoke_all) sets a
-        /// higher generation.
+        /// The generation of the session. A session is revoked if the user's generation is higher:
+        /// see [`revoke_all`](crate::SessionStore::revoke_all).
         generation: u64,
-        /// The end of the session without a refresh.
+        /// The time at which the session ends if it is not refreshed.
         refresh_end: Timestamp,
-        /// The sessions that the store evicted for the new session. The session whose last use is
-        /// longest ago comes first. Empty if the store repeated the call, because it lost the
-        /// answer with these ids.
+        /// The sessions that the store evicted, the least recently used first. Empty if the store
+        /// lost the first answer and had to repeat the call.
         evicted: Vec<SessionId>,
-        /// The stamp of the user's last revocation, including evictions for this session. See
+        /// The stamp of the user's last revocation, such as an eviction for this session. See
         /// [`Successor::last_revocation`].
         last_revocation: Option<LogStamp>,
     },
-    /// All of the user's sessions were revoked when the login began, or later. The store opened no
-    /// session, or the revocation ended the new one.
+    /// A `revoke_all` of this user happened at `auth_time` or later. The store opened no session,
+    /// or the `revoke_all` has ended the new session.
     Superseded {
         /// The store's time.
         now: Timestamp,
     },
-    /// The subject has or had a session with this id, or the id was revoked. The store opened no
-    /// session.
+    /// The subject has or had a session with this id, or the id was revoked before. The store
+    /// opened no session.
     Exists {
         /// The store's time.
         now: Timestamp,
     },
 }
 
-/// The answer to a check.
+/// The store's answer to [`SessionStore::check`](crate::SessionStore::check).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Checked {
-    /// The store's time before it read the session. The state is that at this time or later.
+    /// The store's time before it read the session. The answer is the state at this time or later.
     pub now: Timestamp,
     /// The state of the session and the token.
     pub state: SessionState,
@@ -96,22 +95,22 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Creates an answer of a server with an unknown identity.
+    /// Creates the answer of a server whose identity is unknown.
     #[must_use]
     pub fn new(now: Timestamp, state: SessionState) -> Self {
         Self { now, state, server: None }
     }
 }
 
-/// Identity of the server behind an answer. Another process at the same address has another
-/// identity. After a failover, the same process has another identity too.
+/// The identity of the server that answered. Another process at the same address has another
+/// identity. A server also gets a new identity at a failover.
 ///
-/// A node combines answers of two connections only if both name the same server.
+/// A node combines answers of two connections only if both come from the same server.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ServerId(u64);
 
 impl ServerId {
-    /// Creates an identity. The store chooses the number. Equal numbers mean the same server.
+    /// Creates an identity. Equal numbers mean the same server, and the store chooses the numbers.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
@@ -122,18 +121,18 @@ impl ServerId {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// The session is alive, and neither it nor the token is revoked.
+    /// The session is alive. Neither the session nor the token is revoked.
     Active {
         /// The generation of the session.
         generation: u64,
         /// The counter of the session's newest refresh token.
         counter: u32,
-        /// The end of the session without another refresh.
+        /// The time at which the session ends if it is not refreshed.
         refresh_end: Timestamp,
     },
-    /// The session, the token or all of the user's sessions were revoked.
+    /// The session or the token was revoked, or all sessions of the user were revoked.
     Revoked {
-        /// The time of the revocation; `None` if the store does not have it.
+        /// The time of the revocation; `None` if the store did not save the time.
         at: Option<Timestamp>,
     },
     /// The store has no such session.
@@ -142,25 +141,25 @@ pub enum SessionState {
     Expired,
 }
 
-/// A request to exchange a refresh token's counter for the next one.
+/// A request to exchange a refresh token for the next one (a rotation).
 ///
-/// Only a live session rotates. The session's record contains the counter `n` of the newest refresh
-/// token. The client's refresh token contains the counter `k`. The cases:
+/// The session's record contains `n`, the counter of its newest refresh token. The refresh token of
+/// the client contains the counter `k`. If the session is alive, the store compares the two:
 ///
-/// * `k = n`: the store sets the record's counter to `n + 1`.
-/// * `k = n - 1`, and the record got `n` less than `grace` ago: the store returns the same
-///   successor again, and writes nothing. So two browser tabs, or a client that lost the answer,
-///   get the same tokens. A replay does not prolong the grace, and `idle` has no effect.
-/// * `k > n`: the store has lost a newer record (a restored snapshot, a failover). The service has
-///   verified the token's signature, so the token is newer than the record. The store sets the
-///   record's counter to `k + 1`.
-/// * Every other counter is reuse. The store revokes the session and so all its tokens. The answer
-///   to later rotations is [`Rotated::Revoked`].
+/// * `k = n`: the token is the newest one. The store sets the record's counter to `n + 1`.
+/// * `k = n - 1`, and the record got the counter `n` less than `grace` ago: a replay. The store
+///   returns the same successor again, and writes nothing. So two browser tabs get the same tokens,
+///   and so does a client that lost the answer.
+/// * `k > n`: the store has lost a newer record, for example at a failover. The service has
+///   verified the token's signature, so the store sets the record's counter to `k + 1`.
+/// * Every other counter is reuse. The store revokes the session with all its tokens. Later
+///   rotations return [`Rotated::Revoked`].
 ///
-/// The counter `u32::MAX` has no successor. A session that reaches it ends, because the store could
-/// no longer detect reuse.
+/// The counter `u32::MAX` has no successor. If `k` is `u32::MAX`, the store revokes the session,
+/// because it could no longer detect reuse.
 ///
-/// A rotation prolongs the session to `now + idle`, at most until its absolute end.
+/// A rotation prolongs the session to `now + idle`, at most until its absolute end. A replay
+/// prolongs neither the session nor the grace.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RotateRefresh {
@@ -170,10 +169,10 @@ pub struct RotateRefresh {
     pub sid: SessionId,
     /// The counter in the client's refresh token.
     pub counter: u32,
-    /// The time for which the session stays alive without another refresh.
+    /// The time after which the session ends if it is not refreshed again.
     pub idle: Duration,
-    /// The time after a rotation during which the store returns the same successor again for the
-    /// earlier counter. Zero disables replays.
+    /// The time after a rotation in which the old counter gets the same successor again. Zero
+    /// disables such replays.
     pub grace: Duration,
 }
 
@@ -189,21 +188,21 @@ impl RotateRefresh {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Rotated {
-    /// The store has advanced the counter.
+    /// The store has raised the counter.
     Rotated(Successor),
-    /// An earlier call has advanced the counter, within the grace. The answer contains the same
-    /// successor.
+    /// An earlier call has raised the counter, less than `grace` ago. The answer contains the same
+    /// successor as the answer to that call.
     Replayed(Successor),
     /// The counter was used before, or it is `u32::MAX`. The store has revoked the session.
     Reused {
         /// The store's time.
         now: Timestamp,
     },
-    /// The session was revoked before.
+    /// The session was revoked before this call.
     Revoked {
         /// The store's time.
         now: Timestamp,
-        /// The time of the revocation; `None` if the store does not have it.
+        /// The time of the revocation; `None` if the store did not save the time.
         at: Option<Timestamp>,
     },
     /// The store has no such session.
@@ -218,8 +217,8 @@ pub enum Rotated {
     },
 }
 
-/// The data of the tokens that a service mints after a rotation. All data except `now` and the
-/// stamp come from the session's record, so a replay gets the same data.
+/// The data of the access token and the refresh token that a service creates after a rotation. A
+/// replay gets the same data, except `now` and `last_revocation`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Successor {
@@ -227,20 +226,21 @@ pub struct Successor {
     pub counter: u32,
     /// The generation of the session.
     pub generation: u64,
-    /// The time at which the store advanced the counter. It is the `iat` of the new tokens.
+    /// The time at which the store raised the counter. It is the `iat` of the new tokens.
     pub issued_at: Timestamp,
-    /// The end of the session without another refresh. It is the `exp` of the new refresh token.
+    /// The time at which the session ends if it is not refreshed again. It is the `exp` of the new
+    /// refresh token.
     pub refresh_end: Timestamp,
-    /// The store's time. For a replay it is later than `issued_at`.
+    /// The store's time of this answer. For a replay it is later than `issued_at`.
     pub now: Timestamp,
-    /// The stamp of the last log entry about this user. The entry is from a revocation (of all
-    /// sessions, a session or a token), an eviction or reuse.
+    /// The stamp of the last log entry that revokes a session or token of this user. The store may
+    /// always return `None`.
     ///
-    /// The new access token contains the stamp. So another node applies that entry before it
-    /// decides locally about the user. A store may always return `None`. Other nodes then apply the
-    /// entry within their staleness.
+    /// The new access token contains the stamp. A node that receives this token, but has not read
+    /// that entry, asks the store about the user. Without a stamp, the node may decide by older
+    /// data until it has read the entry.
     ///
-    /// A store can omit the stamp of an entry that every node has applied. An entry is that old
+    /// A store can leave out the stamp of an old entry that every node has applied. An entry is old
     /// after the sum of [`LogPage::max_staleness`](super::LogPage::max_staleness) and
     /// [`LogPage::max_failover`](super::LogPage::max_failover).
     pub last_revocation: Option<LogStamp>,
@@ -248,7 +248,7 @@ pub struct Successor {
 
 impl Successor {
     /// Creates the successor of a rotation at `now`, without a stamp. For a replay, set `issued_at`
-    /// to the time of the original rotation.
+    /// to the time of the rotation.
     #[must_use]
     pub fn new(counter: u32, generation: u64, now: Timestamp, refresh_end: Timestamp) -> Self {
         Self { counter, generation, issued_at: now, refresh_end, now, last_revocation: None }
@@ -259,24 +259,23 @@ impl Successor {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Page {
-    /// The [`SessionPage::next`] of the page before; `None` for the first page. The text may come
-    /// from a client, so an invalid cursor is no error: the store returns the first page. No cursor
-    /// leads to another user's sessions.
+    /// The [`SessionPage::next`] of the previous page; `None` for the first page. If the cursor is
+    /// invalid, the store returns the first page, because the text may come from a client. No
+    /// cursor gives access to another user's sessions.
     pub cursor: Option<String>,
-    /// The approximate count of records that the store reads; 0 means 100. Any number is valid, and
-    /// a store may read fewer records. A page may have fewer sessions or none, and still have a
-    /// next page.
+    /// The approximate number of records that the store reads; 0 means 100. Any number is valid,
+    /// and a store may read fewer records. A page may have no session, and still have a next page.
     pub limit: u32,
 }
 
 impl Page {
-    /// Asks for the page at a cursor; without a cursor, for the first page.
+    /// Asks for the page at `cursor`. Without a cursor, asks for the first page.
     #[must_use]
     pub fn at(cursor: Option<String>) -> Self {
         Self { cursor, limit: 0 }
     }
 
-    /// Sets the approximate count of records that the store reads.
+    /// Sets the approximate number of records that the store reads.
     #[must_use]
     pub fn limit(self, limit: u32) -> Self {
         Self { limit, ..self }
@@ -309,11 +308,11 @@ pub struct SessionRecord {
     pub sid: SessionId,
     /// The time at which the session was opened.
     pub opened_at: Timestamp,
-    /// The time of the session's last rotation; before the first rotation, `opened_at`.
+    /// The time of the session's last rotation. If it was never rotated: the same as `opened_at`.
     pub last_rotated_at: Timestamp,
-    /// The end of the session without another refresh.
+    /// The time at which the session ends if it is not refreshed.
     pub expires_at: Timestamp,
-    /// The latest end of the session, however often its refresh tokens are used.
+    /// The latest end of the session, even if it is refreshed.
     pub absolute_end: Timestamp,
     /// The label that the caller passed in [`OpenSession::label`].
     pub label: String,

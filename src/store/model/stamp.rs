@@ -4,15 +4,16 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::clock::Timestamp;
 
-/// The length of a stamp in bytes: time and name. Its text (base64) is a third longer, without
-/// padding.
+/// The length of a stamp in bytes: 8 for the time, 4 for the hash. In base64, without padding, it
+/// has 16 characters.
 const LEN: usize = 12;
 
-/// The time and the name of a log entry, in a short form for access tokens.
+/// A short name of a log entry: its time, and a hash of its random name
+/// ([`nonce`](super::LogEntry::nonce)).
 ///
-/// With the stamp, a node can check if it has read the log up to that entry. A stamp does not
-/// contain the sequence, so clients cannot derive the number of revocations. See
-/// `docs/protocol.md`, section 5.6.
+/// An access token that is issued shortly after a revocation of its user contains the stamp. A node
+/// compares the stamp with the entries that it has read. A stamp does not contain the number of the
+/// entry, so clients cannot derive the number of revocations. See `docs/protocol.md`, section 5.6.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LogStamp {
     at: Timestamp,
@@ -21,7 +22,7 @@ pub struct LogStamp {
 }
 
 impl LogStamp {
-    /// Creates the stamp of the entry with this time and [`nonce`](super::LogEntry::nonce).
+    /// Creates the stamp of an entry from its time and its [`nonce`](super::LogEntry::nonce).
     #[must_use]
     pub fn new(at: Timestamp, nonce: &str) -> Self {
         Self { at, name: fnv(nonce.as_bytes()) }
@@ -33,7 +34,7 @@ impl LogStamp {
         self.at
     }
 
-    /// Returns the text for a token. The texts of all stamps have the same length.
+    /// Returns the text for a token. All texts have 16 characters.
     pub(crate) fn to_text(self) -> String {
         let mut bytes = [0; LEN];
         let content = self.at.as_millis().to_be_bytes().into_iter().chain(self.name.to_be_bytes());
@@ -41,8 +42,9 @@ impl LogStamp {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads the text in a token. An invalid text becomes a stamp that belongs to no log entry. So
-    /// a node with an invalid stamp asks the store, as for the stamp of an entry that it lacks.
+    /// Reads a stamp from the text in a token. For an invalid text, returns a stamp that no log
+    /// entry has. The node then asks the store about the token, as for every stamp that it does not
+    /// know.
     pub(crate) fn of_text(text: &str) -> Self {
         let mut bytes = [0; LEN];
         if text.len() == LEN / 3 * 4 && URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) == Ok(LEN) {
@@ -54,8 +56,8 @@ impl LogStamp {
     }
 }
 
-/// Returns a hash that is the same on every node (FNV-1a). A cryptographic hash is not necessary:
-/// a nonce is random, so a client learns nothing useful from its hash.
+/// Returns a hash (FNV-1a) that is the same on every node. The hash need not be cryptographic,
+/// because a nonce is random and contains no secret.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

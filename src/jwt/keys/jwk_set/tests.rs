@@ -182,7 +182,7 @@ fn a_published_name_may_stand_under_several_algorithms_but_not_for_two_keys() {
     }
     let message = refusal(KeySet::from_published_jwks(&set(&[z(p256()), other.clone()])));
     assert!(message.contains("several keys for each name"), "{message}");
-    // Without names, both stand in the set.
+    // Without names, the set contains both.
     assert_eq!(published(&[p256(), without(other, "kid")]), [(None, "ES256"), (None, "ES256")]);
 }
 

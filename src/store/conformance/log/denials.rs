@@ -1,4 +1,4 @@
-//! Rules about denials in the log, for stores with a log and a denylist.
+//! Rules about the log entries of denials, for stores with a log and a denylist.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     store::{ExternalId, ExternalName, LogQuery, Revocation, Revoked},
 };
 
-/// Returns the name of an external id in the log.
+/// Returns the name of another issuer's id in the log.
 fn log_name(user: &User, id: &ExternalId) -> Outcome<ExternalName> {
     Ok(user.denylist()?.log_name(&issuer(user), id))
 }
@@ -48,7 +48,7 @@ pub(in super::super) async fn a_denial_is_logged(user: User) -> Outcome {
     ids.sort_unstable();
     ids.dedup();
     ensure!(ids.len() == 4, "four denied ids have {} names in the log", ids.len());
-    // The moment in the log must be that of the denylist.
+    // The log entry and the denylist must contain the same moment.
     let answer = deny(&user, subject("z"), LONG).await?;
     let denial = denied(&user, ["j", "s", "z"]).await?;
     let Revocation::External { before, .. } = logged(&answer)?.revocation else {
@@ -84,7 +84,7 @@ pub(in super::super) async fn a_repeated_denial_writes_nothing_within_half_a_sec
         let found = answers.iter().filter(|answer| answer.found).count();
         ensure!((1..=entries.len()).contains(&found), "`found` was true {found} times for {} entries", entries.len());
     }
-    // A `keep` of zero writes nothing.
+    // If `keep` is zero, the store writes nothing.
     let mut reader = user.reader().await?;
     let nothing = deny(&user, token("over"), Duration::ZERO).await?;
     ensure!(
@@ -133,7 +133,7 @@ pub(in super::super) async fn no_caller_makes_the_log_of_an_external_id_grow_fas
 }
 
 pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
-    // This is the call of a node that accepts tokens for this time.
+    // A node that accepts tokens for the time `LONG * 40` makes this call.
     user.log()?.keep_log_for(LONG * 40);
     let mut reader = user.reader().await?;
     for id in [subject("u"), token("x")] {
@@ -145,7 +145,7 @@ pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_lo
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
     ensure!(lasts && logged.len() == 3, "the log has {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
-    // A store may remove expired records at each change.
+    // A store may remove expired records at each change, so the rule makes some changes.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }
@@ -166,7 +166,8 @@ pub(in super::super) async fn what_was_denied_before_the_log_was_kept_longer_is_
     for _ in 0..2 {
         let denial = denied(&user, ["j", "s", "u"]).await?;
         let now = user.store.ping().await?;
-        // The state is that at `denial.now` or later, so `since` may be later than `denial.now`.
+        // The answer may include changes after `denial.now`. So `since` can be later than
+        // `denial.now`.
         let right = denial.kept_longer.is_some_and(|kept| kept.before <= before && kept.since <= now);
         ensure!(right, "denials were kept for {before:?} before {asked}, but `kept_longer` is wrong: {denial:?}");
         let keep = log.read(bucket, LogQuery::from_start()).await?.keep;
@@ -188,7 +189,7 @@ pub(in super::super) async fn a_lost_denial_is_told_again_once(user: User) -> Ou
             let right = logged.len() == expected && logged.iter().all(|entry| until <= entry.until);
             ensure!(right, "{id:?}: expected {expected} entries, the log has {logged:?}");
         }
-        // An earlier moment or end changes nothing. A later one does.
+        // A republished denial with an earlier moment and end changes nothing.
         let earlier = before.map(|before| before.saturating_sub(SHORT));
         republish(&user, &id, earlier, until.saturating_sub(SHORT)).await?;
         ensure!(reader.read().await?.is_empty(), "{id:?}: a republished denial with an earlier moment wrote an entry");

@@ -1,4 +1,5 @@
-//! Rules about the entries of ended sessions and tokens: the store writes each entry once.
+//! Rules about the log entries of ended sessions and revoked tokens: the store writes each entry
+//! once.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -30,7 +31,8 @@ pub(in super::super) async fn evictions_are_logged(user: User) -> Outcome {
     Ok(())
 }
 
-/// Checks the stamps in answers. A store may omit each of them.
+/// Checks that each stamp in an answer is that of the user's last log entry. A store may omit
+/// stamps.
 pub(in super::super) async fn a_stamp_is_that_of_the_users_last_entry(user: User) -> Outcome {
     user.log()?.allow_staleness(LONG);
     let mut reader = user.reader().await?;
@@ -114,8 +116,8 @@ pub(in super::super) async fn a_repeated_revocation_writes_nothing_and_names_the
             let same = (&named.position, &named.revocation) == (&first.position, &first.revocation);
             ensure!(same, "{call}: the first entry is {first:?}, a repetition returned {answer:?}");
             ensure!(n == 0 || !answer.found, "{call}: a repetition has `found` true: {answer:?}");
-            // If the excepted session has ended, the entry of the call before includes all
-            // sessions.
+            // Only the first call writes an entry. A call of the kind "all" writes none, because an
+            // earlier `revoke_all` has ended all sessions.
             let expected = usize::from(n == 0 && call != "all");
             ensure!(entries.len() == expected, "{call}, call {n}: the log has {entries:?}");
             ensure!(answer.now <= named.until, "{call}: `until` of the entry is in the past: {answer:?}");
@@ -221,7 +223,7 @@ pub(in super::super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(use
 
 pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
     let log = user.log()?;
-    // This is the call of a node that accepts tokens for this time.
+    // A node that accepts tokens for the time `LONG * 40` makes this call.
     log.keep_log_for(LONG * 40);
     user.open("s").await?;
     user.open_as(OpenSession { idle: SHORT, ..user.session("t") }).await?;
@@ -234,7 +236,7 @@ pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_l
     let lasts = logged.iter().all(|entry| entry.at.saturating_add(LONG * 40) <= entry.until);
     ensure!(lasts && logged.len() == 3, "the log has {logged:?}");
     user.wait_until(soon.saturating_add(SHORT)).await?;
-    // A store may remove expired records at each change.
+    // A store may remove expired records at each change, so the rule makes some changes.
     for n in 0..4 {
         user.open(&format!("another {n}")).await?;
     }
@@ -343,7 +345,7 @@ pub(in super::super) async fn evictions_at_once_are_all_logged(user: User) -> Ou
 pub(in super::super) async fn a_dropped_call_leaves_no_hole(user: User) -> Outcome {
     let mut reader = user.reader().await?;
     concurrency::drop_calls(&user).await?;
-    // The reader checks that no entry is missing.
+    // The reader returns an error if an entry is missing.
     reader.read().await?;
     user.reader().await?;
     Ok(())

@@ -1,4 +1,5 @@
-//! Rules about the revocation log. This file checks the pages, the other files check the entries.
+//! Rules about the revocation log. This file checks the pages, and the other files check the
+//! entries.
 
 pub(super) mod denials;
 pub(super) mod endings;
@@ -18,13 +19,13 @@ use crate::{
 };
 
 pub(super) async fn the_log_is_dense_and_chained(user: User) -> Outcome {
-    // The entries fill more than one page.
+    // This number of entries needs several pages.
     const ENTRIES: u32 = 1500;
     let mut reader = user.reader().await?;
     for n in 0..ENTRIES {
         user.revoke_session(&n.to_string()).await?;
     }
-    // The reader checks the sequences, the chain, the times and the end of each page.
+    // `read` checks the numbers, the nonces and the times of the entries, and the head of the log.
     let logged = reader.read().await?;
     let mut nonces: Vec<_> = logged.iter().map(|entry| &entry.nonce).collect();
     nonces.sort_unstable();
@@ -43,7 +44,7 @@ pub(super) async fn the_log_is_dense_and_chained(user: User) -> Outcome {
         sids.len()
     );
     ensure!(reader.read().await?.is_empty(), "a read after the last entry returned entries again");
-    // A new reader finds the same chain.
+    // A second reader must find the same entries.
     user.reader().await?;
     Ok(())
 }
@@ -57,7 +58,7 @@ pub(super) async fn the_log_holds_the_changes_in_their_order(user: User) -> Outc
     user.rotate("b", 1, LONG).await?;
     user.revoke_all(None).await?;
     user.revoke_session("a").await?;
-    // The call before this comment and the calls after it revoke nothing and write nothing.
+    // The call above and the calls below end no live session or token, so they write no entry.
     user.open("c").await?;
     user.advance("c", 0).await?;
     user.rotate("c", 0, LONG).await?;
@@ -124,10 +125,10 @@ pub(super) async fn an_unknown_bucket_or_cursor_does_no_harm(user: User) -> Outc
         ensure!(rejected, "the bucket {bucket} does not exist, but was not rejected: {answer:?}");
     }
     for cursor in ["", "-", "0", "0-0", "18446744073709551616", "no cursor", "\r\n*"] {
-        // The store may return an error, or a page that starts at any entry. It must not panic.
+        // The store may return an error, or a page that starts at any entry, but must not panic.
         drop(log.read(0, LogQuery::after(LogCursor::new(cursor))).await);
     }
-    // The store must still answer.
+    // The store must still answer after the invalid cursors.
     user.reader().await?;
     Ok(())
 }
@@ -148,7 +149,7 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: User) -> 
     let bucket = log.bucket_of(&user.name);
     for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
         log.allow_staleness(allowed);
-        // The store must record the staleness at a read too, without a write.
+        // The next page must contain the staleness, even if no change comes before it.
         let page = log.read(bucket, LogQuery::from_start()).await?;
         ensure!(
             page.max_staleness >= expected,

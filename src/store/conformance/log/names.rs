@@ -1,4 +1,5 @@
-//! Rules about names (ids and subjects) in the log. Entries contain any name unchanged.
+//! Rules about names (subjects and ids) in log entries. The entries must contain every name
+//! unchanged.
 
 use super::super::{
     names::{BAD_LENGTHS, ODD, calls_with, ensure_rejected},
@@ -8,7 +9,7 @@ use super::super::{
 use crate::{ids::SessionId, store::Revocation};
 
 pub(in super::super) async fn subjects_of_any_text_are_logged_by_their_name(user: User) -> Outcome {
-    // Other rules use these subjects, so the session's id must be unique to this run.
+    // Other rules use the same subjects. Only the session's id is unique to this rule.
     let sid = user.name.as_str();
     for name in ODD {
         user.other(*name).open(sid).await?;

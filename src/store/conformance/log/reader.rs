@@ -1,4 +1,4 @@
-//! A reader of the log, which checks that no entry is missing.
+//! A reader of the log. It checks that no entry is missing.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     store::{LogCursor, LogEntry, LogQuery, Revocation, RevocationLog},
 };
 
-/// A reader of the log of all buckets.
+/// A reader of the logs of all buckets.
 pub(in super::super) struct Reader {
     log: Arc<dyn RevocationLog>,
     subject: Subject,
@@ -22,27 +22,27 @@ pub(in super::super) struct Reader {
 struct Bucket {
     incarnation: String,
     cursor: Option<LogCursor>,
-    /// The sequence of the last entry that the reader has read.
+    /// The number of the last entry that the reader has read.
     sequence: u64,
     head: String,
     at: Timestamp,
 }
 
 impl User {
-    /// Returns a reader at the end of the log of each bucket.
+    /// Returns a reader that has read all present entries.
     pub(in super::super) async fn reader(&self) -> Outcome<Reader> {
         Reader::at_the_end(self.log()?, self.name.clone()).await
     }
 }
 
 impl Reader {
-    /// Creates a reader, and reads all entries of the log.
+    /// Creates a reader, and reads and checks all present entries of the log.
     pub(in super::super) async fn at_the_end(log: Arc<dyn RevocationLog>, subject: Subject) -> Outcome<Self> {
         let mut buckets = Vec::new();
         for bucket in 0..log.buckets() {
             let page = log.read(bucket, LogQuery::from_start()).await?;
-            // If the oldest entry is not the first entry of the incarnation, the store has dropped
-            // older entries.
+            // The store may have dropped its oldest entries. So the reader starts just before the
+            // oldest entry that is left.
             let (sequence, head, at) = match page.entries.first() {
                 Some(oldest) => (oldest.sequence.saturating_sub(1), oldest.previous.clone(), oldest.previous_at),
                 None => (page.sequence, page.head, page.at),
@@ -54,7 +54,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Returns the entries that were written since the last read, bucket by bucket.
+    /// Returns the entries that were written since the last read, one bucket after the other.
     pub(in super::super) async fn read(&mut self) -> Outcome<Vec<LogEntry>> {
         let mut entries = Vec::new();
         for (number, bucket) in (0..).zip(&mut self.buckets) {
@@ -63,7 +63,7 @@ impl Reader {
         Ok(entries)
     }
 
-    /// Returns the revocations of this user that were written since the last read, in their order.
+    /// Returns the revocations of this user that were written since the last read, oldest first.
     pub(in super::super) async fn revocations(&mut self) -> Outcome<Vec<Revocation>> {
         let name = self.subject.clone();
         let ours = move |revocation: &Revocation| match revocation {
@@ -87,8 +87,7 @@ impl Bucket {
                 self.follow(&entry, page.now)?;
                 entries.push(entry);
             }
-            // A store may return no cursor while the log is empty. The reader then keeps its
-            // cursor.
+            // A store may return no cursor for an empty page. The reader then keeps its old cursor.
             self.cursor = page.next.or(self.cursor.take());
             if last {
                 ensure!(

@@ -1,5 +1,5 @@
 //! Rules about republished revocations. The suite cannot make a store lose data. So each rule
-//! republishes a revocation that the store never had, as if the store had lost it.
+//! passes a revocation that the store never had, as if the store had lost it.
 
 use std::time::Duration;
 

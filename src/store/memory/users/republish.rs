@@ -1,11 +1,11 @@
-//! Republished revocations. This store loses its data only when the process ends. But it implements
-//! the contract of all stores.
+//! Revocations that a node republishes. The memory store loses no data while its process runs, but
+//! the contract of stores requires these functions.
 
 use super::Shard;
 use crate::{clock::Timestamp, error::StoreError, store::memory::log::Log};
 
 impl Shard {
-    /// Ends a session, if the store does not have its end already.
+    /// Revokes a session, unless the store has revoked it already.
     pub(in crate::store::memory) fn republish_session(
         &mut self,
         subject: &str,
@@ -27,9 +27,9 @@ impl Shard {
         self.revoke_token(subject, jti, until, now, log).map(drop)
     }
 
-    /// Republishes a `revoke_all`. The generation is at least one above the time of the
-    /// `revoke_all`. So logins that began at or before that time are superseded. Logins that begin
-    /// after this call are not.
+    /// Republishes a `revoke_all`. `generation` is a time in milliseconds, at least 1 ms after the
+    /// lost `revoke_all`. The store refuses logins that began before `generation`. It refuses no
+    /// login that begins after this call.
     pub(in crate::store::memory) fn republish_all(
         &mut self,
         subject: &str,
@@ -43,7 +43,8 @@ impl Shard {
             return Ok(());
         }
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // `is_last` is false, because sessions from after the lost revocation may be alive.
+        // `is_last` is false, because sessions that were opened after the lost `revoke_all` may be
+        // alive.
         self.end_all(subject, generation, except, false, now, log)?;
         if let Some(user) = self.users.get_mut(subject) {
             let revoked_at = Timestamp::from_millis(generation.saturating_sub(1)).min(now);
