@@ -1,9 +1,9 @@
 //! The instructions of one request. `cargo bench --bench instructions` takes some seconds, and
 //! needs valgrind. Unlike times, the counts hardly depend on the machine or its load.
 //!
-//! The request is warm, and the memory store decides it. There are four modes: the bare service,
-//! the layer without an observer, with an observer that counts, and with metrics on a Prometheus
-//! recorder. The clock is a manual one and there is no replica, because a real clock reads the
+//! The request is warm, and the memory store decides it. There are five modes: the bare service,
+//! the layer without cutoff, with its defaults, with an observer that counts, and with metrics on a
+//! Prometheus recorder. The clock is a manual one and there is no replica, because a real clock reads the
 //! vDSO, which valgrind hides.
 //!
 //! This program runs itself under callgrind in each mode, and counts only the warm requests.
@@ -37,7 +37,7 @@ use tower_bearer::{
 
 /// TEST secret.
 const SECRET: &str = "TEST-secret-of-the-instructions-0123456789abcdef";
-const MODES: [&str; 4] = ["bare service", "off", "counts", "metrics"];
+const MODES: [&str; 5] = ["bare service", "no cutoff", "defaults", "counts", "metrics"];
 const REQUESTS: u64 = 1000;
 
 fn main() {
@@ -94,23 +94,28 @@ fn run(mode: &str, requests: u64) {
     let recorder = PrometheusBuilder::new().build_recorder();
     match mode {
         "bare service" => send(requests, "", service_fn(hello)),
-        "off" => send_through_the_layer(requests, |builder| builder),
-        "counts" => send_through_the_layer(requests, |builder| builder.observer(counts)),
+        "no cutoff" => send_through_the_layer(requests, false, |builder| builder),
+        "defaults" => send_through_the_layer(requests, true, |builder| builder),
+        "counts" => send_through_the_layer(requests, true, |builder| builder.observer(counts)),
         _ => {
             let metrics = metrics::with_local_recorder(&recorder, MetricsObserver::new);
-            send_through_the_layer(requests, |builder| builder.observer(metrics));
+            send_through_the_layer(requests, true, |builder| builder.observer(metrics));
         }
     }
     let is_counted = checks.load(Ordering::Relaxed) > requests;
     assert_eq!(is_counted, mode == "counts");
 }
 
-fn send_through_the_layer(requests: u64, configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder) {
+fn send_through_the_layer(
+    requests: u64,
+    cuts: bool,
+    configure: impl FnOnce(TokenServiceBuilder) -> TokenServiceBuilder,
+) {
     let clock = ManualClock::at(Timestamp::from_secs(1_767_225_660));
     let builder = configure(TokenService::builder()).secret(SECRET).clock(clock.clone());
     let tokens = builder.store(MemoryStore::with_clock(clock)).build().unwrap();
     let token = tokens.create_access_token(NewSession::new("42").scope("read")).now_or_never().unwrap().unwrap();
-    send(requests, token.as_str(), AuthLayer::new(tokens).layer(service_fn(hello)));
+    send(requests, token.as_str(), AuthLayer::new(tokens).cutoff(cuts).layer(service_fn(hello)));
 }
 
 fn send<S>(requests: u64, token: &str, mut service: S)

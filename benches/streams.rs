@@ -2,7 +2,8 @@
 //! streams` takes six minutes; `-- quick` does a tenth of everything, and `-- many` measures only
 //! the streams of one subject.
 //!
-//! * A unary request through a layer with cutoff, and through one without, in turns.
+//! * A unary request through a layer with cutoff, and through one without, in turns: through the
+//!   layer alone, and over HTTP/2 on a pipe in memory.
 //! * A node with 100 000 streams on Redis, strong and bounded: the CPU of the process while nothing
 //!   happens, and the time from another node's confirmed revocation until a stream is cut, for one
 //!   of all streams and for 10 000 streams of one subject. The latter once with a task for each
@@ -13,15 +14,24 @@
 mod support;
 
 use std::{
+    convert::Infallible,
     fs,
+    future::ready,
     pin::pin,
     sync::{Arc, Mutex, OnceLock},
     task::{Context, Wake, Waker},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::StatusCode;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    service::TowerToHyperService,
+};
 use support::{
     keys::{SECRET, key},
     redis_server::RedisServer,
@@ -30,7 +40,7 @@ use support::{
     turns::{Contender, Turns},
 };
 use tokio::task::AbortHandle;
-use tower::{Layer, service_fn};
+use tower::{BoxError, Layer, Service, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, Cutoff, CutoffCause, KeySet, MemoryStore, NewSession, RedisStore, SessionId, TokenService,
     TokenType,
@@ -61,13 +71,52 @@ fn unary(scale: Scale) {
     let tokens =
         TokenService::builder().keys(KeySet::signing(key("HS256"))).store(MemoryStore::default()).build().unwrap();
     let token = runtime.block_on(tokens.create_access_token(NewSession::new("42").scope("read"))).unwrap();
-    let contender = |name: &str, cuts: bool| {
-        let service = AuthLayer::new(tokens.clone()).cutoff(cuts).layer(service_fn(hello));
-        Contender::new(name, service, vec![bearer(token.as_str())], StatusCode::OK)
-    };
-    let mut contenders =
-        [contender("without cutoff", false), contender("with cutoff", true), contender("without cutoff again", false)];
-    Turns::new(scale, 400, 2_000).compare("a warm unary request", &runtime, &mut contenders);
+    let requests = || vec![bearer(token.as_str())];
+    let layer = |cuts| AuthLayer::new(tokens.clone()).cutoff(cuts);
+    let modes = [("without cutoff", false), ("with cutoff", true), ("without cutoff again", false)];
+    let mut alone = modes
+        .map(|(name, cuts)| Contender::new(name, layer(cuts).layer(service_fn(hello)), requests(), StatusCode::OK));
+    Turns::new(scale, 400, 2_000).compare("a warm unary request, layer alone", &runtime, &mut alone);
+    let mut served = modes.map(|(name, cuts)| {
+        let answer = |_: Request<Incoming>| ready(Ok::<_, Infallible>(Response::new(Full::from("hi"))));
+        let client = runtime.block_on(client_over_http2(layer(cuts).layer(service_fn(answer))));
+        Contender::new(name, client, requests(), StatusCode::OK)
+    });
+    Turns::new(scale, 1_000, 200).compare("a warm unary request over HTTP/2", &runtime, &mut served);
+}
+
+/// Serves a service over HTTP/2 on a pipe in memory, and returns a client of it.
+async fn client_over_http2<S, B>(
+    service: S,
+) -> impl Service<Request<Full<Bytes>>, Response = Response<()>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(server), TowerToHyperService::new(service));
+    tokio::spawn(server);
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client)).await.unwrap();
+    tokio::spawn(connection);
+    service_fn(move |mut request: Request<Full<Bytes>>| {
+        let mut sender = sender.clone();
+        *request.uri_mut() = Uri::from_static("http://localhost/");
+        async move {
+            let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+            body.collect().await.unwrap();
+            Ok(Response::from_parts(head, ()))
+        }
+    })
 }
 
 async fn node(url: &str, consistency: Consistency) -> TokenService {

@@ -1,5 +1,8 @@
 //! Verifies signatures with one key.
 
+#[cfg(feature = "aws-lc-rs")]
+use std::sync::Arc;
+
 use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 
 use super::algorithm::{Algorithm, Backend};
@@ -15,7 +18,7 @@ pub(super) struct Verifier {
     /// `jsonwebtoken` 11.1 parses the key again for each signature. For RSA, that takes a tenth of
     /// the time (measured: `cargo bench --bench issuers`).
     #[cfg(feature = "aws-lc-rs")]
-    parsed: Option<aws_lc::ParsedPublicKey>,
+    parsed: Option<Arc<aws_lc::ParsedPublicKey>>,
 }
 
 impl Verifier {
@@ -38,7 +41,7 @@ impl Verifier {
             backend,
             algorithm,
             #[cfg(feature = "aws-lc-rs")]
-            parsed: Some(aws_lc::parse(algorithm, &key)?),
+            parsed: Some(Arc::new(aws_lc::parse(algorithm, &key)?)),
             key,
         })
     }
