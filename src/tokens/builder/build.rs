@@ -42,25 +42,19 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// The maximum of `reuse_grace`, as in comparable systems. Within the grace, a thief can use a
-/// stolen token undetected.
+/// The maximum of `reuse_grace`, as in comparable systems. During the grace, the service does not
+/// detect a thief who uses a stolen token.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
-/// The default of `stream_staleness`. A longer staleness of requests replaces it.
+/// The default of `stream_staleness`. If the staleness of requests is longer, it is the default.
 const STREAM_STALENESS: Duration = Duration::from_secs(30);
-/// The bounds of `stream_staleness`. Below the lower bound, a pause of the runtime would cut
+/// The limits of `stream_staleness`. With less than 500 ms, a short pause of the runtime would cut
 /// streams.
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
 
 impl<C> TokenServiceBuilder<C> {
-    /// Builds the service as [`build`](Self::build) does, and waits for the keys of all issuers
-    /// that it [accepts](Self::accept). Takes at most about five seconds. A drop of the future
-    /// drops the service.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`build`](Self::build). If a fetch of keys fails, the kind is
-    /// [`Unreachable`](crate::error::ConfigErrorKind::Unreachable), and the source is a
-    /// [`KeySourceError`](crate::issuers::KeySourceError).
+    /// Builds the service as [`build`](Self::build) does, and waits at most about five seconds for
+    /// the keys of all issuers that it [accepts](Self::accept). If the caller drops the future, no
+    /// service exists.
     pub async fn connect(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -73,18 +67,13 @@ impl<C> TokenServiceBuilder<C> {
         Ok(tokens)
     }
 
-    /// Builds the service. Call this in a Tokio runtime if the node reads the store's log, as with
-    /// Redis under either [`Consistency`](crate::Consistency). A task on that runtime reads the
-    /// log. The tasks that fetch the keys of issuers need a runtime too.
+    /// Builds the service. The call needs a Tokio runtime if the store is in Redis, under bounded
+    /// staleness, or if the service fetches keys of other issuers. The tasks that read the store's
+    /// log and fetch keys run on that runtime.
     ///
     /// This call starts the fetches of keys, but does not wait for them as
     /// [`connect`](Self::connect) does. Until an issuer's first fetch ends, requests with its
     /// tokens wait for at most a second, and then get 503.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error for the first setting that is missing, out of range or in conflict with
-    /// another setting. The error names the setting and the remedy.
     pub fn build(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -188,8 +177,8 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Rejects a claims type with a field of a reserved name. The parser never fills this field, and
-/// the encoder rejects the field.
+/// Returns an error if the claims type has a field with a reserved name. The parser would never
+/// fill this field, and the encoder would reject it.
 fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     match reserved_member_of::<C>() {
         None => Ok(()),
@@ -201,7 +190,8 @@ fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     }
 }
 
-/// The times for which the store keeps the log and the denials.
+/// The times for which the store must keep the entries of the log, and the denials (revocations of
+/// other issuers' tokens).
 #[derive(Clone, Copy)]
 struct Keep {
     log: Duration,
@@ -209,7 +199,8 @@ struct Keep {
 }
 
 impl<C: DeserializeOwned + 'static> Hooks<C> {
-    /// Returns for each issuer the function that reads its custom claims.
+    /// Returns for each issuer the function that reads its custom claims: the one given to
+    /// `accept_with`, or the parser of the claims type.
     fn take_converters(&mut self, issuers: usize) -> Box<[Convert<C>]> {
         let by_type: Convert<C> = Arc::new(JwtClaims::parse_custom);
         let mut given = std::mem::take(&mut self.converters).into_iter().peekable();
@@ -220,7 +211,7 @@ impl<C: DeserializeOwned + 'static> Hooks<C> {
 }
 
 impl<C> Hooks<C> {
-    /// Rejects hooks that the service would never call.
+    /// Returns an error if the service would never call a given hook.
     fn check(&self, issues: bool) -> Result<(), ConfigError> {
         if let Some(hook) = self.lost {
             return Err(ConfigError::conflict(
@@ -246,8 +237,8 @@ impl Config {
         self.has_own_tokens() && !self.verify_only
     }
 
-    /// Returns true if the service has own tokens. A service that accepts other issuers has them
-    /// only if the builder has a setting of own tokens.
+    /// Returns true if the service has own tokens. If the service accepts other issuers, it has own
+    /// tokens only if a setting of own tokens is given, such as `secret` or `audience`.
     fn has_own_tokens(&self) -> bool {
         self.issuers.is_empty()
             || self.secret.is_some()
@@ -257,8 +248,8 @@ impl Config {
             || self.client_id.is_some()
     }
 
-    /// Rejects rules for own tokens if the service has none. *Otherwise a developer would believe
-    /// that the rules apply to the tokens of other issuers.*
+    /// Returns an error if rules for own tokens are given, but the service has no own tokens. The
+    /// developer could believe that the rules apply to the tokens of other issuers.
     fn check_rules_of_own_tokens(&self) -> Result<(), ConfigError> {
         if self.has_own_tokens() {
             return Ok(());
@@ -315,7 +306,8 @@ impl Config {
         }
     }
 
-    /// Puts a wrapper around the store that reports its calls, if there is an observer.
+    /// Wraps the store, if there is an observer, so that the observer learns of each call of the
+    /// store.
     fn observe_store(&mut self) {
         if self.observer.is_set()
             && let Some(store) = self.store.take()
@@ -324,7 +316,8 @@ impl Config {
         }
     }
 
-    /// Replaces the clock by the store's for own tokens, unless the application has set a clock.
+    /// Makes the store's clock judge the times of own tokens, unless the application has set a
+    /// clock.
     fn judge_by_store(
         &mut self,
         authority: &Authority,
@@ -342,7 +335,8 @@ impl Config {
         self.clock = Arc::new(StoreClock::new(clock, Arc::clone(store), Arc::clone(conditions), holds));
     }
 
-    /// Warns if each restart refuses the tokens of other issuers from before it.
+    /// Warns if the store is in memory and other issuers' tokens can be revoked. After each
+    /// restart, the node refuses such tokens that were issued before the restart.
     fn warn_about_memory(&self, authority: &Authority) {
         let is_memory = authority.store().is_some_and(|store| store.name() == "memory");
         if is_memory && authority.denylist().is_some() && !self.accepts_older_than_store {
@@ -413,8 +407,8 @@ impl Config {
     }
 
     /// Creates the replica of the store's log and starts its tasks. A replica exists under bounded
-    /// staleness, and for any store that can lose data while this process runs. Also asks the store
-    /// to keep revocations for at least `keep`.
+    /// staleness, and also under `Strong` if the log needs feeds (tasks that read it). Tells the
+    /// store how long to keep revocations.
     fn replica(
         &self,
         authority: &Authority,
@@ -493,7 +487,7 @@ impl Config {
         denial_rules: DenialRules,
     ) -> Result<TokenStreams, ConfigError> {
         let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
-        // A log without feeds sends no nudges, so a cutoff takes up to this time.
+        // If the log has no feeds, the node gets no nudges, and a cutoff takes up to this time.
         let interval = self.poll_interval.unwrap_or(DEFAULT_INTERVAL);
         let staleness = self.stream_staleness(staleness)?;
         let (leeway, check_rate) = (denial_rules.leeway, self.max_questions);
@@ -588,11 +582,11 @@ impl Config {
         })
     }
 
-    /// Returns the rules for tokens, without the claims that the application requires.
+    /// Returns the rules for tokens, except for the claims of `require_claims`.
     fn lenient_validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
         let issues = self.issues();
-        // The encoder writes `atl` only into refresh tokens, `tb_stamp` into few tokens, and never
-        // writes `nbf`.
+        // Tokens never contain `nbf`. Only refresh tokens contain `atl`, and only a few access
+        // tokens contain `tb_stamp`.
         let never_written = |name: &&String| match name.as_str() {
             "nbf" | "atl" | "tb_stamp" => true,
             "client_id" => self.client_id.is_none(),
