@@ -201,7 +201,7 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// 1. [`Revoked`](SessionState::Revoked): the session was revoked or evicted, or ended by reuse
     ///    or `revoke_all`. The answer is also `Revoked` if the token was revoked and its `until` is
-    ///    in the future. This applies even if the session is unknown.
+    ///    in the future, even if the session is unknown.
     /// 2. [`Unknown`](SessionState::Unknown): the subject has no session with this `sid`.
     /// 3. [`Expired`](SessionState::Expired): the session's end is now or in the past. A store that
     ///    has removed the record returns `Unknown` instead.
