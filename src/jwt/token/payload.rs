@@ -1,8 +1,9 @@
 //! Reads the payload of a token as claims (RFC 7519 section 4): an object without duplicate
 //! members.
 //!
-//! A registered claim must have the type of its RFC. The claims `atl` and `tb_stamp` of this crate can
-//! have any type. All members that the crate does not use are the application's claims.
+//! A registered claim must have the type of its RFC. Two claims of this crate, `atl` and
+//! `tb_stamp`, can have any type. All members that the crate does not use are the application's
+//! claims.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
