@@ -60,7 +60,8 @@ pub enum Observation {
     /// open streams:
     ///
     /// * It also reports its own revocations, although it applied them before the read.
-    /// * It does not report older entries, which it reads after a start or a break of the log.
+    /// * After a start or a break of the log, it reports neither the newest entry, at which it
+    ///   starts, nor the older entries, which it reads next.
     #[non_exhaustive]
     RevocationPropagated {
         /// The time from the revocation to the read, by this node's estimate of the store's clock.
