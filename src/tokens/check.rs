@@ -514,7 +514,6 @@ impl<C> Checker<C> {
         if options.is_access() {
             self.record_refusal(token, checked);
         }
-        // After a suspension of the machine, the estimate of the store's time lags until this
         // After a suspension of the machine, the estimate of the store's time lags. So the earlier
         // check of the times may have accepted an expired token.
         let end = token.claims.expires_at().saturating_add(self.validation.leeway_in_force());

@@ -12,8 +12,8 @@ use crate::{
 /// The revocations of one other issuer's tokens.
 /// [`TokenService::external`](super::TokenService::external) makes it.
 ///
-/// A revocation applies to the tokens that the issuer has signed up to now, in this store. It does
-/// not reach the issuer, which may give the user new tokens.
+/// A revocation applies to the tokens that the issuer has signed up to now, on all nodes that share
+/// this store. The issuer does not learn of it, and may give the user new tokens.
 ///
 /// # Errors
 ///
