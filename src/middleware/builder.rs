@@ -131,7 +131,7 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and begin its name with
     /// `__Host-`. `SameSite=Lax` is enough if no `GET` changes data. If another layer overrides the
-    /// method of requests, put that layer outside of this one.
+    /// method of requests, put it outside of this layer, so that the check sees the new method.
     ///
     /// The layer marks the inner service's responses `Cache-Control: private`, because shared
     /// caches do not recognize a credential in a cookie.
@@ -212,7 +212,7 @@ impl<C> AuthLayerBuilder<C> {
     /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
     /// refresh, with a random value that scripts can read. Without these endpoints, the application
     /// must set the cookie. Begin its name with `__Host-`, because otherwise another host of the
-    /// domain can set it. Users without the cookie, who logged in before this setting, must log in
+    /// domain can set it. Users who logged in before this setting lack the cookie, and must log in
     /// again.
     ///
     /// [`build`](Self::build) rejects:

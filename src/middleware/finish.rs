@@ -153,7 +153,7 @@ impl Finisher {
         }
     }
 
-    /// Finishes a response of the inner service. Leaves the layer's own rejections unchanged.
+    /// Finishes a response. If it is the layer's own rejection, only removes useless cookies.
     #[inline]
     pub(super) fn finish<B>(&mut self, response: &mut Response<ResponseBody<B>>) {
         if response.body().is_rejection() {

@@ -190,8 +190,8 @@ impl ResourceMetadataBuilder {
         self
     }
 
-    /// Sets the URL of the keys with which the API itself signs, for example its responses. The
-    /// keys that sign tokens belong to the authorization servers.
+    /// Sets the URL of the API's own public keys, for example of the keys that sign its responses.
+    /// The keys that sign tokens belong to the authorization servers.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into());
         self

@@ -28,7 +28,7 @@ pub(in crate::middleware) enum Credential<'a> {
     Token(TokenText<'a>),
 }
 
-/// The text of a credential, with an unchecked grammar. A cached token does not need the check.
+/// The text of a credential. Its grammar is unchecked, because a cached token needs no check.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) struct TokenText<'a> {
@@ -38,7 +38,7 @@ pub(in crate::middleware) struct TokenText<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// Returns the credential with this text, which a location contains.
+    /// Creates a credential from the text in a location.
     #[inline]
     pub(super) fn of(text: impl Into<Cow<'a, [u8]>>, max_token_len: usize) -> Self {
         let longest = max_token_len.saturating_add(1);
@@ -137,8 +137,8 @@ fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> 
 }
 
 impl<'a> LineStart<'a> {
-    /// Returns `part` of the line as a token. Returns `Malformed` if the line was cut, but `part`
-    /// is not too long: then the line has too many spaces.
+    /// Returns `part` of the line as a token, or `Malformed` if spaces take so much of the line
+    /// that it was cut.
     #[inline]
     fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {
