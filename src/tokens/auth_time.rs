@@ -55,8 +55,8 @@ impl AuthClock {
     /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago. A
     /// ping at each login would let a client that guesses passwords load the store.
     ///
-    /// If the store does not answer, returns an estimate that is too early. This is safe: the store
-    /// may refuse a login that is in time, but accepts none that is too late.
+    /// If the store does not answer, returns an estimate, which may be a little early. At worst,
+    /// the store then refuses a login that it could accept.
     pub(super) async fn recent(&self) -> AuthTime {
         if let Some(store) = &self.store {
             let last = self.last_ping.load(Ordering::Relaxed);
@@ -70,11 +70,9 @@ impl AuthClock {
     }
 
     /// Returns the store's time for the second attempt of a login, after a revocation superseded
-    /// the first. Pauses and pings the store first, so that the returned time is later than the
-    /// revocation. In a cluster, this requires that the clocks of the primaries agree.
-    ///
-    /// Without the pause and the ping, the time could be *before* the revocation: the estimate lags
-    /// a little, and a [`Timestamp`] has whole milliseconds.
+    /// the first. Pauses and pings the store first: the returned time must be later than the
+    /// revocation, but estimates lag a little, and a [`Timestamp`] has whole milliseconds. In a
+    /// cluster, the clocks of the primaries must agree.
     pub(super) async fn after_supersession(&self) -> Result<AuthTime, StoreError> {
         sleep(PAUSE).await;
         if let Some(store) = &self.store {

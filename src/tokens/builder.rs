@@ -58,8 +58,7 @@ struct Config {
     /// The error of the first setting that the builder could not apply.
     error: Option<ConfigError>,
     secret: Option<Zeroizing<Vec<u8>>>,
-    /// The name of the secret in error texts: a method of the builder, or an environment variable
-    /// that the operator has set.
+    /// The name of the secret in error texts: `secret`, or the name of an environment variable.
     secret_name: &'static str,
     algorithm: Option<Algorithm>,
     keys: Option<KeySet>,
@@ -100,8 +99,7 @@ struct Hooks<C> {
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
     /// The functions given to `accept_with`. Each has the index of its issuer in `issuers`.
     converters: Vec<(usize, Convert<C>)>,
-    /// The name of a hook that the application set before `claims`. A call of `claims` drops such a
-    /// hook.
+    /// The name of a hook that the application set before `claims`, which dropped the hook.
     lost: Option<&'static str>,
 }
 
@@ -150,8 +148,7 @@ impl<C> Hooks<C> {
         Self { validator: None, on_refresh: None, converters: Vec::new(), lost: None }
     }
 
-    /// Drops all hooks, because the type of the claims changes. Records the name of a dropped hook
-    /// in `lost`.
+    /// Drops all hooks, because the type of the claims changes. Records a dropped hook in `lost`.
     fn retyped<D>(self) -> Hooks<D> {
         let lost = self.lost.or(self.on_refresh.map(|_| "on_refresh")).or(self.validator.map(|_| "validator"));
         let lost = lost.or(self.converters.first().map(|_| "accept_with"));
@@ -215,15 +212,13 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the keys, instead of a [`secret`](Self::secret). Use keys for public-key algorithms and
-    /// for key rotation.
+    /// Sets the keys, instead of a secret: for public-key algorithms and for key rotation.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.config.keys = Some(keys);
         self
     }
 
-    /// Makes the service verify tokens and issue none. Its [`keys`](Self::keys) need no signing
-    /// key.
+    /// Makes the service verify tokens only. Its [`keys`](Self::keys) need no signing key.
     pub fn verify_only(mut self) -> Self {
         self.config.verify_only = true;
         self
@@ -293,10 +288,8 @@ impl<C> TokenServiceBuilder<C> {
 
     /// Accepts the tokens of another issuer, as [`accept`](Self::accept) does, but makes the
     /// application's claims with `read`. The service calls `read` once for each token that it
-    /// verifies. `read` must not block.
-    ///
-    /// `read` gets the claims of the token. Their custom part contains all claims except the
-    /// registered ones of RFC 7519.
+    /// verifies. `read` must not block. The custom claims that `read` gets are all claims except
+    /// the registered ones of RFC 7519.
     ///
     /// ```
     /// use tower_bearer::{Issuer, TokenService, error::TokenError, jwt::{JwtClaims, RawClaims}};
@@ -332,12 +325,9 @@ impl<C> TokenServiceBuilder<C> {
     ///
     /// By default, the service refuses such a token under
     /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because the store may
-    /// have lost the revocation of the token. So users must get new tokens after the first start,
-    /// and after each loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses its
-    /// data at each restart.
-    ///
-    /// With `true`, revoked tokens are valid again after a loss of the store's data, until they
-    /// expire.
+    /// have lost its revocation. So users must get new tokens after the first start, and after each
+    /// loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses its data at each
+    /// restart. With `true`, a loss of the data makes revoked tokens valid again until they expire.
     pub fn accept_older_than_store(mut self, accept: bool) -> Self {
         self.config.accepts_older_than_store = accept;
         self
@@ -362,14 +352,14 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Limits the questions of this node to the store about tokens from before its horizon, per
-    /// second. The horizon is the time from which on the node has every revocation. Default: 2000.
+    /// Limits the number of old tokens per second about which this node asks the store. A token is
+    /// old if it was issued before the node's horizon: the time from which on the node has every
+    /// revocation. Old tokens exist after a start, and after the store has lost data.
     ///
-    /// Such tokens exist after a start, and after the store has lost data. The node asks once about
-    /// each. Beyond the limit, the node answers 503 with `Retry-After`.
-    ///
-    /// The limit applies only under [`Consistency::BoundedStaleness`]. It protects a server that
-    /// replaces a failed one, because all nodes then ask at the same time.
+    /// The node asks once about each old token. Beyond the limit, it answers 503 with
+    /// `Retry-After`. Default: 2000. The limit applies only under
+    /// [`Consistency::BoundedStaleness`]. It protects a server that replaces a failed one, because
+    /// all nodes then ask at the same time.
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
         self
@@ -380,8 +370,7 @@ impl<C> TokenServiceBuilder<C> {
     ///
     /// - While this node follows the store's log, a revocation cuts a stream within milliseconds.
     /// - If the store does not answer, this node cuts the stream in the second half of this time.
-    /// - If the store has no log, this node asks the store about each stream once in half of this
-    ///   time.
+    /// - If the store has no log, this node asks the store about each stream twice in this time.
     ///
     /// Limits: 500 ms to a day, and at least the staleness that [`consistency`](Self::consistency)
     /// allows. Default: 30 s, or that staleness if it is longer.
@@ -436,23 +425,19 @@ impl<C> TokenServiceBuilder<C> {
 
     /// Sets the maximum age (time since `iat`) of this service's own access tokens. The service
     /// refuses an older token even before its `exp`: see
-    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). Default: the token's
-    /// lifetime.
-    ///
-    /// If the service issues tokens, the maximum must be at least the
-    /// [`access_lifetime`](Self::access_lifetime). For other issuers, see
-    /// [`Issuer::max_token_age`].
+    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If the service issues
+    /// tokens, the maximum must be at least the [`access_lifetime`](Self::access_lifetime).
+    /// Default: the token's lifetime. For other issuers, see [`Issuer::max_token_age`].
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.config.max_token_age = Some(max);
         self
     }
 
     /// Requires further claims in this service's own access and refresh tokens: registered claims
-    /// (`client_id`, `scope`, ...) or the application's own. For other issuers, see
+    /// (`client_id`, `scope`, ...) or the application's own. A login fails if its tokens would lack
+    /// a required claim. You can still revoke an older token that lacks the claim, and
+    /// [`on_refresh`](Self::on_refresh) can add the claim. For other issuers, see
     /// [`Issuer::require_claim`].
-    ///
-    /// A login fails if its tokens would lack a required claim. You can still revoke an older token
-    /// that lacks the claim, and [`on_refresh`](Self::on_refresh) can add the claim.
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.required_claims.extend(names.into_iter().map(Into::into));
         self
@@ -464,10 +449,8 @@ impl<C> TokenServiceBuilder<C> {
     ///
     /// If the hook returns [`Validity::Invalid`], the client gets 401, as for any bad token. If the
     /// hook fails or panics, the client gets 500. To check the rights of a valid token, use scopes
-    /// or your handlers (403).
-    ///
-    /// Refreshes, [`validate_jwt_stateless`](TokenService::validate_jwt_stateless) and
-    /// [`decode_token`](TokenService::decode_token) do not call the hook.
+    /// or your handlers (403). Refreshes, [`decode_token`](TokenService::decode_token) and
+    /// [`validate_jwt_stateless`](TokenService::validate_jwt_stateless) do not call the hook.
     ///
     /// ```
     /// use tower_bearer::{BoxError, Claims, MemoryStore, TokenService, tokens::Validity};
@@ -495,7 +478,7 @@ impl<C> TokenServiceBuilder<C> {
 
     /// Sets the time after a refresh in which the client may send the old refresh token again and
     /// gets the same successor. This works only while the successor is unused. At most 5 minutes.
-    /// Default: 30 s. With zero, the service takes every second use for theft.
+    /// Default: 30 s. With zero, the service takes each repeated use for theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
         self

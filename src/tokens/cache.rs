@@ -8,7 +8,7 @@
 //!
 //! * **The checker inserts only valid tokens**, after the check of their revocation. So forged
 //!   tokens and tokens of ended sessions cannot evict entries.
-//! * **The version of the keys is part of an entry's key.**
+//! * **Each entry belongs to one version of the service's keys.**
 //!   [`replace_keys`](super::TokenService::replace_keys) raises the version and clears the cache.
 //!   If a slow check then inserts a token that the old keys verified, no lookup finds this token.
 //! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits and a
@@ -16,8 +16,7 @@
 //!   the same hash. So the duration of a lookup reveals nothing about the cached tokens.
 //! * **Two bounds limit the cache**: a number of entries, and a number of bytes. The weight of an
 //!   entry is its size in bytes. The minimum weight is the byte bound divided by the entry bound.
-//! * **Many tokens that are used once do not evict a token that is used twice.** `quick_cache`
-//!   evicts by the algorithm Clock-PRO.
+//! * **Tokens that are used once do not evict a token that is used twice** (Clock-PRO).
 //! * The cache wipes the texts that it drops (`zeroize`).
 //!
 //! The cache does not search for expired and revoked tokens. It evicts them when it needs room.
@@ -42,14 +41,12 @@ use crate::{
     replica::{Alive, Route},
 };
 
-/// The length of the shortest token, in bytes (see
-/// [`Validation::check`](crate::jwt::Validation::check)).
+/// The shortest length of a token (see [`Validation::check`](crate::jwt::Validation::check)).
 const SHORTEST: usize = 64;
 /// The number of tokens of maximum length that a shard must have room for. `quick_cache` cannot
 /// store an entry that is larger than a shard.
 const LONGEST_IN_A_SHARD: u64 = 8;
-/// The minimum number of entries per shard. With a smaller number, `quick_cache` reduces the number
-/// of shards itself.
+/// The minimum number of entries in a shard. Below it, `quick_cache` itself uses fewer shards.
 const ENTRIES_IN_A_SHARD: u64 = 32;
 
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +65,7 @@ impl CacheBounds {
             return Err(ConfigError::out_of_range(
                 "verified_cache",
                 "has too few bytes for a single token",
-                "raise them to some MiB, or set zero entries to switch the cache off",
+                "give some MiB, or give zero entries to switch the cache off",
             ));
         }
         Ok(())
@@ -88,8 +85,7 @@ pub(super) struct TokenCache<C> {
 pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
     pub(super) origin: Origin,
-    /// The bucket and the hashes with which the replica finds a revocation of the token. Computed
-    /// once, because they never change.
+    /// The bucket and the hashes with which the replica finds a revocation of the token.
     pub(super) route: Option<Route>,
     /// The time and the server of the store's last confirmation that the token is not revoked.
     pub(super) alive: Alive,
@@ -111,8 +107,7 @@ pub(super) struct LookupKey<'t> {
     bytes: &'t [u8],
 }
 
-/// The key of an entry: the text of a token, its hash, and the version of the keys. The stored hash
-/// saves hashing the text again.
+/// The key of an entry. It stores the hash, so that lookups do not hash the text again.
 pub(super) struct TokenKey {
     hash: u64,
     version: u64,
@@ -138,8 +133,7 @@ impl<C> TokenCache<C> {
         self.cache.as_ref()?.get(key)
     }
 
-    /// Inserts a token that the caller has checked completely, with the keys of the version in
-    /// `key`.
+    /// Inserts a token that the caller has checked completely, with the keys of `key.version`.
     pub(super) fn insert(&self, key: TokenKey, token: VerifiedToken<C>) {
         // If another thread replaces the keys between these two lines, the entry only takes up
         // room, because no lookup finds it.

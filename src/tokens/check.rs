@@ -49,8 +49,7 @@ use crate::{
 pub(crate) enum Freshness {
     /// The configured source: the replica while it has a lease, otherwise the store.
     AsConfigured,
-    /// The replica, if it contained the whole log at most this long ago. Otherwise the store. With
-    /// zero, always the store.
+    /// The replica, if it had the whole log at most this long ago. Otherwise the store.
     Within(Duration),
 }
 
@@ -59,14 +58,12 @@ impl Freshness {
     pub(crate) const STRONG: Self = Self::Within(Duration::ZERO);
 }
 
-/// A pointer to [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for the claims type
-/// `C`.
+/// A pointer to [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for `C`.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
 /// The part of a service that checks tokens.
 pub(crate) struct Checker<C> {
-    /// The current keys. Each operation loads them once, so that it uses the same keys from start
-    /// to end.
+    /// The current keys. Each operation loads them once, and uses one key set from start to end.
     pub(super) keyring: Arc<CurrentKeyring>,
     /// The access tokens that were verified with the current keys.
     pub(super) cache: TokenCache<C>,
@@ -91,8 +88,8 @@ pub(crate) struct Checker<C> {
     pub(super) validator: Option<Validator<C>>,
     pub(crate) observer: SharedObserver,
     /// The open streams of this service. They own the tasks of the replica. These tasks end with
-    /// the last handle of the service: a clone, a pending check, a set of verified claims or an
-    /// open stream.
+    /// the last handle of the service: a clone, pending check, open stream or set of verified
+    /// claims.
     pub(super) streams: TokenStreams,
 }
 
@@ -104,8 +101,7 @@ pub(crate) enum Lookup<'t, C> {
     Miss(CacheMiss<'t>),
 }
 
-/// The key under which the checker caches the token after the check. `None` if it must not cache
-/// the token.
+/// The cache key for the token. `None` if the checker must not cache the token.
 pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
 
 /// A check of a token, done or in progress.
@@ -136,8 +132,7 @@ impl CheckOptions {
 }
 
 impl<C> Checker<C> {
-    /// Returns the error for a token whose key is unknown. `index` is the index of the token's
-    /// issuer.
+    /// Returns the error for a token of the issuer with this index, whose key is unknown.
     pub(super) fn unknown_key(&self, index: usize) -> Error {
         let issuer = self.issuers.get(index);
         issuer.map_or_else(|| TokenError::UnknownIssuer.into(), |issuer| issuer.keys.unknown_key())
@@ -183,7 +178,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let origin = self.origin_of(claims)?;
             self.check_times(claims, origin)?;
             let (claims, route) = (claims.clone(), self.route(claims, origin)?);
-            // The functions that only verify a token do not settle its stamp.
+            // This replica may not have the stamp of these claims yet.
             self.settle(&claims, route.as_ref(), token_type);
             let is_foreign = !claims.is_verified_by(&self.streams.of(claims.external()).verifier());
             Ok(VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign })
@@ -241,19 +236,17 @@ impl<C: Send + Sync + 'static> Checker<C> {
         options: CheckOptions,
     ) -> Result<AccessCheck<C>, Unverified> {
         let keyring = self.keyring.load();
-        // If another thread has replaced the keys since the lookup, the checker does not cache the
-        // token.
+        // Does not cache the token if another thread has replaced the keys since the lookup.
         let key = miss.0.filter(|key| key.version() == keyring.version);
         let (claims, origin) = self.verify(&keyring, token, options.token_type)?;
         let route = self.route(&claims, origin)?;
-        // The stamp of a cached token was settled when the token was first checked.
+        // Not needed for a cached token, whose stamp is already in the replica.
         self.settle(&claims, route.as_ref(), options.token_type);
         let token = VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign: false };
         Ok(self.check_revocation(token, key, true, options))
     }
 
-    /// Waits for a fetch of the issuer's keys if `demand` allows a fetch. Otherwise refuses the
-    /// token.
+    /// Waits for a fetch of the issuer's keys if `demand` allows it. Otherwise refuses the token.
     #[cold]
     fn await_key(self: &Arc<Self>, token: &str, index: usize, version: u64, options: CheckOptions) -> AccessCheck<C> {
         let Some(issuer) = self.issuers.get(index) else {
@@ -340,8 +333,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let key = key.filter(|_| is_news).map(|key| key.to_token_key());
         match reply {
             Some(StoreReply::Pending(answer)) => {
-                // Only a check that waits reads the clock, because reading it costs as much as the
-                // rest of a check.
+                // Only a check that waits reads the clock: reading it costs as much as the rest of
+                // a check.
                 let began = self.observer.is_set().then(Instant::now);
                 let step = Step::Answer { token, answer, key };
                 let pending = Pending { checker: Arc::clone(self), step, options, began };
@@ -370,8 +363,8 @@ enum StoreReply {
 enum LocalVerdict {
     /// The replica has a lease, and accepts the token.
     Accepted,
-    /// The node must ask the store, mostly because the token was issued before the horizon. A rate
-    /// limit applies to this question.
+    /// The node must ask the store, within a rate limit. Mostly for a token from before the
+    /// horizon.
     BeforeHorizon,
     /// The node must ask the store, for example because it has no lease.
     Unknown,
@@ -445,12 +438,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns an error if this node must not ask the store about the token now. Two limits protect
-    /// the store:
-    ///
-    /// - a rate limit for tokens from before the horizon
-    /// - a pause of two seconds after the store did not find the session, or refused another
-    ///   issuer's token
+    /// Returns an error if this node must not ask the store about the token now. The first limit is
+    /// a rate, for tokens from before the horizon. The second limit is a pause of two seconds after
+    /// the store did not find the token's session, or refused another issuer's token.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,
@@ -599,8 +589,8 @@ impl<C> Checker<C> {
         });
     }
 
-    /// Calls the application's validator for an access token. Skips refresh tokens, about which the
-    /// `on_refresh` hook decides.
+    /// Calls the application's validator, except for refresh tokens: `on_refresh` decides about
+    /// them.
     fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
         match &self.validator {
             Some(validator) if options.is_access() => validator::ask(validator, claims),
@@ -615,7 +605,7 @@ fn deny_query<C>(claims: &JwtClaims<C>) -> DenyQuery {
 }
 
 /// A check that waits for the store or for an issuer's keys. It owns all its data, so that a
-/// response future can own the check.
+/// response future can contain it.
 pub(crate) struct Pending<C> {
     checker: Arc<Checker<C>>,
     step: Step<C>,
@@ -632,8 +622,7 @@ enum Step<C> {
     Answer {
         token: VerifiedToken<C>,
         answer: PendingAnswer,
-        /// The key under which the checker caches the token if the store accepts it. `None` if it
-        /// must not cache the token.
+        /// The cache key for the token if the store accepts it. `None` if it must not be cached.
         key: Option<TokenKey>,
     },
 }

@@ -116,8 +116,7 @@ struct Messages {
     failures: u64,
     /// The kind of the last failure.
     last_failure: Option<StoreErrorKind>,
-    /// True if the log has a message about the begin of the present condition. Its end then gets a
-    /// message too.
+    /// True if the log has a message about the begin, so that the end gets a message too.
     has_begun: bool,
 }
 
@@ -167,8 +166,8 @@ impl Conditions {
         self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
     }
 
-    /// Ends [`ConditionKind::ReadsRefused`] after an answer of the store, if the last failure was
-    /// that the store could not be reached. A store that answers may still refuse reads.
+    /// Ends [`ConditionKind::ReadsRefused`] after an answer of the store, if the store was
+    /// unreachable before. A store that answers a ping may still refuse reads.
     pub(super) fn note_answer(&self) {
         let kind = ConditionKind::ReadsRefused;
         let is_unreachable = |failure| matches!(failure, StoreErrorKind::Unavailable | StoreErrorKind::Timeout);
@@ -196,8 +195,7 @@ impl Conditions {
     fn note(&self, kind: ConditionKind, error: Option<&StoreError>) {
         match error {
             None => self.end(kind),
-            // The node itself has limited its questions, so this error shows nothing about the
-            // store.
+            // This node limits its own questions. The store itself may be well.
             Some(error) if error.kind() == StoreErrorKind::Overloaded => {}
             Some(error) => self.fail(kind, error),
         }
@@ -284,7 +282,7 @@ impl Conditions {
         let _ = (ended, has_begun);
     }
 
-    /// Returns whether there is a condition of this kind.
+    /// Returns true if there is a condition of this kind.
     #[inline]
     pub(super) fn has(&self, kind: ConditionKind) -> bool {
         self.present.load(Ordering::Relaxed) & kind.bit() != 0
@@ -300,8 +298,7 @@ impl Conditions {
         self.lock().present.clone()
     }
 
-    /// Copies the kinds in `state` to the bits. The caller has the lock, so that the bits match
-    /// `state`.
+    /// Writes the kinds in `state` to the bits. The caller has the lock.
     fn publish(&self, state: &State) {
         let bits = state.present.iter().fold(0, |bits, condition| bits | condition.kind.bit());
         self.present.store(bits, Ordering::Relaxed);

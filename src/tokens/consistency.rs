@@ -89,11 +89,9 @@ pub enum Consistency {
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(3600);
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
-/// The default interval between polls under `Strong`, where the log serves only to republish lost
-/// revocations.
+/// The default interval between polls under `Strong`, only to republish lost revocations.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
-/// The shortest deadline of a read. With a shorter one, a busy machine could not finish a
-/// connection in time.
+/// The shortest deadline of a read: a busy machine must have time to connect.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(150);
 const LONGEST_DEADLINE: Duration = Duration::from_millis(500);
 

@@ -66,8 +66,7 @@ impl Events {
         Self(Some(Arc::new(hook)))
     }
 
-    /// Calls the hook. Catches a panic of the hook, so that the operation that emits the event
-    /// still succeeds.
+    /// Calls the hook. Catches its panic, so that the operation with the event still succeeds.
     pub(super) fn emit(&self, event: &SecurityEvent) {
         let Some(hook) = &self.0 else { return };
         if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {

@@ -55,15 +55,13 @@ impl TokenIssuer {
         let keyring = self.keyring.load_full();
         let (mint, scope) = self.draft(&keyring, &session)?;
         let lifetime = self.access_lifetime(&session)?.min(self.session_lifetime(&session)?);
-        // Every service accepts the token until its `exp` plus the leeway, so the session must live
-        // as long.
+        // The token is valid until its `exp` plus the leeway, so the session must live as long.
         let end = lifetime.saturating_add(self.rules.validation.leeway_in_force());
         let opened = self.open(&session, end, end).await?;
         mint.access(&opened.identity(&session.subject, lifetime), &scope, &session.custom)
     }
 
-    /// Records in the replica that a login or a refresh has ended a session in the store. Without a
-    /// replica, the node asks the store about the open streams of the subject.
+    /// Records in the replica that the store has ended a session during a login or a refresh.
     pub(super) fn session_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp) {
         if let Some(replica) = &self.replica {
             // The replica keeps the entry for as long as a node could accept tokens of the session.
@@ -74,8 +72,7 @@ impl TokenIssuer {
         }
     }
 
-    /// Checks the parameters of a session before the store opens the session. Returns the mint and
-    /// the scope for its tokens.
+    /// Checks the parameters of a session before the store opens it. Returns its mint and scope.
     fn draft<'a, C: Serialize>(
         &'a self,
         keyring: &'a Keyring,

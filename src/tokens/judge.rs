@@ -12,9 +12,9 @@ use crate::{
 
 use super::conditions::Conditions;
 
-/// Returns the error for a token whose text or times are refused. If the store has not answered
-/// yet, the estimate of its time is the Unix epoch. A refusal because of the token's times then
-/// becomes the error [`StoreErrorKind::Unavailable`].
+/// Returns the error for a token whose text or times are refused. Until the store has answered
+/// once, the estimate of its time is the Unix epoch. The error is then
+/// [`StoreErrorKind::Unavailable`], if it is about the times.
 #[cold]
 pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
     let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });
@@ -44,8 +44,7 @@ pub(super) fn bearer<C>(claims: &JwtClaims<C>) -> Result<Bearer<'_>, TokenError>
     claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str())).ok_or(NO_SESSION)
 }
 
-/// Returns the ids and times of another issuer's token. The session id is empty if the token has
-/// none.
+/// Returns the ids and times of another issuer's token, which may have no session.
 pub(super) fn external_bearer<C>(claims: &JwtClaims<C>) -> Bearer<'_> {
     bearer_of(claims, claims.session_id().map_or("", SessionId::as_str))
 }
@@ -79,8 +78,7 @@ pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Resu
     }
 }
 
-/// Returns the verdict on another issuer's token by the store's answer (`docs/protocol.md`, section
-/// 6).
+/// Judges another issuer's token by the store's answer (`docs/protocol.md`, section 6).
 pub(super) fn judge_denial<C>(
     claims: &JwtClaims<C>,
     denial: &Denial,

@@ -1,5 +1,4 @@
-//! The keys that the service uses at present, with the encoders and the version that belong to
-//! them.
+//! The current keys of the service, with their encoders and their version.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,14 +9,12 @@ use crate::{
     jwt::{Encoder, KeySet, TokenType, longest_header},
 };
 
-/// A key set with its signer. Both are behind one pointer, so that an operation never uses the keys
-/// of one set and the signer of another.
+/// A key set with its signer. An operation loads both by one pointer, so the two always match.
 pub(super) struct Keyring {
     pub(super) keys: KeySet,
     /// `None` if the service only verifies tokens.
     pub(super) signer: Option<Signer>,
-    /// The number of earlier key sets of the service. Each cached token has the version of the keys
-    /// that verified the token.
+    /// The number of earlier key sets. A cached token has the version of the keys that verified it.
     pub(super) version: u64,
 }
 
@@ -59,8 +56,8 @@ impl CurrentKeyring {
         self.keyring.load_full()
     }
 
-    /// Replaces the keys, then calls `then` with the new version. If the new keys break the rules,
-    /// returns an error and keeps the old keys.
+    /// Replaces the keys, then calls `then` with the new version. After an error, keeps the old
+    /// keys.
     pub(super) fn replace(&self, keys: KeySet, then: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.keyring.load().version + 1;

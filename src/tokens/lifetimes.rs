@@ -20,13 +20,11 @@ pub(super) struct Lifetimes {
     /// The longest lifetime of a session, which refreshes do not extend.
     pub(super) session: Duration,
     pub(super) reuse_grace: Duration,
-    /// The time for which the store keeps a revocation after the token's `exp`: leeway plus
-    /// [`MARGIN`].
+    /// The time for which the store keeps a revocation after `exp`: the leeway plus [`MARGIN`].
     pub(super) after_end: Duration,
 }
 
-/// Returns an error for a lifetime that is out of range or not in whole seconds. The times in
-/// tokens are whole seconds.
+/// Returns an error for a lifetime that is out of range or has a fraction of a second.
 pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
     let problem = if lifetime < Duration::from_secs(1) {
         "is shorter than a second"

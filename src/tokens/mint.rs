@@ -55,8 +55,8 @@ pub(crate) struct Identity<'a> {
     pub(super) access_lifetime: Duration,
     /// The store's time in its answer.
     pub(super) now: Timestamp,
-    /// The stamp: a short name of the subject's last revocation. `None` if every node has read this
-    /// revocation, or if there is none.
+    /// The stamp: a short name of the subject's last revocation, if some node may not have read
+    /// this revocation yet.
     pub(super) last_revocation: Option<LogStamp>,
 }
 
@@ -85,9 +85,8 @@ pub(super) struct Mint<'a> {
 }
 
 impl Mint<'_> {
-    /// Returns an error if tokens with these claims would be too long, or if this service would
-    /// refuse them. The caller calls this before it changes the store, so that the later signing
-    /// does not fail because of the claims.
+    /// Returns an error if this service would refuse tokens with these claims. Called before the
+    /// store changes, so that the claims cannot make the later signing fail.
     pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
         let sid = &SessionId::from("0123456789012345678901");
         let identity = Identity {

@@ -21,7 +21,7 @@ pub(super) enum Origin {
 pub(super) enum Unverified {
     Refused(Error),
     /// The keys of the issuer with this index, in this version, do not contain the token's key. A
-    /// later fetch may bring the key.
+    /// later version may contain the key.
     UnknownKey {
         index: usize,
         version: u64,

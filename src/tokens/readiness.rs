@@ -61,8 +61,7 @@ impl LastProbe {
         if let Some((probe, began)) = &*last {
             let is_current = match probe.peek() {
                 Some((_, ended)) => now.saturating_sub(*ended) < LIFETIME,
-                // If all callers have stopped waiting, the probe made no progress, so its outcome
-                // may be old.
+                // If all callers have left, the probe stands still, and its outcome would be old.
                 None => now.saturating_sub(*began) < 2 * LIMIT,
             };
             if is_current {
@@ -103,8 +102,7 @@ async fn ask(authority: &Authority, store: &dyn SessionStore, conditions: &Condi
     written.map_err(|error| error.kind())
 }
 
-/// Returns a timeout error if the call takes longer than [`LIMIT`], because a store may set no
-/// deadline.
+/// Ends a call after [`LIMIT`] with a timeout error, because a store may set no deadline.
 async fn within_limit(call: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
     timeout(LIMIT, call).await.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into()))
 }

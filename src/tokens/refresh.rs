@@ -68,8 +68,7 @@ pub struct Refreshing<C = crate::NoClaims>(Arc<Presented<C>>);
 /// The claims of a refresh token.
 struct Presented<C> {
     claims: Claims<RawClaims>,
-    /// The claims with the custom claims as `C`, or the reason why the custom claims are not
-    /// usable.
+    /// The claims with custom claims of type `C`, or the reason why the custom claims do not fit.
     custom: Result<Claims<C>, TokenError>,
 }
 
@@ -128,12 +127,10 @@ pub enum Renewal<C> {
 /// The part of a service that exchanges refresh tokens.
 pub(super) struct Refresher<C> {
     pub(super) issuer: Arc<TokenIssuer>,
-    /// The rules for refresh tokens, except for `require_claims`: the `on_refresh` hook may add a
-    /// missing claim.
+    /// The rules for refresh tokens, without `require_claims`: `on_refresh` may add those claims.
     pub(super) validation: Arc<Validation>,
     pub(super) clock: Arc<dyn Clock>,
-    /// [`Claims::parse_custom`] as a function pointer, so that the methods need fewer bounds on
-    /// `C`.
+    /// [`Claims::parse_custom`] for `C`. A function pointer needs no bounds on `C`.
     pub(super) parse_custom: fn(&Claims<RawClaims>) -> Result<Claims<C>, TokenError>,
     pub(super) hook: Option<Arc<dyn OnRefresh<C>>>,
 }
@@ -209,8 +206,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
     }
 }
 
-/// A verified refresh token, with the claims and the scope for the new pair of tokens (its
-/// successor).
+/// A verified refresh token, with the claims and the scope for the new pair of tokens.
 pub(crate) struct Exchange<'a, C> {
     issuer: &'a TokenIssuer,
     /// The keys for the whole exchange, even if another thread replaces the service's keys.
@@ -218,8 +214,7 @@ pub(crate) struct Exchange<'a, C> {
     token: Refreshing<C>,
     sid: SessionId,
     counter: u32,
-    /// The custom claims of the new tokens. `None` if these tokens keep the claims of the refresh
-    /// token.
+    /// The new custom claims. `None` if the new tokens keep those of the refresh token.
     replaced: Option<C>,
     scope: Scope,
 }
@@ -258,9 +253,8 @@ impl<C: Serialize> Exchange<'_, C> {
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
-        // Only the signing is left. If the hook ran here and failed, the refresh token would be
-        // used up, and the client's next attempt could count as theft (`docs/protocol.md`, section
-        // 3).
+        // Only the signing is left. If the hook failed here, the refresh token would be used up,
+        // and the next attempt could count as theft (`docs/protocol.md`, section 3).
         let identity = Identity {
             counter: successor.counter,
             issued_at: successor.issued_at,
@@ -272,9 +266,8 @@ impl<C: Serialize> Exchange<'_, C> {
         Ok((pair, result))
     }
 
-    /// Asks the store for the present state of the session, and returns the identity of a new
-    /// access token. Does not use up the refresh token. Returns an error if the refresh token is
-    /// used up or revoked.
+    /// Returns the identity of a new access token, by the store's record of the session. Does not
+    /// use up the refresh token. Returns an error if that token is not the newest of its session.
     pub(crate) async fn current_identity(&self) -> Result<Identity<'_>, Error> {
         let claims = self.token.claims();
         let checked = self.issuer.store.check(claims.subject(), &self.sid, claims.token_id()).await?;

@@ -27,8 +27,7 @@ pub(super) struct Revoker {
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) keyring: Arc<CurrentKeyring>,
     pub(super) issuers: Arc<AcceptedIssuers>,
-    /// The rules for tokens, except for the claims of `require_claims`. So a token without such a
-    /// claim can be revoked.
+    /// The rules for tokens, without `require_claims`, so that older tokens can be revoked too.
     pub(super) validation: Arc<Validation>,
     /// The time for which the store keeps a revocation after the token's `exp`.
     pub(super) after_end: Duration,
@@ -69,8 +68,7 @@ impl Revoker {
         Ok(claims)
     }
 
-    /// Revokes the token with this text if its `iss` names an accepted issuer. Otherwise returns
-    /// `None`.
+    /// Revokes the token if its `iss` names an accepted issuer. Otherwise returns `None`.
     fn revoke_external_token(&self, token: &str) -> Option<Revoke> {
         let token = UnverifiedToken::parse(token, self.validation.longest_token()).ok()?;
         let name = token.issuer()?;
@@ -283,8 +281,7 @@ fn not_logged() -> Error {
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
     future: BoxFuture<Result<Revoked, Error>>,
-    /// The store that makes the revocation. `None` if the call has failed before it reached the
-    /// store.
+    /// The store that makes the revocation. `None` if the call has already failed.
     store: Option<Arc<dyn SessionStore>>,
 }
 

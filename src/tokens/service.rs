@@ -149,16 +149,16 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// Watches the token of these claims until you drop the returned future. The future resolves
     /// with the cause in these cases:
     ///
-    /// - A revocation of the token, its session or its subject reaches this node. While this node
-    ///   follows the store's log, this takes milliseconds.
-    /// - The store does not answer for up to
+    /// - A revocation of the token, its session or its subject reaches this node: within
+    ///   milliseconds while this node follows the store's log.
+    /// - The store does not answer. The future resolves within
     ///   [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
     /// - The token expires, but only if you call [`Cutoff::at_expiry`].
     ///
     /// A refresh does not resolve the future, because a socket belongs to its session. Nothing
     /// revokes a token under [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless),
-    /// so only expiry can end its watch. If another service verified the claims, that service
-    /// watches them.
+    /// so only its expiry can resolve the future. If another service verified the claims, that
+    /// service watches them.
     ///
     /// Use this method for sockets and tasks that outlive their request, with the claims of that
     /// request. Call it in a Tokio runtime. Without a runtime, no timer wakes the future.
@@ -337,8 +337,8 @@ impl<C> TokenService<C> {
         self.parts.auth_clock.now()
     }
 
-    /// Returns the start time of an authentication. If the last ping is older than 30 s, pings the
-    /// store first.
+    /// Returns the start time of an authentication. Pings the store first if the last ping is older
+    /// than 30 s.
     pub(crate) async fn recent_auth_time(&self) -> AuthTime {
         self.parts.auth_clock.recent().await
     }
@@ -372,10 +372,8 @@ impl<C> TokenService<C> {
 
 /// Issue and refresh.
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Opens a session and mints its access token and its refresh token.
-    ///
-    /// If you drop the future, the store may contain a session without a client. That session
-    /// expires.
+    /// Opens a session and mints its access token and its refresh token. If you drop the future,
+    /// the store may contain a session without a client. That session expires.
     ///
     /// # Errors
     ///
@@ -389,10 +387,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     }
 
     /// Opens a session with one access token, without a refresh token. The session ends with the
-    /// token.
-    ///
-    /// Dropping the future has the same effect as with
-    /// [`create_token_pair`](Self::create_token_pair).
+    /// token. If you drop the future, the store may contain a session without a client.
     ///
     /// # Errors
     ///

@@ -90,10 +90,9 @@ impl<C> NewSession<C> {
         self
     }
 
-    /// Sets the lifetime of the session's access tokens. Whole seconds, at most
-    /// [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
-    /// configured [`access_lifetime`](super::TokenServiceBuilder::access_lifetime). The session
-    /// keeps this lifetime until its end.
+    /// Sets the lifetime of the session's access tokens until the session ends. Whole seconds, at
+    /// most [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
+    /// configured [`access_lifetime`](super::TokenServiceBuilder::access_lifetime).
     ///
     /// If this lifetime is longer than the configured lifetime of every node, nodes ask the store
     /// about the tokens at each request. The log keeps revocations only as long as the configured
@@ -151,8 +150,7 @@ impl IssuedToken {
         &self.scope
     }
 
-    /// Returns the remaining lifetime at the time of the store's answer, in whole seconds, rounded
-    /// down.
+    /// Returns the remaining lifetime at the store's answer, in seconds, rounded down.
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.expires_at.saturating_since(self.now).as_secs()

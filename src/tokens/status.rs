@@ -33,13 +33,12 @@ use crate::{
 /// times. So a difference between the clocks of node and store has no effect on these tokens.
 ///
 /// If the store's clock goes back, this node stops its estimate of the store's time until the
-/// store's clock has caught up. So no expired token becomes valid again. If the step is longer than
-/// [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the estimate follows the
-/// store's clock, because this node would otherwise refuse every new token. Tokens that expired
-/// within the length of the step may then be valid again.
+/// store's clock has caught up. So no expired token becomes valid again. A step of more than the
+/// leeway is a [`Condition`]. A node that starts after the step does not know the earlier time.
 ///
-/// A step of more than the leeway is a [`Condition`]. A node that starts after the step does not
-/// know the earlier time.
+/// If the step is longer than [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the
+/// estimate follows the store's clock, because this node would otherwise refuse every new token.
+/// Tokens that expired within the length of the step may then be valid again.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -53,9 +52,8 @@ pub struct Status {
     pub store_latency_us: Option<u64>,
     /// The source of decisions about revocations.
     pub consistency: ConsistencyStatus,
-    /// The longest time until a confirmed revocation holds on this node, in milliseconds: the
-    /// staleness plus the longest time for which this node may use a replaced server. `None` if
-    /// unknown.
+    /// The longest time until a confirmed revocation holds on this node, in milliseconds. `None` if
+    /// unknown. See [the bound](super::Consistency#the-bound).
     pub bound_ms: Option<u64>,
     /// The reason why `bound_ms` is unknown, with a remedy.
     pub bound_reason: Option<String>,
@@ -81,8 +79,7 @@ pub struct Status {
     /// The weight of these tokens in bytes, which `verified_cache` limits. A token weighs at least
     /// the byte limit divided by the entry limit.
     pub verified_tokens_bytes: u64,
-    /// The state of the open streams (responses, sockets and tasks) whose tokens this service
-    /// accepted.
+    /// The state of the open responses, sockets and tasks whose tokens this service accepted.
     pub streams: StreamStatus,
     /// The state of each accepted issuer's keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]

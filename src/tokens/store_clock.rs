@@ -1,7 +1,7 @@
 //! The clock that judges the times of a service's own tokens: the store's.
 //!
 //! The `iat` of these tokens is the store's time. If each node judged them by its own clock, a node
-//! whose clock is behind the store's would refuse each new token.
+//! whose clock is more than the leeway behind would refuse each new token.
 //!
 //! # A store's clock that goes back
 //!
@@ -28,8 +28,7 @@ use crate::{
     store::SessionStore,
 };
 
-/// The smallest difference between the clocks that becomes a condition, even if the leeway is
-/// shorter.
+/// The smallest difference between the clocks that is a condition, even with a shorter leeway.
 const SMALLEST_SKEW: Duration = Duration::from_secs(1);
 
 /// A clock that estimates the store's time without I/O.
@@ -44,8 +43,7 @@ pub(super) struct StoreClock {
     /// The end of the time in which expired tokens may be valid again, in ms of the store's time.
     /// Set when the estimate follows a long step back.
     revivable_until: AtomicU64,
-    /// The step back and the difference between the clocks (skew) that were last reported as
-    /// conditions, in seconds.
+    /// The step back and the clock difference, in seconds, that were last reported as conditions.
     noted: [AtomicU64; 2],
     holds: ClockHolds,
 }
@@ -54,8 +52,8 @@ pub(super) struct StoreClock {
 #[derive(Clone, Copy)]
 pub(super) struct ClockHolds {
     pub(super) leeway: Duration,
-    /// The longest step back during which the estimate stays at its highest value: the lifetime of
-    /// a new access token.
+    /// The longest step back during which the estimate keeps its highest value: the lifetime of a
+    /// new access token.
     pub(super) longest: Duration,
     /// The longest lifetime of an access token that the service accepts.
     pub(super) longest_life: Duration,
@@ -100,16 +98,14 @@ impl StoreClock {
     fn follow_back(&self, told: Timestamp, highest: Timestamp) -> Timestamp {
         let order = Ordering::Relaxed;
         if self.highest.compare_exchange(highest.as_millis(), told.as_millis(), order, order).is_ok() {
-            // Tokens from before the step have expired by this time. Later tokens have a later
-            // `iat`.
+            // Tokens from before the step have expired by then. Later tokens have a later `iat`.
             let end = highest.min(told.saturating_add(self.holds.longest_life));
             self.revivable_until.fetch_max(end.as_millis(), order);
         }
         told
     }
 
-    /// Returns true if the caller must write the condition again, because it is new or its seconds
-    /// have changed.
+    /// Returns true if the caller must write the condition again: it is new, or `seconds` changed.
     fn is_news(&self, kind: ConditionKind, seconds: u64) -> bool {
         let [step, skew] = &self.noted;
         let noted = if kind == ConditionKind::ClockSkew { skew } else { step };
@@ -157,8 +153,7 @@ impl StoreClock {
                 (skew + Duration::from_millis(500)).as_secs()
             );
             self.conditions.begin(ConditionKind::ClockSkew, &text);
-        // The limit for the end is smaller, so that a small change around one limit causes no
-        // messages.
+        // The limit for the end is smaller, so that small changes around it cause no messages.
         } else if skew <= most / 2 {
             self.conditions.end(ConditionKind::ClockSkew);
         }
@@ -167,8 +162,8 @@ impl StoreClock {
     #[cold]
     fn renewed(&self, coarse: Timestamp) -> Timestamp {
         let now = self.judged();
-        // `now` and `node` are exact, so their difference is. The coarse time lags, and the
-        // estimate made from it lags too.
+        // Both times are exact, so their difference is exact too. `coarse` and its sum with the
+        // difference lag.
         let node = self.node.now();
         match Offset::between(now, node, coarse) {
             Some(offset) if now > Timestamp::default() => {
@@ -205,12 +200,11 @@ impl fmt::Debug for StoreClock {
     }
 }
 
-/// The difference between two clocks in ms, and the tick of the node's clock at which it was
-/// measured. One atomic number contains both, so that a thread never reads parts of two
-/// measurements.
+/// The difference between two clocks in ms, and the tick of the node's clock at its measurement.
+/// One atomic number contains both, so that a thread never reads parts of two measurements.
 ///
-/// The difference is valid during this tick and the next. After a step of the node's clock, the
-/// tick does not match, so the difference is not used.
+/// The difference is valid during this tick and the next. So it is at most two ticks old, and not
+/// used after a step of the node's clock.
 #[derive(Clone, Copy)]
 struct Offset(u64);
 
@@ -238,8 +232,7 @@ impl Offset {
         (coarse.as_millis() >> Self::TICK) & Self::TICKS
     }
 
-    /// Returns the store's time at the node's time `coarse`, or `None` if the difference is too
-    /// old.
+    /// Returns the store's time at the node's time `coarse`. `None` if the difference is too old.
     #[inline]
     fn at(self, coarse: Timestamp) -> Option<Timestamp> {
         let ticks = Self::tick(coarse).wrapping_sub(self.0 >> Self::BITS) & Self::TICKS;

@@ -42,19 +42,17 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// The maximum of `reuse_grace`, as in comparable systems. During the grace, the service does not
-/// detect a thief who uses a stolen token.
+/// The maximum of `reuse_grace`. During the grace, a thief can use a stolen token undetected.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
-/// The default of `stream_staleness`. If the staleness of requests is longer, it is the default.
+/// The default of `stream_staleness`, unless the staleness of requests is longer.
 const STREAM_STALENESS: Duration = Duration::from_secs(30);
-/// The limits of `stream_staleness`. With less than 500 ms, a short pause of the runtime would cut
-/// streams.
+/// The limits of `stream_staleness`. Below 500 ms, a pause of the runtime would cut streams.
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
 
 impl<C> TokenServiceBuilder<C> {
     /// Builds the service as [`build`](Self::build) does, and waits at most about five seconds for
-    /// the keys of all issuers that it [accepts](Self::accept). If the caller drops the future, no
-    /// service exists.
+    /// the keys of all issuers that it [accepts](Self::accept). Dropping the future drops the
+    /// service.
     pub async fn connect(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -190,8 +188,8 @@ fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     }
 }
 
-/// The times for which the store must keep the entries of the log, and the denials (revocations of
-/// other issuers' tokens).
+/// The times for which the store must keep log entries and denials (revocations of other issuers'
+/// tokens).
 #[derive(Clone, Copy)]
 struct Keep {
     log: Duration,
@@ -199,8 +197,7 @@ struct Keep {
 }
 
 impl<C: DeserializeOwned + 'static> Hooks<C> {
-    /// Returns for each issuer the function that reads its custom claims: the one given to
-    /// `accept_with`, or the parser of the claims type.
+    /// Returns for each issuer the function that reads its custom claims.
     fn take_converters(&mut self, issuers: usize) -> Box<[Convert<C>]> {
         let by_type: Convert<C> = Arc::new(JwtClaims::parse_custom);
         let mut given = std::mem::take(&mut self.converters).into_iter().peekable();
@@ -277,7 +274,7 @@ impl Config {
             return Err(ConfigError::missing(
                 "issuer",
                 "is missing, so the service cannot tell own tokens from those of other issuers",
-                "give the URL of your service",
+                "call `issuer(..)` with the URL of your service",
             ));
         }
         let issuers = std::mem::take(&mut self.issuers).into_iter();
@@ -306,8 +303,7 @@ impl Config {
         }
     }
 
-    /// Wraps the store, if there is an observer, so that the observer learns of each call of the
-    /// store.
+    /// If there is an observer, wraps the store so that the observer learns of each call.
     fn observe_store(&mut self) {
         if self.observer.is_set()
             && let Some(store) = self.store.take()
@@ -316,8 +312,7 @@ impl Config {
         }
     }
 
-    /// Makes the store's clock judge the times of own tokens, unless the application has set a
-    /// clock.
+    /// Makes the store's clock judge own tokens, unless the application has set a clock.
     fn judge_by_store(
         &mut self,
         authority: &Authority,
@@ -335,8 +330,7 @@ impl Config {
         self.clock = Arc::new(StoreClock::new(clock, Arc::clone(store), Arc::clone(conditions), holds));
     }
 
-    /// Warns if the store is in memory and other issuers' tokens can be revoked. After each
-    /// restart, the node refuses such tokens that were issued before the restart.
+    /// Warns if this node, after a restart, would refuse other issuers' earlier tokens.
     fn warn_about_memory(&self, authority: &Authority) {
         let is_memory = authority.store().is_some_and(|store| store.name() == "memory");
         if is_memory && authority.denylist().is_some() && !self.accepts_older_than_store {
@@ -364,7 +358,7 @@ impl Config {
         if !is_needed {
             return Err(ConfigError::conflict(
                 "store",
-                "is given, but the policy `Stateless` of all issuers never uses it",
+                "is given, but all issuers have the policy `Stateless`, which uses no store",
                 "remove the store, or use the policy `Denylist`",
             ));
         }
@@ -407,8 +401,8 @@ impl Config {
     }
 
     /// Creates the replica of the store's log and starts its tasks. A replica exists under bounded
-    /// staleness, and also under `Strong` if the log needs feeds (tasks that read it). Tells the
-    /// store how long to keep revocations.
+    /// staleness, and also under `Strong` if the log needs feeds (tasks that read it). Sets the
+    /// times for which the store keeps revocations.
     fn replica(
         &self,
         authority: &Authority,
@@ -432,7 +426,7 @@ impl Config {
             (None, _) => {
                 return Err(ConfigError::conflict(
                     "consistency",
-                    "is given, but the policy `Stateless` of all issuers checks no revocations",
+                    "is given, but all issuers have the policy `Stateless`, which checks no revocations",
                     "remove it, or use the policy `Denylist`",
                 ));
             }
@@ -487,7 +481,7 @@ impl Config {
         denial_rules: DenialRules,
     ) -> Result<TokenStreams, ConfigError> {
         let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
-        // If the log has no feeds, the node gets no nudges, and a cutoff takes up to this time.
+        // A log without feeds sends no nudges. A cutoff may then take one whole `interval`.
         let interval = self.poll_interval.unwrap_or(DEFAULT_INTERVAL);
         let staleness = self.stream_staleness(staleness)?;
         let (leeway, check_rate) = (denial_rules.leeway, self.max_questions);
@@ -552,7 +546,7 @@ impl Config {
         if self.issues() && access > session {
             return Err(ConfigError::conflict(
                 "access_lifetime",
-                "is longer than the session of the tokens (30 days unless `session_lifetime` is given)",
+                "is longer than `session_lifetime` (by default 30 days, or a longer `refresh_lifetime`)",
                 "shorten it, or raise `session_lifetime`",
             ));
         }
@@ -570,7 +564,7 @@ impl Config {
             return Err(ConfigError::out_of_range(
                 "reuse_grace",
                 "is over 5 minutes, during which a thief could use a stolen token unseen",
-                "give the seconds that a client needs to repeat a request",
+                "give 5 minutes or less, such as `Duration::from_secs(30)`",
             ));
         }
         Ok(Lifetimes {
@@ -629,8 +623,8 @@ impl Config {
         if self.audience.is_none() && !self.also_accepted.is_empty() {
             return Err(ConfigError::missing(
                 "audience",
-                "is missing although other audiences are accepted: tokens issued here would be refused",
-                "give the audience of your own tokens",
+                "is missing, but `also_accept_audience` is given: tokens issued here would be refused",
+                "call `audience(..)` with the audience of your own tokens",
             ));
         }
         for audience in self.audience.iter().chain(&self.also_accepted) {
