@@ -99,7 +99,7 @@ struct Hooks<C> {
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
     /// The functions given to `accept_with`. Each has the index of its issuer in `issuers`.
     converters: Vec<(usize, Convert<C>)>,
-    /// The name of a hook that the application set before `claims`, which dropped the hook.
+    /// The name of a hook that was set before `claims`. A call of `claims` drops such a hook.
     lost: Option<&'static str>,
 }
 
@@ -345,7 +345,7 @@ impl<C> TokenServiceBuilder<C> {
     ///
     /// | | default | limits |
     /// |--|--|--|
-    /// | bounded staleness | 25 ms, at most a quarter of the staleness | 1 ms to half of that |
+    /// | bounded staleness `d` | 25 ms, at most `d / 4` | 1 ms to `d / 2` |
     /// | [`Consistency::Strong`] | 250 ms | 1 ms to an hour |
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.config.poll_interval = Some(interval);

@@ -399,8 +399,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Opens a session and returns only its refresh token, for a client that fetches its access
     /// tokens itself.
     ///
-    /// Dropping the future has the same effect as with
-    /// [`create_token_pair`](Self::create_token_pair).
+    /// If you drop the future, the store may contain a session without a client.
     ///
     /// # Errors
     ///

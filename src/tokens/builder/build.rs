@@ -188,8 +188,7 @@ fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     }
 }
 
-/// The times for which the store must keep log entries and denials (revocations of other issuers'
-/// tokens).
+/// The times for which the store keeps log entries, and revocations of other issuers' tokens.
 #[derive(Clone, Copy)]
 struct Keep {
     log: Duration,
