@@ -13,8 +13,8 @@ use crate::{
 use super::conditions::Conditions;
 
 /// Returns the error for a token whose text or times are refused. Until the store has answered
-/// once, the estimate of its time is the Unix epoch. The error is then
-/// [`StoreErrorKind::Unavailable`], if it is about the times.
+/// once, the estimate of its time is the Unix epoch. A refusal because of the token's times is then
+/// the error [`StoreErrorKind::Unavailable`].
 #[cold]
 pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
     let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });

@@ -56,8 +56,7 @@ impl CurrentKeyring {
         self.keyring.load_full()
     }
 
-    /// Replaces the keys, then calls `then` with the new version. After an error, keeps the old
-    /// keys.
+    /// Replaces the keys, then calls `then` with the new version. An error keeps the old keys.
     pub(super) fn replace(&self, keys: KeySet, then: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.keyring.load().version + 1;

@@ -53,7 +53,7 @@ pub(crate) struct Identity<'a> {
     /// The lifetime of the session's access tokens. The refresh token contains this lifetime, so
     /// that a repeated refresh on a node with another setting gives the same `exp`.
     pub(super) access_lifetime: Duration,
-    /// The store's time in its answer.
+    /// The store's time in its answer to the login or refresh.
     pub(super) now: Timestamp,
     /// The stamp: a short name of the subject's last revocation, if some node may not have read
     /// this revocation yet.
