@@ -70,7 +70,7 @@ impl Readiness {
         if self.is_passed.load(Ordering::Acquire) {
             return Ok(());
         }
-        // The box keeps the futures of calls small. Only early calls get here.
+        // The box keeps the futures of calls small. Only calls before the first success get here.
         Box::pin(self.ended(deadline)).await
     }
 

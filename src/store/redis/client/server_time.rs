@@ -1,8 +1,8 @@
 //! An estimate of the server's time, from the times in its answers.
 //!
 //! The estimate is *the time in an answer, plus the time since that answer arrived*. The server
-//! took its time before the answer arrived. So if both clocks run at the same rate, the estimate is
-//! never ahead of the server's clock. The fastest answer gives the best estimate.
+//! read its clock before the answer arrived. So if both clocks run at the same rate, the estimate
+//! is never ahead of the server's clock. The fastest answer gives the best estimate.
 //!
 //! Real clocks differ a little (quartz: under 100 ppm), so the node subtracts 1/4096 of the time
 //! since the arrival. The next fast answer corrects the resulting error. If an operator sets the

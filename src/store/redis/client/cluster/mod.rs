@@ -10,9 +10,9 @@
 //! each bucket at the first call, and again after a **doubt** about a primary. A doubt begins when
 //! the primary answers `MOVED` or another error about its state, or does not answer.
 //!
-//! [`Cluster`] runs one query at a time, which all callers share. In a pause after the query, calls
-//! use its answer. Each query doubles the pause, up to 1 s. `MOVED` shows that the answer is wrong,
-//! so the caller then waits only for the shortest pause.
+//! [`Cluster`] runs one query at a time, which all callers share. During the pause after a query,
+//! calls use its answer. While the doubt lasts, each query doubles the pause, up to 1 s. `MOVED`
+//! shows that the answer is wrong, so the caller then waits only for the shortest pause.
 
 mod topology;
 

@@ -95,7 +95,7 @@ impl Connection {
 }
 
 /// The times of a connection's commands and answers. Each time is the age of the connection in ms
-/// plus 1, so 0 means none.
+/// plus 1. 0 means that there was no such command or answer.
 struct Liveness {
     made: Instant,
     /// The time of the first command after the last answer; 0 if no command waits.
@@ -366,8 +366,8 @@ impl Checkout {
         self.trust(Moment::now())
     }
 
-    /// Returns an error if this node was frozen after it connected. Also returns an error if a proof
-    /// is missing, or if no majority of the sentinels names the server.
+    /// Returns an error if this node was frozen after it connected. Also returns an error if a
+    /// proof is missing, or if no majority of the sentinels names the server.
     fn trust(&self, asked: Moment) -> Result<(), CommandError> {
         let outcome = if self.connection.suspicions == self.guard.suspicions() {
             self.guard
@@ -380,8 +380,8 @@ impl Checkout {
         outcome.inspect_err(|error| self.on_error(error))
     }
 
-    /// Returns the number of this connection, which is unique in this process. A failover may
-    /// happen between two connections to the same server.
+    /// Returns the number of this connection, which is unique in this process. A new number shows a
+    /// new connection, for example after a failover.
     pub(crate) fn connection_number(&self) -> u64 {
         self.connection.number
     }

@@ -216,7 +216,7 @@ impl Source {
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // If the server failed, the call may try another slot. A provider would fail there too.
+            // If the server failed, the call may try another slot, but not if the provider failed.
             Self::Server(server) => match server.connect(server.info.clone()).await {
                 Ok(connection) => Ok((connection, None)),
                 Err(mut error) => {

@@ -35,7 +35,7 @@ pub(crate) enum Target {
 impl Target {
     /// Parses a URL of any kind. Keeps a URL of a single server unchanged.
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
-        // redis would take a text without a scheme for a host name, even a password alone.
+        // redis would take a text without a scheme, even a password, for a host name.
         let (scheme, rest) = url.split_once("://").ok_or_else(invalid_url)?;
         match scheme.to_ascii_lowercase().as_str() {
             "redis-sentinel" => sentinels("redis", rest),

@@ -68,7 +68,7 @@ impl Certificates {
         }
         let Some((chain, key)) = &self.client else { return Ok(()) };
         let chain = certificates(CLIENT, chain)?;
-        // The error omits the message of the parser, because that might describe the key.
+        // The error omits the message of the parser, because that message might describe the key.
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
             ConfigError::new(CLIENT, "has a key that cannot be read", "give one private key in PEM, without a password")
         })?;

@@ -65,8 +65,8 @@ pub(crate) enum Unproved {
     Unidentified,
     /// There is no proof, or the newest proof is too old.
     Old,
-    /// The newest proof, which has this time, is of another server. A connection from before that
-    /// time leads to a former primary.
+    /// The newest proof is of another server. The value is the time of that proof. A connection
+    /// from before that time leads to a former primary.
     OtherServer(Moment),
 }
 

@@ -4,7 +4,7 @@ use redis::{Cmd, Value};
 
 use crate::store::redis::client::answer::{CommandError, Reply, decimal, property};
 
-/// The server's setting for the number of replicas without which the server refuses writes.
+/// The server setting that demands a number of connected replicas for each write.
 pub(crate) const DEMANDED: &str = "min-replicas-to-write";
 
 /// The number of a primary's replicas, and its `min-replicas-to-write`.
