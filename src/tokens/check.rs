@@ -54,7 +54,7 @@ pub(crate) enum Freshness {
 }
 
 impl Freshness {
-    /// A check that always asks the store.
+    /// Only the store may accept the token.
     pub(crate) const STRONG: Self = Self::Within(Duration::ZERO);
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Checker<C> {
     /// The clock for the times of other issuers' tokens: the node's.
     pub(super) node_clock: Arc<dyn Clock>,
     pub(super) issuers: Arc<AcceptedIssuers>,
-    /// The function that reads the custom claims, for each of `issuers`.
+    /// For each accepted issuer, the function that reads its custom claims.
     pub(super) converters: Box<[Convert<C>]>,
     pub(super) denial_rules: DenialRules,
     pub(super) conditions: Arc<Conditions>,
@@ -132,7 +132,7 @@ impl CheckOptions {
 }
 
 impl<C> Checker<C> {
-    /// Returns the error for a token of the issuer with this index, whose key is unknown.
+    /// Returns the error for an unknown key. `index` is the index of the token's issuer.
     pub(super) fn unknown_key(&self, index: usize) -> Error {
         let issuer = self.issuers.get(index);
         issuer.map_or_else(|| TokenError::UnknownIssuer.into(), |issuer| issuer.keys.unknown_key())
@@ -147,8 +147,8 @@ impl<C> Checker<C> {
                 "remove the call: the service fetches the keys of other issuers itself",
             ));
         }
-        // The order matters: a check loads the version from the cache before it loads the keys. So
-        // a check with the new version never uses the old keys.
+        // The keys change before the cache's version. A check loads the version first and the keys
+        // later, so with the new version it never uses the old keys.
         self.keyring.replace(keys, |version| self.cache.reset(version))
     }
 }
@@ -363,7 +363,7 @@ enum StoreReply {
 enum LocalVerdict {
     /// The replica has a lease, and accepts the token.
     Accepted,
-    /// The node must ask the store, within a rate limit. Mostly for a token from before the
+    /// The node must ask the store, within a rate limit. Such tokens are mostly from before the
     /// horizon.
     BeforeHorizon,
     /// The node must ask the store, for example because it has no lease.
@@ -589,8 +589,7 @@ impl<C> Checker<C> {
         });
     }
 
-    /// Calls the application's validator, except for refresh tokens: `on_refresh` decides about
-    /// them.
+    /// Calls the application's validator. Skips refresh tokens, about which `on_refresh` decides.
     fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
         match &self.validator {
             Some(validator) if options.is_access() => validator::ask(validator, claims),

@@ -154,7 +154,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let sid = token.claims().session_id().cloned().ok_or(NO_SESSION)?;
         let (replaced, scope) = self.renew(&token, &sid, fallback).await?;
         let exchange = Exchange { issuer, keyring, token, sid, counter, replaced, scope };
-        // Returns an error for unusable claims before the store rotates the session.
+        // Unusable claims must fail before the store rotates the session.
         let mint = issuer.rules.mint(&exchange.keyring)?;
         mint.check(exchange.token.claims().subject(), &exchange.scope, exchange.custom()?)?;
         Ok(exchange)
@@ -253,8 +253,8 @@ impl<C: Serialize> Exchange<'_, C> {
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
-        // Only the signing is left. If the hook failed here, the refresh token would be used up,
-        // and the next attempt could count as theft (`docs/protocol.md`, section 3).
+        // Only the signing is left. If the hook ran here and failed, the refresh token would be
+        // used up, and the next attempt could count as theft (`docs/protocol.md`, section 3).
         let identity = Identity {
             counter: successor.counter,
             issued_at: successor.issued_at,

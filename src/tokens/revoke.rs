@@ -27,7 +27,7 @@ pub(super) struct Revoker {
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) keyring: Arc<CurrentKeyring>,
     pub(super) issuers: Arc<AcceptedIssuers>,
-    /// The rules for tokens, without `require_claims`, so that older tokens can be revoked too.
+    /// The rules for tokens, without `require_claims`: a token without these claims is revocable.
     pub(super) validation: Arc<Validation>,
     /// The time for which the store keeps a revocation after the token's `exp`.
     pub(super) after_end: Duration,
@@ -92,7 +92,8 @@ impl Revoker {
         if self.is_external(claims) {
             return self.revoke_external_claims(claims);
         }
-        // Verified claims have valid ids. Claims that an application has constructed may not.
+        // Verified claims have valid ids. Claims that an application has constructed may have
+        // others.
         let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
         let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
         if let Err(error) = check_ids(ids.into_iter().chain(sid)) {

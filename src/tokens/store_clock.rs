@@ -52,7 +52,7 @@ pub(super) struct StoreClock {
 #[derive(Clone, Copy)]
 pub(super) struct ClockHolds {
     pub(super) leeway: Duration,
-    /// The longest step back during which the estimate keeps its highest value: the lifetime of a
+    /// The longest step back after which the estimate keeps its highest value: the lifetime of a
     /// new access token.
     pub(super) longest: Duration,
     /// The longest lifetime of an access token that the service accepts.
@@ -162,8 +162,8 @@ impl StoreClock {
     #[cold]
     fn renewed(&self, coarse: Timestamp) -> Timestamp {
         let now = self.judged();
-        // Both times are exact, so their difference is exact too. `coarse` and its sum with the
-        // difference lag.
+        // Both times are exact, so their difference is exact too. `coarse` lags, so the estimate
+        // that `at` makes from it lags too.
         let node = self.node.now();
         match Offset::between(now, node, coarse) {
             Some(offset) if now > Timestamp::default() => {

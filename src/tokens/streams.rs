@@ -10,8 +10,8 @@ use crate::{
 };
 
 /// The open streams of a service. Each registry has one clock and one source of decisions about
-/// revocations. Own tokens and other issuers' tokens need different ones, so they have different
-/// registries.
+/// revocations. Own tokens and other issuers' tokens need different clocks and sources, so they
+/// have different registries.
 #[derive(Clone)]
 pub(super) struct TokenStreams {
     own: Streams,
@@ -36,8 +36,7 @@ impl TokenStreams {
         self.revocable.as_ref()
     }
 
-    /// Returns the registry for own tokens (`None`) or for another issuer's token with these
-    /// properties.
+    /// Returns the registry for own tokens (`None`), or for another issuer's token (`Some`).
     pub(super) fn of(&self, external: Option<&External>) -> &Streams {
         let others = match external {
             None => None,
