@@ -1,13 +1,15 @@
 //! Axum support: [`Claims`], [`Cutoff`] and [`CurrentUser`] as extractors, [`Rejection`] and
 //! [`Error`] as responses.
 //!
-//! | extractor | valid token | passed on without claims | no layer |
+//! | extractor | valid token | request without claims | no layer |
 //! |--|--|--|--|
 //! | `Claims<C>` | the claims | 401 | 500 |
 //! | `Option<Claims<C>>` | `Some` | `None` | 500 |
 //!
-//! In the last column, the application has a bug: the route has no [`AuthLayer`](crate::AuthLayer)
-//! with the same claims type. The extractor logs the bug, and never treats the client as anonymous.
+//! * Request without claims: the layer is [optional](crate::AuthLayer::optional), and passed on a
+//!   request without a token.
+//! * No layer: the route has no [`AuthLayer`](crate::AuthLayer) with the same claims type. This bug
+//!   of the application causes a 500, and an error in the log.
 //!
 //! The table also applies to [`Cutoff<C>`](Cutoff). Inside a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer), it applies to
@@ -80,8 +82,8 @@ use crate::{
     users::CurrentUser,
 };
 
-/// Converts the rejection by [`Rejection::into_response`]. The layer around the handler then makes
-/// its own response from the rejection.
+/// Converts the rejection to a response with [`Rejection::into_response`]. The layer around the
+/// handler replaces this response by one with the layer's realm and hook.
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         Rejection::into_response(self)

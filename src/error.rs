@@ -128,8 +128,9 @@ impl ConfigError {
         self
     }
 
-    /// Changes the setting that the error names from `found` to `name`. `name` is the setting that
-    /// the operator wrote. Does not change an error about another setting.
+    /// Replaces the setting's name in the error by `name`, if the error is about the setting
+    /// `found`. Use this if the operator set `found` under another name, such as an environment
+    /// variable.
     pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
         if self.setting == found {
             self.setting = name;
@@ -137,8 +138,8 @@ impl ConfigError {
         self
     }
 
-    /// Sets the setting to `name`, and puts `part` before the problem. `part` names a part of the
-    /// setting, such as one key of a set.
+    /// Replaces the setting's name in the error by `name`, and puts `part` before the problem.
+    /// `part` names a part of the setting, such as one key of a set.
     pub(crate) fn of_part(mut self, name: &'static str, part: &str) -> Self {
         self.setting = name;
         self.problem = format!("{part} {}", self.problem).into();
@@ -196,8 +197,8 @@ pub enum TokenError {
     ///
     /// A token without `kid` gets this error in two cases:
     ///
-    /// * several keys have its algorithm, and each of them has a `kid`
-    /// * another issuer signed the token, and no key verifies the signature
+    /// * Several keys have the token's algorithm, and each of these keys has a `kid`.
+    /// * Another issuer signed the token, and no key verifies the signature.
     #[error("the service has no key with the token's `kid` and algorithm; add the issuer's key or log in again")]
     UnknownKey,
     /// A claim is missing, has the wrong type or has a value that is not acceptable. The field
@@ -340,8 +341,8 @@ impl StoreError {
 }
 
 impl fmt::Display for StoreError {
-    /// Formats the failure. Adds a remedy only if there is no source, because a source names its
-    /// own.
+    /// Formats the failure. Adds a remedy only if the error has no source, because the text of a
+    /// source contains a remedy.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (problem, remedy) = match self.kind {
             StoreErrorKind::Unavailable => ("the token store is unavailable", "check that it runs and can be reached"),
@@ -401,8 +402,8 @@ pub enum KeySourceErrorKind {
     Status,
     /// The answer is longer than the limit of 512 KiB.
     TooLarge,
-    /// The answer is not a JWK Set or a metadata document. Or the set has no usable key, a secret,
-    /// a private key or more than 256 KiB.
+    /// The answer is not a JWK Set or a metadata document. Or the set is larger than 256 KiB,
+    /// contains a secret or private key, or contains no usable key.
     Unreadable,
     /// The metadata document names another issuer (`OpenID` Connect Discovery 1.0 section 4.3, RFC
     /// 8414 section 3.3).
@@ -466,11 +467,11 @@ pub enum Error {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The store failed. The node does not know if the token is valid.
-    #[error("the token store failed")]
+    #[error("the token store failed; see the source of this error")]
     Store(#[from] StoreError),
     /// The node has no key for the token of another issuer, and could not fetch the issuer's keys.
-    /// It does not know if the token is valid.
-    #[error("the keys of the token's issuer are not available")]
+    /// The node does not know if the token is valid.
+    #[error("the keys of the token's issuer are not available; see the source of this error")]
     IssuerKeys(#[from] KeySourceError),
     /// The user name or the password is wrong, or the user may not log in. The error does not say
     /// which, because the reason would reveal user names.
@@ -568,6 +569,9 @@ pub enum PasswordError {
     #[error("too many passwords are being hashed at the same time; try again later")]
     Overloaded,
     /// The system returned no random bytes, or the computation ended early.
-    #[error("the password could not be hashed; try again")]
+    #[error(
+        "the password could not be hashed, because the system gave no random bytes or the computation ended early; \
+         try again"
+    )]
     Failed,
 }

@@ -1,8 +1,8 @@
 //! Typed ids: [`Subject`], [`SessionId`] and [`TokenId`].
 //!
-//! Each id is text with a type of its own. So the compiler finds two ids in the wrong order. As
-//! plain text, `revoke_session(session, subject)` would compile and revoke nothing. This order
-//! compiles:
+//! Each id is text with a type of its own. If all ids were plain text,
+//! `revoke_session(session, subject)` would compile and revoke nothing. With the types, only the
+//! right order compiles:
 //!
 //! ```
 //! # fn in_order(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {

@@ -48,7 +48,7 @@
 //!   [`needs_rehash`](PasswordHasher::needs_rehash) returns true.
 //! * The hasher refuses a password that bcrypt cannot hash, without a computation. This reveals
 //!   nothing, because no account can have such a password. An attacker cannot slow the login down
-//!   with long passwords (conformance PWD-05).
+//!   with long passwords (row PWD-05 of `docs/conformance.md`).
 //! * A password that is not in NFKC costs two computations, for every account. So the time depends
 //!   only on the text that the client sent.
 //!
@@ -246,8 +246,8 @@ impl PasswordHasher {
         let matches = self
             .compute(move |shared| {
                 let stored = stored.as_ref();
-                // Checks the second text even after a match. Otherwise the time would reveal which
-                // text matched, and the application may still refuse the login.
+                // Checks the second text even if the first one matches. Otherwise a quick answer
+                // would reveal a correct password, even if the application refuses the login.
                 texts.iter().flatten().try_fold(false, |found, text| Ok(shared.check(text, stored)? || found))
             })
             .await?;
@@ -367,11 +367,12 @@ impl Shared {
 /// one is the end mark.
 const MAX_BYTES: usize = 71;
 /// The longest typed password in bytes that the hasher normalises. The limit bounds the work for a
-/// flood of long passwords. A test proves that no longer text fits into [`MAX_BYTES`] in NFKC.
+/// flood of long passwords. A test proves that the NFKC form of any longer text exceeds
+/// [`MAX_BYTES`].
 const MAX_TYPED_BYTES: usize = 1024;
 
-/// Returns the texts that the user may have had hashed: the password in NFKC, and the password as
-/// typed if it differs. Omits each text that bcrypt cannot hash as a whole.
+/// Returns the texts from which the stored hash may have been made: the password in NFKC, and the
+/// password as typed if it differs. Omits each text that bcrypt cannot hash as a whole.
 fn texts(password: &str) -> [Option<Zeroizing<String>>; 2] {
     let normalised = normalised(password).ok();
     let is_typed = normalised.as_ref().is_some_and(|normalised| normalised.as_str() == password);

@@ -196,8 +196,8 @@ impl<'a> Unpacked<'a> {
         self.head.expires_at
     }
 
-    /// Returns the token id. If the token id begins with the session id, both share these bytes of
-    /// the text.
+    /// Returns the token id. If the token id begins with the session id, the bytes of the session
+    /// id in the text are also the beginning of the token id.
     fn token(self) -> &'a str {
         self.part(if self.head.follows_session { 1 } else { 2 }, 3)
     }

@@ -71,8 +71,8 @@ pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, rules: DenialRules)
     if !accepts_older && issued_at < denial.born.saturating_add(leeway) {
         return Some(Refusal::BeforeMemory);
     }
-    // Until the time `since`, the store kept each denial only for `before`. So the store may have
-    // deleted the denial of a token that was issued before `since`.
+    // At the time `since`, the store began to keep denials longer than the time `before`. If a
+    // token was issued before `since` and is older than `before`, its denial may be deleted.
     let is_too_old = |kept: &KeptLonger| {
         issued_at < kept.since.saturating_add(leeway)
             && issued_at.saturating_add(kept.before) <= denial.now.saturating_add(leeway)

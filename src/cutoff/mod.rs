@@ -20,8 +20,9 @@
 //!
 //! The setting `stream_staleness`, here `S`, bounds how long a stream outlives a revocation. A
 //! **proof** is a time at which the token of a stream was not revoked. Each poll of a stream
-//! compares the age of its latest proof with a limit of at most `S`. If the proof is too old, the
-//! poll cuts the stream. So the bound holds even if the store and the watcher have failed.
+//! compares the age of the stream's latest proof with a limit, which is at most `S`. If the proof
+//! is older, the poll cuts the stream. So the bound holds even if the store and the watcher have
+//! failed.
 //!
 //! There are two kinds of proof:
 //!
@@ -33,16 +34,18 @@
 //!   just before the node asked.
 //!
 //! If the horizon of a bucket rises, the log no longer covers some tokens. The watcher then checks
-//! the coverage of all streams **before** it updates the shared proof. *If the watcher updated the
-//! proof first, a revocation in an unread part of the log would cut no stream.*
+//! the coverage of all streams **before** it updates the shared proof. *In the opposite order, the
+//! new proof would also extend streams whose tokens the log no longer covers. The node could miss
+//! the revocation of such a token.*
 //!
 //! The first proof is the time at which the stream opened, because the node had just checked the
-//! token. If a lease admitted the token, the first proof is the time up to which the node had
-//! applied the log.
+//! token. If the node accepted the token under a lease, the first proof is the time up to which the
+//! node had applied the log.
 //!
-//! One case has no such check: the application calls
-//! [`TokenService::ended`](crate::TokenService::ended) with the claims of an old request. Without a
-//! log, the bound `S` then starts at that call instead of at the revocation.
+//! The application may also call [`TokenService::ended`](crate::TokenService::ended) with the
+//! claims of an old request. The node has not checked the token just before this call. If the store
+//! has no log, the stream may then stay open for `S` after the call, even if the token was revoked
+//! before.
 //!
 //! # Owners
 //!
@@ -54,9 +57,10 @@
 //!
 //! * The index chooses the lock by the key of a stream, not by the bucket. A memory store has only
 //!   one bucket, so otherwise all its streams would wait for one lock.
-//! * Streams do not read the shared proof from the replica, but from a copy. The watcher updates
-//!   the copy at each tick, after the coverage. So a new lease proves no stream before the watcher
-//!   has checked the stream's coverage.
+//! * Streams do not read the shared proof from the replica, but from a copy. At each tick, the
+//!   watcher first updates the coverage of the streams and then this copy. *If streams read the
+//!   replica, a new page could extend a stream before the watcher has checked the stream's
+//!   coverage.*
 
 mod cause;
 mod future;

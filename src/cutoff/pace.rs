@@ -41,8 +41,8 @@ impl Pace {
     /// Returns the age of a proof at which the node cuts the stream.
     pub(super) fn limit(&self, share: u8, is_by_log: bool) -> u64 {
         let shortest = if is_by_log {
-            // Adds two ticks: a new proof by the log is up to one tick old, and the watcher cuts
-            // up to one tick early.
+            // Adds two ticks, because a new proof by the log may be one tick old already, and the
+            // watcher may cut a stream one tick early.
             (self.staleness / 2).saturating_add(self.tick.saturating_mul(2))
         } else {
             self.staleness / 4 * 3
@@ -51,12 +51,14 @@ impl Pace {
         shortest + part(self.staleness - shortest, share)
     }
 
-    /// Returns the age of the log's proof above which the watcher checks the times of all streams.
+    /// Returns a limit for the age of the proofs by the log. If such a proof is older at a tick,
+    /// the watcher checks for each stream if it must ask the store or cut the stream.
     pub(super) fn suspicious(&self) -> u64 {
         self.due(0).saturating_sub(self.tick)
     }
 
-    /// Returns the maximum age of a stream's first proof without a lease.
+    /// Returns the maximum age of a new stream's first proof, unless the node accepted the token
+    /// under a lease.
     pub(super) fn longest_wait(&self) -> u64 {
         self.staleness / 2
     }

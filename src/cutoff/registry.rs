@@ -10,15 +10,15 @@
 //! * The node adds a revocation to the deny set, and **then** [announces](Registry::announce) the
 //!   revocation to the registered streams.
 //!
-//! So the search finds the revocation, or the announcement finds the stream. In the opposite order,
-//! both could find nothing, and the stream would stay open. Each step takes the lock of the deny
-//! set or of the registry, so no thread sees the steps in another order.
+//! So the search finds the revocation, or the announcement finds the stream. *If either thread did
+//! its second step first, both could find nothing, and the stream would stay open.* Each step takes
+//! the lock of the deny set or of the registry, so no thread sees the steps in another order.
 //!
 //! # Locks
 //!
 //! `announce` and `for_each` copy the handles of the streams, release the lock, and then call the
-//! callback. *If the callback ran under the lock, a waker that drops another stream could wait for
-//! a lock that its own thread holds.*
+//! callback. The callback may wake a task, and the waker may drop another stream. Dropping a stream
+//! takes the lock. *If the callback ran under the lock, its thread could wait for itself.*
 //!
 //! This file imports from the crate only `super::sync`, which contains the locks and atomics. So
 //! the loom test `tests/cutoff_order.rs` can compile this file with the locks of loom.
@@ -31,16 +31,16 @@ use super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonErr
 
 /// A stream that the registry can index.
 pub(super) trait Indexed {
-    /// Returns the place with this number, counted from 0. A stream has one to three places with
-    /// different keys.
+    /// Returns one of the stream's places, counted from 0. A stream has one to three keys, and a
+    /// place for each key.
     fn place(&self, number: usize) -> Option<&Place>;
 }
 
-/// One key of a stream, and the stream's index in the list of all streams with this key.
+/// A key of a stream, and the position of the stream in the list of all streams with this key.
 #[derive(Debug)]
 pub(super) struct Place {
     key: u64,
-    /// The index in the list. The registry changes it only under the lock of the key's shard.
+    /// The position in the list. The registry changes it only under the lock of the key's shard.
     position: AtomicU32,
     /// The bucket whose log contains the revocations with this key.
     pub(super) bucket: u32,
@@ -52,8 +52,8 @@ pub(super) struct Registry<T> {
     open: AtomicUsize,
 }
 
-/// The streams with one key, mostly a single stream. The `u8` is the number of the place at which
-/// the first stream has this key. The enum takes 16 bytes.
+/// The list of all streams with one key, mostly a single stream. The list does not store the key.
+/// The `u8` is the number of the first stream's [`Place`] that contains the key.
 enum List<T> {
     One(u8, Arc<T>),
     #[allow(clippy::box_collection, reason = "a bare vector would make each slot of the table larger")]
@@ -147,8 +147,8 @@ impl<T: Indexed> Registry<T> {
             Some(List::One(_, stream)) => vec![Arc::clone(stream)],
             Some(List::Many(_, streams)) => streams.to_vec(),
         };
-        // Begins at the end of the list. If the owner of the last stream removes it, no other
-        // stream has to move.
+        // Begins at the end of the list, because owners may remove their streams meanwhile.
+        // `swap_remove` of the last stream moves no other stream.
         found.into_iter().rev().for_each(|stream| look(&stream));
     }
 
@@ -182,7 +182,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the place at which a stream has this key, and the number of the place.
+/// Returns the place of a stream that contains this key, and the number of the place.
 fn place_under<T: Indexed>(stream: &T, key: u64) -> Option<(u8, &Place)> {
     places_of(stream).find(|(_, place)| place.key == key)
 }
@@ -212,7 +212,7 @@ impl<T: Indexed> List<T> {
         self.streams().first()?.place(usize::from(*number)).map(|place| place.key)
     }
 
-    /// Appends a stream. `place` is the stream's place with the key of this list.
+    /// Appends a stream. `place` is the stream's place that contains the key of this list.
     fn push(&mut self, stream: Arc<T>, place: &Place) {
         let position = u32::try_from(self.streams().len()).unwrap_or(u32::MAX);
         place.position.store(position, Ordering::Relaxed);
@@ -235,7 +235,7 @@ impl<T: Indexed> List<T> {
         {
             place.position.store(position, Ordering::Relaxed);
         }
-        // The new first stream may have the key at a place with another number.
+        // Another stream is now the first, and a place with another number may contain its key.
         if position == 0
             && let Some((number_of_first, _)) = streams.first().and_then(|first| place_under(&**first, key))
         {

@@ -40,8 +40,8 @@ pub(super) struct Stream {
     pub(super) is_urgent: AtomicBool,
 }
 
-/// The ids of a stream's token. Only another issuer's token also has a list of further places in
-/// the index.
+/// The ids of a stream's token. For another issuer's token, also the further places of the stream
+/// in the registry: one for each further key.
 #[derive(Debug)]
 enum Token {
     Own(Ids),

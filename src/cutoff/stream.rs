@@ -34,7 +34,7 @@ enum State {
     Ended(CutoffCause),
 }
 
-/// The time at which the node cuts a stream because its token expires, with a timer.
+/// The time at which the node cuts a stream because its token expires, and a timer for this time.
 struct Expiry {
     at: Timestamp,
     /// The timer that wakes the task at the expiry. `None` outside of a Tokio runtime: then nothing
@@ -52,8 +52,8 @@ impl OpenStream {
         core.observer.observe(|| Observation::StreamOpened);
         let is_first = core.registry.register(&stream, |stream| core.look_at_new(stream));
         core.has_new.store(true, Ordering::Release);
-        // Starts the watcher after the registration. A watcher that ends cuts all registered
-        // streams, so it now finds this stream too.
+        // Starts the watcher only after the registration. If a watcher ends at this moment, it cuts
+        // all registered streams, and so also this one.
         watcher::start(core);
         if is_first {
             core.bell.notify_one();

@@ -111,9 +111,9 @@ pub(super) struct Followed {
     pub(super) replica: Arc<Replica>,
     /// The tasks of the replica. They end when the last `Arc` is dropped.
     _tasks: Arc<ReplicaTasks>,
-    /// For each bucket, a time up to which the node has applied the log. The watcher sets this time
-    /// only after it has updated the coverage of all streams. So the time proves no stream whose
-    /// token the log does not cover.
+    /// For each bucket, a time up to which the node has applied the log. This time is a proof for
+    /// all streams whose tokens the log covers. So the watcher updates the coverage of all streams
+    /// before it sets this time.
     pub(super) proven: Box<[AtomicU64]>,
 }
 
@@ -248,10 +248,10 @@ impl Core {
 
     /// Does the same as [`look`](Self::look) for a new stream, and may lower its first proof.
     ///
-    /// Under a lease, the node may have accepted the token without asking the store. The first
-    /// proof is then the time up to which the node has applied the log. Without a lease, the node
-    /// has asked the store, mostly just before. The first proof is then at most
-    /// [`Pace::longest_wait`] old.
+    /// * With a lease, the node may have accepted the token without asking the store. So the first
+    ///   proof is the time up to which the node has applied the log.
+    /// * Without a lease, the node has asked the store. So the first proof is at most
+    ///   [`Pace::longest_wait`] old.
     pub(super) fn look_at_new(&self, stream: &Stream) {
         let replica = self.followed.get().map(|followed| &followed.replica).filter(|replica| replica.decides());
         // Reads the time before it searches the deny set. So the deny set contains every revocation
@@ -364,9 +364,9 @@ impl Core {
 
     /// Creates the state of a stream whose first proof is `since`, or now.
     ///
-    /// A response may have opened long before its registration. The first proof is nevertheless at
-    /// most [`Pace::longest_wait`] old. So the watcher asks the store at its next tick, and the
-    /// store has time to answer before the cutoff.
+    /// A response may have opened long before its registration. If `since` is too long ago, the
+    /// first proof is [`Pace::longest_wait`] old instead. *With an older proof, the node could cut
+    /// the stream before the store can answer a question about it.*
     pub(super) fn stream(&self, names: &TokenNames<'_>, expires: bool, since: Option<u64>) -> Option<Arc<Stream>> {
         let ids = self.pack(names)?;
         let mut places = Vec::new();

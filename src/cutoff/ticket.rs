@@ -19,7 +19,8 @@ impl Ticket {
     /// Registers a stream, and then searches the deny set for its token.
     ///
     /// * If `at_expiry` is true, the node also cuts the stream when the token expires.
-    /// * `since` is the time of [`now`](Self::now) at which the stream opened. `None` means now.
+    /// * `since` is the time at which the stream opened, as [`now`](Self::now) returned it. `None`
+    ///   means the present time.
     pub(crate) fn open(&self, at_expiry: bool, since: Option<u64>) -> OpenStream {
         match self.streams() {
             Some(streams) => OpenStream::open(&streams, &self.0.names(), at_expiry, since),

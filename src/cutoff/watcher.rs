@@ -4,8 +4,8 @@
 //!
 //! | step | streams |
 //! |--|--|
-//! | search the deny set for the token, update the coverage | all, if a log's coverage changed |
-//! | the same, if there are new streams | those that the log did not cover before |
+//! | search the deny set, check the coverage | all, if the coverage of a log changed |
+//! | the same | otherwise, if new streams opened: all that the log did not cover before |
 //! | ask the store (at most 64 unanswered questions) | those with an old proof or a revocation |
 //! | cut | those whose limit comes before the next tick |
 //!
@@ -107,8 +107,8 @@ struct Watcher {
     offset: Option<u64>,
     /// The coverage version of each bucket at the last tick.
     versions: Vec<u64>,
-    /// True if the next tick must check the times of all streams: the log does not cover one of
-    /// them, or a question is urgent or got no answer.
+    /// True if the next tick must look for streams to cut or to ask about: the log does not cover
+    /// one of them, or a question is urgent or got no answer.
     has_uncovered: bool,
     /// The streams about which the watcher has to ask.
     queue: VecDeque<Arc<Stream>>,
@@ -163,12 +163,12 @@ impl Watcher {
     }
 
     /// Updates the coverage of the streams, and then the proofs by the log. Returns true if the
-    /// watcher must check the times of all streams. The reason is a missing replica, a changed
-    /// coverage, or a log that the node has not read for long.
+    /// watcher must look for streams to cut or to ask about: there is no replica, the coverage has
+    /// changed, or the node has not read a log for long.
     fn look_at_log(&mut self, core: &Core, now: u64, has_new: bool) -> bool {
         let Some(followed) = core.followed() else { return true };
-        // If the coverage version of a bucket has not changed, the log covered the same tokens at
-        // the time that `known` returns.
+        // `known` returns a time and a coverage version. If the version is the same as at the last
+        // tick, the log still covered the same tokens at the returned time.
         let buckets = u32::try_from(followed.proven.len()).unwrap_or(u32::MAX);
         let known: Vec<_> = (0..buckets).map(|bucket| followed.replica.known(bucket)).collect();
         let is_changed = !known.iter().map(|(_, version)| version).eq(&self.versions);

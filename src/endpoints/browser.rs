@@ -124,8 +124,8 @@ where
 }
 
 impl SessionCookies {
-    /// Refuses a request with session cookies if another site may have caused the request. Refuses
-    /// a request without session cookies only if its headers name another site.
+    /// Refuses a request with session cookies unless its headers show that no other site caused it.
+    /// Refuses a request without session cookies only if its headers name another site.
     fn check(&self, parts: &Parts) -> Result<(), Rejection> {
         let Parts { method, uri, headers, .. } = parts;
         if !self.are_in(headers) {

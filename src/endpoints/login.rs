@@ -73,8 +73,8 @@ where
         }
         let outcome = self.log_in(credentials, label).await;
         self.guard.finished(&attempt, outcome.as_ref().map(drop).map_err(LoginFailure::of)).await;
-        // If the user's sessions were revoked during both attempts, the client gets the response
-        // for wrong credentials.
+        // `log_in` tries twice if a revocation ended the user's sessions during the login. If the
+        // second try fails for the same reason, the client gets the response for wrong credentials.
         outcome.map_err(|error| {
             self.tokens.observer().observe(|| Observation::LoginFailed { reason: LoginFailure::of(&error) });
             of_grant(error, RejectionKind::InvalidCredentials)
@@ -87,8 +87,8 @@ where
         if !matches!(outcome, Err(Error::LoginSuperseded)) {
             return outcome.map(|pair| (id, pair));
         }
-        // All sessions of the user were revoked during the first attempt. The second attempt checks
-        // the password again, because it may have changed with the revocation.
+        // All sessions of the user were revoked during the first attempt, perhaps because the
+        // password was changed. So the second attempt checks the password again.
         let start = self.tokens.auth_time_after_supersession().await?;
         let (id, outcome) = self.log_in_since(start, credentials, label).await?;
         if matches!(outcome, Err(Error::LoginSuperseded)) {

@@ -39,8 +39,8 @@ impl<C: Send + Sync + 'static> Handle for Logout<C> {
         if !Self::METHODS.contains(&parts.method) {
             return Err(missing_claims(&parts.extensions));
         }
-        // Another site could send a refresh token of its own. The response would then remove the
-        // user's cookies.
+        // Another site could send a refresh token of the attacker. The response would then remove
+        // the cookies of the user.
         if self.cookies.is_empty() { Ok(()) } else { self.cross_site.check_without_cookie(parts) }
     }
 

@@ -9,6 +9,8 @@
 //! | [`sessions`] | `GET`, bearer | 200, an array of the user's live sessions |
 //! | [`revoke_session`] | `DELETE .../{sid}`, bearer | 204; 404 if the session is not the user's |
 //! | [`health`] | `GET` | 200; 503 while the store does not answer |
+//! | [`ready`] | `GET` | 200; 503 while this node should get no requests |
+//! | [`live`] | `GET` | 200 while the process runs |
 //! | [`ResourceMetadata::service`] | `GET` | 200, the metadata of RFC 9728 |
 //!
 //! Login rejects wrong credentials with `invalid_grant`, and refresh rejects a bad refresh token
@@ -217,8 +219,8 @@ where
         }
     }
 
-    /// Also puts the access token into this cookie. Login and refresh set the cookie, and logout
-    /// clears it. The response bodies do not change. Default: no endpoint sets a cookie.
+    /// Puts the access token into this cookie, in addition to the response body. Login and refresh
+    /// set the cookie, and logout clears it. Default: no endpoint sets a cookie.
     ///
     /// Login and refresh then refuse a request whose headers name another site. Logout does the
     /// same if the request has no access token. See
@@ -305,16 +307,19 @@ where
     ///
     /// * a valid access token,
     /// * an expired access token that this service has signed,
-    /// * a refresh token, even if it has expired, if the request has no access token. The token is
-    ///   in the field `refresh_token` of a form or of JSON, or in the
-    ///   [`refresh_cookie`](Self::refresh_cookie).
+    /// * a refresh token, valid or expired, in the field `refresh_token` of a form or of JSON, or
+    ///   in the [`refresh_cookie`](Self::refresh_cookie). The endpoint ignores the refresh token if
+    ///   the request has an access token.
     ///
-    /// It answers 401 to any other token.
+    /// The endpoint answers 401 to any other token.
     ///
-    /// For another issuer's token, this endpoint writes a revocation to the store. That issuer may
-    /// still give the user new tokens. If the issuer has the policy
-    /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless), the endpoint answers 403. The same
-    /// applies to [`logout_all`](Self::logout_all) and [`revoke_session`](Self::revoke_session).
+    /// # Tokens of other issuers
+    ///
+    /// The endpoint writes a revocation to the store. The issuer may still give the user new
+    /// tokens. If the issuer has the policy
+    /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless), the endpoint answers 403.
+    /// [`logout_all`](Self::logout_all) and [`revoke_session`](Self::revoke_session) treat these
+    /// tokens in the same way.
     #[must_use]
     pub fn logout(&self) -> AuthService<Endpoint<Logout<A::Claims>>, A::Claims> {
         let logout = Logout {
@@ -365,7 +370,8 @@ where
     }
 
     /// Returns the endpoint that reports if this node should get requests: 200 or 503. The member
-    /// `reasons` of the body lists the kinds of the present conditions. See
+    /// `reasons` of the body lists the node's present problems, as
+    /// [`ConditionKind`](crate::tokens::ConditionKind)s. See
     /// [`TokenService::readiness`](crate::TokenService::readiness).
     #[must_use]
     pub fn ready(&self) -> Endpoint<Ready<A::Claims>> {

@@ -21,8 +21,8 @@ use crate::{
 
 /// The approximate number of sessions in one response.
 const PER_PAGE: usize = 200;
-/// The maximum number of store calls for one request. If most sessions have ended, one call returns
-/// only a few.
+/// The maximum number of store calls for one request. The store returns only live sessions, so one
+/// call is not enough if most of the sessions that it reads have ended.
 const MAX_STEPS: usize = 10;
 
 /// The handler of [`Endpoints::sessions`](super::Endpoints::sessions).

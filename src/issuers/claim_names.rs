@@ -39,8 +39,8 @@ impl ClaimNames {
             ));
         }
         let claims = &payload.custom;
-        // A service with this crate or with `fastcore.security` writes this claim into its refresh
-        // tokens.
+        // The issuer may be a service with this crate or with its predecessor `fastcore.security`.
+        // Such a service marks its refresh tokens by this claim.
         if claims.get("type").and_then(Value::as_str) == Some("refresh") {
             return Err(TokenError::WrongType);
         }

@@ -105,8 +105,8 @@ enum Source {
 }
 
 impl Issuer {
-    /// The algorithms with public keys. If a key names no algorithm, it serves the first algorithm
-    /// of this list that fits its type. For RSA this is RS256, as `OpenID` Connect prescribes.
+    /// The algorithms with public keys. A key that names no algorithm gets the first algorithm of
+    /// this list that fits its type. For RSA this is RS256, as `OpenID` Connect prescribes.
     pub(super) const ASYMMETRIC: &'static [Algorithm] = &[
         Algorithm::RS256,
         Algorithm::ES256,
@@ -183,8 +183,11 @@ impl Issuer {
         self
     }
 
-    /// Sets the signature algorithms of fetched keys. If a key names no algorithm, it serves the
-    /// first of these algorithms that fits its type. Default: those of the preset.
+    /// Sets the accepted signature algorithms of fetched keys. Default: those of the preset.
+    ///
+    /// A key that names no algorithm gets the first of these algorithms that fits its type. A key
+    /// on the curve Ed25519 gets [`Algorithm::EdDSA`] if the list contains it, or else
+    /// [`Algorithm::Ed25519`].
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
         self.algorithms = Some(algorithms.into_iter().collect());
         self

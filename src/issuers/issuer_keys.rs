@@ -1,17 +1,19 @@
 //! The keys of one issuer, and the task that fetches them.
 //!
+//! Keys are *fresh* while the issuer lets caches use them. The *fresh time* is the length of this
+//! time. `cool_down` and `max_stale` are settings of the issuer.
+//!
 //! | event | effect |
 //! |--|--|
 //! | the task starts, or 85 to 90 % of the fresh time has passed | the task fetches the keys |
-//! | a token has an unknown key | the task fetches once per cool-down; the request waits |
+//! | a token has an unknown key | the task fetches once per `cool_down`; the request waits |
 //! | a fetch returns other keys | they replace the old keys, also for tokens in the cache |
-//! | a set has no usable key, or has a secret | the node drops all keys |
+//! | a fetched JWK Set has no usable key, or has a secret | the node drops all keys |
 //! | a fetch fails | the old keys stay, and the task tries again |
 //! | no fetch succeeds for `max_stale` | the node drops all keys: requests get 503 |
 //!
-//! Keys are *fresh* while the issuer lets caches use them. Only the task calls the key source. A
-//! request waits for a fetch only if its key is unknown. So a slow key server delays no request
-//! whose key is known, and no token of another issuer.
+//! Only the task calls the key source. A request waits for a fetch only if its key is unknown. So a
+//! slow key server delays no request whose key is known, and no token of another issuer.
 //!
 //! The module measures times with [`Clock::elapsed`], which includes the time for which the machine
 //! is suspended. Tokio's timers do not include it. So the task reads the clock at least once per
@@ -46,10 +48,10 @@ use crate::{
     store::BoxFuture,
 };
 
-/// The fresh time if the issuer sets no time for caches. A withdrawn key verifies tokens for at
-/// most this time while fetches succeed.
+/// The time for which fetched keys are fresh if the issuer sets no time for caches. While fetches
+/// succeed, a withdrawn key of such an issuer verifies tokens for at most this time.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// The shortest and the longest fresh time, whatever the issuer sets. *Otherwise the task would
+/// The limits of the time for which fetched keys are fresh. *Without these limits, the task would
 /// fetch a set with `no-cache` continuously, and a set with a cache time of a year only once.*
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -263,9 +265,13 @@ impl IssuerKeys {
 
     /// Returns the error for a token whose key is still unknown after the wait.
     ///
-    /// If the keys are fresh and no fetch is under way, the issuer has no such key, and the token
-    /// is refused. Otherwise, if the last fetch failed, the key may exist, so the result is the
-    /// error of that fetch.
+    /// | first case that applies | error |
+    /// |--|--|
+    /// | the keys are fixed | [`TokenError::UnknownKey`] |
+    /// | the keys are fresh, and no fetch is under way | [`TokenError::UnknownKey`] |
+    /// | the last finished fetch failed, so the key may exist | the error of this fetch |
+    /// | the last fetch succeeded, and no fetch is under way | [`TokenError::UnknownKey`] |
+    /// | no fetch has finished, or a fetch is under way | [`KeySourceErrorKind::Timeout`] |
     pub(crate) fn unknown_key(&self) -> Error {
         let Some(fetching) = &self.fetching else { return TokenError::UnknownKey.into() };
         let state = fetching.lock();
@@ -489,8 +495,8 @@ impl Fetching {
             let until = stale_at.map_or(next, |stale_at| stale_at.min(next));
             let left = until.saturating_sub(self.clock.elapsed()).min(STEP);
             tokio::select! {
-                // The last fetch may already have served this notification. A new request has set
-                // `is_under_way`.
+                // The notification may be old: its request has already got the result of the last
+                // fetch. A request that still waits has set `is_under_way`.
                 () = self.wanted.notified() => if self.lock().is_under_way { return },
                 () = sleep(left) => {}
             }

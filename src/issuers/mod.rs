@@ -132,9 +132,9 @@
 //!
 //! # Claims
 //!
-//! * The registered claims of RFC 7519 have types of their own: `iss`, `sub`, `aud`, `exp`, `nbf`,
-//!   `iat` and `jti`. All other claims are custom claims, as the issuer wrote them. Even `scope`,
-//!   `sid` and `type` are custom claims.
+//! * The registered claims `iss`, `sub`, `aud`, `exp`, `nbf`, `iat` and `jti` must have the types
+//!   that RFC 7519 requires. All other claims are custom claims, as the issuer wrote them. Even
+//!   `scope`, `sid` and `type` are custom claims.
 //! * `exp` is required. [`IssuerPolicy::Denylist`] also requires `iat`, and at least one of token
 //!   id, session and `sub`. Times may have fractions of a second.
 //! * The [`Preset`] or the issuer's settings name the claims with the scopes, the roles, the
@@ -199,12 +199,13 @@
 //! * **List the tenants.** `{tenantid}` in an identifier stands only for the ids in
 //!   [`Issuer::tenants`]. If a key has the member `issuer` with the id of a tenant, the key
 //!   verifies only tokens of that tenant. Without `tenants`, the service ignores this member.
-//!   Discovery does not work for such an identifier. Instead, pass an `HttpKeys` with
-//!   `metadata_url` to [`Issuer::key_source`].
+//!   `Issuer::discover` does not work for an identifier with `{tenantid}`. Instead, pass an
+//!   `HttpKeys` with `metadata_url` to [`Issuer::key_source`].
 //! * **An open response outlives its key.** If the issuer withdraws a key, open responses continue.
-//!   A revocation ends them, or the expiry of the token if the layer says so.
-//!   [`TokenService::check`](crate::TokenService::check) refuses claims whose key the issuer has
-//!   withdrawn.
+//!   A revocation ends them. With the setting
+//!   [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), the expiry of the token also
+//!   ends them. [`TokenService::check`](crate::TokenService::check) refuses claims whose key the
+//!   issuer has withdrawn.
 //!
 //! [`AccessTyp::AtJwt`]: crate::jwt::AccessTyp::AtJwt
 

@@ -363,8 +363,8 @@ impl<C> JwtClaims<C> {
     }
 }
 
-/// The claims of a token of another issuer that have no fixed names. The settings of the issuer
-/// name them.
+/// The values of those claims whose names differ between issuers. The settings of each issuer
+/// contain the names.
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) scope: Scope,
@@ -523,7 +523,7 @@ impl JwtClaims<RawClaims> {
 /// ```
 pub struct Claims<C = NoClaims> {
     shared: Arc<Shared<C>>,
-    /// Behind a pointer, to keep `Claims` small: most requests have no notes.
+    /// `None` for most requests. The pointer keeps `Claims` small.
     notes: Option<Arc<RequestNotes>>,
 }
 
@@ -533,8 +533,8 @@ pub struct Claims<C = NoClaims> {
 pub(crate) struct RequestNotes {
     /// True if the sockets and tasks of the request also end when the token expires.
     pub(crate) cut_at_expiry: bool,
-    /// Present if the request asks for an HTTP upgrade. The handler sets the flag to true when it
-    /// creates a [`Cutoff`](crate::Cutoff).
+    /// Present if the request asks for an HTTP upgrade. The flag becomes true when the handler
+    /// creates a [`Cutoff`](crate::Cutoff) from the claims.
     pub(crate) upgrade: Option<Arc<AtomicBool>>,
 }
 

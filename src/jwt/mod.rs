@@ -21,6 +21,8 @@
 //! * It treats an `aud` or `iss` of a wrong type as absent.
 //! * It accepts a token whose `exp` is the current second, and a claims set that is an array.
 //! * It has no size limit and no replaceable clock.
+//!
+//! ```
 //! use std::time::Duration;
 //! use tower_bearer::{
 //!     TokenId,

@@ -257,8 +257,11 @@ impl Validation {
         self.max_access_lifetime
     }
 
-    /// Checks `exp`, `nbf`, `iat` and the age of a token against the clock. Reads the cheap coarse
-    /// clock first, and the exact clock only if the token fails by the coarse clock.
+    /// Checks `exp`, `nbf`, `iat` and the age of a token against the clock.
+    ///
+    /// [`Clock::now_coarse`] is cheaper than [`Clock::now`], but lags by up to [`COARSE_LAG`]. The
+    /// function accepts a token that is valid during this whole lag. For any other token, it reads
+    /// the exact time.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));
@@ -309,7 +312,8 @@ impl Validation {
     }
 
     /// Checks all rules except those about the current time and `iss`, and returns the token type.
-    /// `issued_at` is the latest time at which the issuer can have issued the token.
+    /// `issued_at` is the token's `iat`. For a token without `iat`, the caller passes the latest
+    /// time at which the issuer can have issued it.
     fn check_claims_of_issuer<C>(
         &self,
         header_typ: Option<&str>,
@@ -415,7 +419,7 @@ impl Validation {
 /// 1. form and signature,
 /// 2. presence and types of the registered claims,
 /// 3. times,
-/// 4. issuer, audience, token type and consistency of the claims,
+/// 4. issuer, audience, token type, and the lifetime from `iat` to `exp`,
 /// 5. the application's claims ([`TokenError::CustomClaims`]).
 pub fn validate_jwt_stateless<C: DeserializeOwned>(
     token: &str,

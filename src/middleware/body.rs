@@ -13,15 +13,15 @@ use pin_project::pin_project;
 use super::watch::{End, Watch};
 use crate::{cutoff::CutoffCause, error::BoxError};
 
-/// The body of a layer's response: that of the inner service, or that of a rejection.
+/// The body of a layer's response: the body of the inner service, or the body of a rejection.
 ///
 /// `ResponseBody` implements [`Body`] if `B` is a body of [`Bytes`]. It passes the frames of `B` on
-/// unchanged. At a [cutoff](super#long-lived-responses) it drops `B`, and ends:
+/// unchanged. At a [cutoff](super#long-lived-responses), it drops `B` and ends:
 ///
-/// * Over HTTP, the body ends with an error, so that no client takes the part for the whole. The
-///   error is a [`CutoffCause`].
+/// * Over HTTP, the body ends with a [`CutoffCause`] as the error. So no client takes the
+///   incomplete body for complete.
 /// * Over gRPC, the body ends with the trailer `grpc-status: 16`. If a message is incomplete, the
-///   body ends with the error.
+///   body ends with the error as over HTTP.
 ///
 /// `Default` returns the default of `B`, for outer layers that make empty responses.
 #[pin_project]
@@ -89,7 +89,7 @@ where
             Err(cause) => cause,
         };
         let end = mem::replace(watch, Watch::OFF).end(cause);
-        // Drops the inner body, so that the work behind the body ends too.
+        // Drops the inner body now, so that it releases its resources.
         kind.set(Kind::Cut);
         Poll::Ready(Some(match end {
             End::Frame(frame) => Ok(frame),
@@ -117,7 +117,7 @@ where
 /// The result of a poll of the inner body.
 type PolledFrame<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
-/// Polls the inner body. After a cutoff, returns its cause instead of the frame.
+/// Polls the inner body. Returns the cause as an error if a cutoff has ended the response.
 fn poll_inner<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
     watch: &mut Watch,
@@ -136,7 +136,7 @@ fn poll_inner<B: Body<Data = Bytes>>(
             let is_last = frame.is_trailers() || body.is_end_stream();
             watch.pass(frame, is_last)?;
         }
-        // The body has ended, so a cutoff has nothing left to end.
+        // The body has ended, so the watch ends too.
         Poll::Ready(None | Some(Err(_))) => *watch = Watch::OFF,
     }
     Ok(polled)

@@ -62,18 +62,18 @@ impl<C> AuthLayerBuilder<C> {
         self.fresher_than(Duration::ZERO)
     }
 
-    /// Lets this node decide without the store only if it read the revocation log at most `age`
-    /// ago: see [`AuthLayer::fresher_than`].
+    /// Asks the store unless this node has read the revocation log within the last `age`: see
+    /// [`AuthLayer::fresher_than`].
     pub fn fresher_than(mut self, age: Duration) -> Self {
         self.config.freshness = Freshness::Within(age);
         self
     }
 
-    /// Exempts this path: the layer passes its requests on without a check, and adds no claims.
+    /// Exempts this path: the layer passes on its requests without a check, and adds no claims.
     ///
     /// The layer compares the path with the request's path byte for byte. `/public` exempts none of
-    /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` and `/%70ublic`. (Axum's `nest`
-    /// removes its prefix before inner layers read the path.)
+    /// `/public/`, `/PUBLIC`, `//public`, `/public/../admin` and `/%70ublic`. Axum's `nest` removes
+    /// its prefix from the path, so a layer inside it compares only the rest.
     pub fn exempt(mut self, path: impl Into<String>) -> Self {
         self.config.exemptions.get_or_insert_default().add_path(path.into());
         self
@@ -82,9 +82,8 @@ impl<C> AuthLayerBuilder<C> {
     /// Exempts the requests for which `predicate` returns `true`: the layer passes them on without
     /// a check, and adds no claims. Further calls add further predicates.
     ///
-    /// The layer treats a panic in a predicate as `false`. The layer does not normalize the path,
-    /// but a router may normalize `//public` or `/%70ublic`. Never compare only the start of a
-    /// path: an inner service that normalizes `/public/../admin` would serve `/admin` without a
+    /// The layer treats a panic in a predicate as `false`. Never compare only the start of a path:
+    /// an inner service that takes `/public/../admin` for `/admin` would serve `/admin` without a
     /// check.
     pub fn exempt_if(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.config.exemptions.get_or_insert_default().add_predicate(predicate);
@@ -111,37 +110,38 @@ impl<C> AuthLayerBuilder<C> {
         self.note(outcome)
     }
 
-    /// Also reads tokens from this cookie, with or without quotes around the value. A cookie with
-    /// an empty value is absent. Off by default. Further calls add further names. For a single-page
-    /// app, [`browser_sessions`](Self::browser_sessions) does more.
+    /// Also reads tokens from this cookie. Off by default. Further calls add further names. For a
+    /// single-page app, call [`browser_sessions`](Self::browser_sessions) instead.
+    ///
+    /// The layer removes quotes around the value, and ignores a cookie with an empty value.
     ///
     /// Browsers also send cookies with requests that other sites cause (CSRF). So the layer checks
     /// each request whose credential is in a cookie, before it checks the token. A request passes
     /// if one of these conditions is met:
     ///
-    /// * The method is GET, HEAD or OPTIONS, and the request does not ask for an upgrade, as for a
-    ///   WebSocket.
+    /// * The method is GET, HEAD or OPTIONS, and the request does not ask for a WebSocket or
+    ///   another upgrade.
     /// * `Sec-Fetch-Site` is `same-origin` or `none`.
     /// * `Sec-Fetch-Site` is absent, and `Origin` has the host and port of the request.
-    /// * `Origin` is a [trusted](Self::trust_origin) one.
+    /// * `Origin` is a [trusted](Self::trust_origin) origin.
     ///
-    /// The layer rejects other requests with 403 ([`RejectionKind::CrossSite`]). This includes
-    /// requests with neither header. A client that is not a browser sends `Authorization`, which
-    /// needs no check. If a proxy replaces the client's `Host`, trust your own origin.
+    /// The layer rejects all other requests with 403 ([`RejectionKind::CrossSite`]), also a request
+    /// with neither header. A client that is not a browser should send `Authorization`, which needs
+    /// no check. If a proxy replaces the client's `Host`, trust your own origin too.
     ///
-    /// In addition, set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and name it
-    /// `__Host-..`. `SameSite=Lax` is enough if no `GET` changes anything. If a layer overrides the
+    /// Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and begin its name with
+    /// `__Host-`. `SameSite=Lax` is enough if no `GET` changes data. If another layer overrides the
     /// method of requests, put it outside of this layer, so that the check sees the new method.
-    ///
-    /// [`RejectionKind::CrossSite`]: super::RejectionKind::CrossSite
     ///
     /// The layer marks the inner service's responses `Cache-Control: private`, because shared
     /// caches do not recognize a credential in a cookie.
     ///
-    /// The layer rejects with 400 in the cases of [`allow_query`](Self::allow_query). The same
-    /// limits apply to the cookies of a request.
+    /// The limits of [`allow_query`](Self::allow_query), and its rejections with 400, also apply to
+    /// the cookies of a request.
     ///
     /// [`build`](Self::build) rejects a name that no cookie can have.
+    ///
+    /// [`RejectionKind::CrossSite`]: super::RejectionKind::CrossSite
     pub fn allow_cookie(mut self, name: impl Into<String>) -> Self {
         let outcome = self.config.locations.get_or_insert_default().allow_cookie(name.into());
         self.note(outcome)
@@ -156,16 +156,19 @@ impl<C> AuthLayerBuilder<C> {
     /// * both cookies if the token was revoked or its session is over,
     /// * the access cookie if the token has expired, or is bad in another way.
     ///
-    /// It removes no cookie if the store fails, or if another site may have caused the request. Nor
-    /// does it if the token is not yet valid, if the application's validator refuses it, or if two
-    /// cookies have the name.
+    /// It removes no cookie if:
+    ///
+    /// * the store fails,
+    /// * another site may have caused the request,
+    /// * the token is not valid yet, or the application's validator refuses it,
+    /// * two cookies have the same name.
     pub fn browser_sessions(mut self, sessions: &BrowserSessions) -> Self {
         self.config.cookies.sessions = Some(sessions.clone());
         self.config.cookies.cleared = Some(ClearedCookies::of(sessions));
         self.allow_cookie(sessions.access_cookie().name())
     }
 
-    /// Accepts requests with a cookie from pages of this origin too, such as
+    /// Also accepts a token in a cookie if the request comes from a page of this origin, such as
     /// `https://app.example.com`. Further calls add further origins.
     ///
     /// Use it for a front end on another origin than this service. The front end calls
@@ -196,49 +199,52 @@ impl<C> AuthLayerBuilder<C> {
     /// `SameSite=Strict` cookies. A front end on another site needs `SameSite=None`, and browsers
     /// may still block its cookies.
     ///
-    /// [`build`](Self::build) rejects a text that is not scheme, host and optional port.
+    /// [`build`](Self::build) rejects an origin that is not a scheme, a host and an optional port.
     pub fn trust_origin(mut self, origin: impl AsRef<str>) -> Self {
         let outcome = self.config.cookies.cross_site.trust(origin.as_ref());
         self.note(outcome)
     }
 
-    /// Also demands that each request with a cookie repeats the value of the cookie `cookie` in the
-    /// header `header` (double submit), except requests with a safe method. Off by default, because
-    /// the check of `Sec-Fetch-Site` and `Origin` suffices.
+    /// Also demands a double submit: a request with a token in a cookie must repeat the value of
+    /// `cookie` in `header`. Off by default, because the check of `Sec-Fetch-Site` and `Origin`
+    /// suffices. Requests with a safe method and WebSockets need no double submit.
     ///
     /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
-    /// refresh, with a random value that a script can read. Without these endpoints, the
-    /// application sets it. Name it `__Host-..`: otherwise another host of the domain can set it. A
-    /// WebSocket cannot send the header, so the demand does not apply to it. Sessions that began
-    /// before this setting have no such cookie: their users must log in again.
+    /// refresh, with a random value that scripts can read. Without these endpoints, the application
+    /// must set the cookie. Begin its name with `__Host-`, because otherwise another host of the
+    /// domain can set it. Users who logged in before this setting lack the cookie, and must log in
+    /// again.
     ///
-    /// [`build`](Self::build) rejects a name that no cookie can have, the name of a cookie of
-    /// [`browser_sessions`](Self::browser_sessions), and a name with a prefix if these cookies have
-    /// no `Secure`.
+    /// [`build`](Self::build) rejects:
+    ///
+    /// * a name that no cookie can have,
+    /// * the name of a cookie of [`browser_sessions`](Self::browser_sessions),
+    /// * a name that begins with `__Host-` or `__Secure-` if those cookies have no `Secure`.
     pub fn double_submit(mut self, cookie: impl Into<String>, header: HeaderName) -> Self {
         let outcome = self.config.cookies.cross_site.set_double_submit(cookie.into(), header);
         self.note(outcome)
     }
 
-    /// Switches off the check of requests with a cookie if `check` is `false`. Default: `true`. Use
-    /// `false` only if an outer layer makes an equal check.
+    /// Switches off the check against requests of other sites (CSRF) if `check` is `false`.
+    /// Default: `true`. Use `false` only if an outer layer makes the same check.
     pub fn csrf(mut self, check: bool) -> Self {
         self.config.cookies.cross_site.enable(check);
         self
     }
 
-    /// Lets an [`optional`](Self::optional) layer treat a bad token in a cookie as no token, if
-    /// `forgive` is `true`. The response removes the cookie, unless its token may be good later or
-    /// the validator refused it. Default: `false`: the layer rejects the request.
+    /// Makes an [`optional`](Self::optional) layer pass on requests with a bad token in a cookie,
+    /// without claims, if `forgive` is `true`. Default: `false`: the layer rejects such requests.
+    /// The response removes the cookie. It keeps the cookie if the token is not valid yet, or if
+    /// the validator refused it.
     ///
-    /// Browsers send a cookie with every request. So without this setting, a public page would
-    /// answer 401 to the cookie of a revoked session until it expires. The setting does not apply
-    /// to other locations, to a failure of the store (503) and to requests that another site causes
-    /// (403). It changes nothing if a token is required.
+    /// Without this setting, a public page answers 401 to a user with a revoked session, until the
+    /// browser's cookie expires. The setting does not apply to other locations, to a failure of the
+    /// store (503) and to requests that another site causes (403). It has no effect on a layer that
+    /// is not optional.
     ///
-    /// The layer knows the path of the cookies of [`browser_sessions`](Self::browser_sessions), and
-    /// removes no other cookie beside them. Without these sessions it assumes the path `/` and no
-    /// domain.
+    /// With [`browser_sessions`](Self::browser_sessions), the layer removes only the cookies of
+    /// these sessions. Otherwise it removes the allowed cookies, and assumes that they have the
+    /// path `/` and no domain.
     pub fn forgive_cookies(mut self, forgive: bool) -> Self {
         self.config.cookies.are_forgiven = forgive;
         self
@@ -247,9 +253,9 @@ impl<C> AuthLayerBuilder<C> {
     /// Also reads tokens from this header, which contains only the token, without a scheme. Off by
     /// default. Further calls add further names.
     ///
-    /// Use this location if a proxy needs the `Authorization` field. The layer marks the inner
-    /// service's responses `Cache-Control: private`. It rejects a request with more than one
-    /// credential with 400.
+    /// Use this location if a proxy needs the `Authorization` field for itself. The layer marks the
+    /// inner service's responses `Cache-Control: private`. If a request has more than one
+    /// credential, the layer rejects it with 400.
     ///
     /// [`build`](Self::build) rejects `Authorization`, `Cookie` and `Sec-WebSocket-Protocol`,
     /// because these fields contain more than a token.
@@ -261,18 +267,18 @@ impl<C> AuthLayerBuilder<C> {
     /// Also reads tokens from `Sec-WebSocket-Protocol`. The client lists the token directly after
     /// the protocol `name`, usually `bearer`. Off by default. A further call replaces the name.
     ///
-    /// A page in a browser can set no other field of a WebSocket's request:
+    /// A web page can set only this field of a WebSocket's request:
     ///
     /// ```js
     /// new WebSocket("wss://api.example/ws", ["bearer", token])
     /// ```
     ///
     /// Browsers fail the connection if the response names none of the offered protocols. If the
-    /// handler names none, the layer adds `name` to a successful response. The layer rejects with
-    /// 400 in the cases of [`allow_query`](Self::allow_query). The same limits apply to the field.
+    /// handler names none, the layer adds `name` to a successful response. The limits of
+    /// [`allow_query`](Self::allow_query), and its rejections with 400, also apply to the field.
     ///
-    /// Browsers let any site open a WebSocket, but another site does not have the token. So this
-    /// location needs no protection from CSRF.
+    /// This location needs no protection from CSRF: any site may open a WebSocket, but another site
+    /// does not have the token.
     ///
     /// [`build`](Self::build) rejects a name that no protocol can have.
     pub fn allow_websocket_protocol(mut self, name: impl Into<String>) -> Self {
@@ -285,7 +291,7 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// The layer removes the `Authorization` field and all allowed parameters, cookies and headers,
     /// also from anonymous and exempt requests. It removes all cookies of
-    /// [`browser_sessions`](Self::browser_sessions). It cannot remove copies that outer layers
+    /// [`browser_sessions`](Self::browser_sessions). It does not remove copies that outer layers
     /// made, such as the query in Axum's `OriginalUri`.
     pub fn strip_credentials(mut self, strip: bool) -> Self {
         self.config.strip_credentials = strip;
@@ -317,7 +323,7 @@ impl<C> AuthLayerBuilder<C> {
     /// Sets the realm in challenges. Default: `api`.
     ///
     /// [`build`](Self::build) rejects a realm that is empty or over 255 bytes long. It also rejects
-    /// characters other than printable ASCII, and `"` and `\`.
+    /// `"`, `\` and characters that are not printable ASCII.
     pub fn realm(mut self, realm: impl AsRef<str>) -> Self {
         let outcome = self.config.responder.set_realm(realm.as_ref());
         self.note(outcome)
@@ -329,14 +335,14 @@ impl<C> AuthLayerBuilder<C> {
         self
     }
 
-    /// Lets the scope token `scope` satisfy each requirement of an `implied` one, and of those that
-    /// the implied ones imply. Further calls add further implications.
+    /// Makes the scope `scope` imply each scope of `implied`: a token with `scope` also meets a
+    /// requirement of these scopes. Implications are transitive. Further calls add further
+    /// implications.
     ///
     /// The implications apply to the layers of [`require_scope`](AuthLayer::require_scope),
     /// [`require_all_scopes`](AuthLayer::require_all_scopes) and
-    /// [`require_any_scope`](AuthLayer::require_any_scope). They change neither the claims nor
-    /// [`Scope::contains`](crate::jwt::Scope::contains), and a challenge names only the required
-    /// scopes.
+    /// [`require_any_scope`](AuthLayer::require_any_scope). They do not change the claims,
+    /// [`Scope::contains`](crate::jwt::Scope::contains) or the scopes in a challenge.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService, error::ConfigError};
@@ -351,8 +357,8 @@ impl<C> AuthLayerBuilder<C> {
     /// # }
     /// ```
     ///
-    /// [`build`](Self::build) rejects texts that are not scope tokens, an empty list, and a scope
-    /// token that implies itself, also through others.
+    /// [`build`](Self::build) rejects texts that are not scope tokens (RFC 6749 section 3.3), an
+    /// empty list, and a scope that implies itself, directly or through others.
     pub fn scope_implies(mut self, scope: impl AsRef<str>, implied: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         let outcome = self.config.implications.add(scope.as_ref(), implied);
         self.note(outcome)
@@ -363,12 +369,13 @@ impl<C> AuthLayerBuilder<C> {
     /// `hook` gets the default response and returns the response to send. It may change headers and
     /// body. The layer then sets the status
     /// ([`RejectionKind::status`](super::RejectionKind::status)) and the length. If the hook
-    /// panics, the layer sends the default response. gRPC responses have no body, and the layer
-    /// does not call the hook for them.
+    /// panics, the layer sends the default response. The layer does not call the hook for gRPC
+    /// responses, because they have no body.
     ///
-    /// The hook also gets the rejections of a [`RequireLayer`](super::RequireLayer), a
-    /// [`CurrentUserLayer`](super::CurrentUserLayer) and the [`endpoints`](crate::endpoints) that
-    /// use this layer. It also gets each [`Rejection`] that an extractor or a handler returns.
+    /// The hook also gets the rejections of extractors and handlers inside this layer. The same is
+    /// true for a [`RequireLayer`](super::RequireLayer), a
+    /// [`CurrentUserLayer`](super::CurrentUserLayer) and [`endpoints`](crate::endpoints) that were
+    /// made from this layer.
     ///
     /// Do not send a client more than [`Rejection::kind`]: the cause helps attackers. Keep
     /// `WWW-Authenticate` in a 401 (RFC 9110 section 15.5.2).

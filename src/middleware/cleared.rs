@@ -1,4 +1,4 @@
-//! The cookies that a response removes, because the token in them is of no more use.
+//! The cookies that a response removes, because their token has become useless.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     error::{ConfigError, Error, TokenError},
 };
 
-/// The fields that remove the cookies of a layer.
+/// The `Set-Cookie` fields that remove a layer's cookies from the browser.
 #[derive(Clone, Debug)]
 pub(super) struct ClearedCookies(Arc<Fields>);
 
@@ -20,7 +20,7 @@ struct Fields {
     refresh: Option<HeaderValue>,
 }
 
-/// The cookies that are of no more use.
+/// The cookies whose token has become useless.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Useless {
     Access,
@@ -34,15 +34,16 @@ impl ClearedCookies {
         Self(Arc::new(Fields { access: vec![sessions.access_cookie().clear()], refresh }))
     }
 
-    /// Returns the fields for cookies whose attributes are unknown. The fields have the defaults of
-    /// [`TokenCookie`]. Browsers ignore a field if the cookie has another path or domain.
+    /// Creates the fields for cookies with these names. The layer does not know their attributes,
+    /// so it uses the defaults of [`TokenCookie`]. Browsers ignore a field if the cookie has
+    /// another path or domain.
     pub(super) fn of_names(names: &[String]) -> Result<Self, ConfigError> {
         let clear = |name: &String| TokenCookie::builder().name(name).build().map(|cookie| cookie.clear());
         let access = names.iter().map(clear).collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Fields { access, refresh: None })))
     }
 
-    /// Adds the fields to a response.
+    /// Adds the fields that remove the `useless` cookies.
     pub(super) fn clear(&self, useless: Useless, headers: &mut HeaderMap) {
         let refresh = self.0.refresh.iter().filter(|_| useless == Useless::Session);
         for field in self.0.access.iter().chain(refresh) {
@@ -55,14 +56,14 @@ impl Useless {
     /// Returns the cookies that are useless after this rejection of the token in the access cookie.
     pub(super) fn after(rejection: &Rejection) -> Option<Self> {
         match rejection.cause() {
-            // The text in the cookie is no token at all.
+            // `InvalidRequest` without a cause: the text in the cookie is not a token.
             None => (rejection.kind() == RejectionKind::InvalidRequest).then_some(Self::Access),
             Some(Error::Token(error)) => match error {
                 TokenError::Revoked { .. } | TokenError::SessionExpired => Some(Self::Session),
                 // The token may be acceptable later.
                 TokenError::NotYetValid { .. } | TokenError::Refused => None,
-                // A session is also unknown to a store that has lost its data for a moment. So the
-                // refresh decides about the refresh cookie.
+                // The session may still exist, even if the store does not know it at the moment. So
+                // the refresh cookie remains.
                 _ => Some(Self::Access),
             },
             Some(_) => None,

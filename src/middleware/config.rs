@@ -43,8 +43,8 @@ pub(super) enum Demand {
     Token,
     /// A valid token or none.
     Optional,
-    /// For a logout: a valid token, an expired one of this service, or none. For an expired token
-    /// the layer adds [`ExpiredClaims`](super::expired::ExpiredClaims).
+    /// For a logout: a valid token, an expired token of this service, or none. The layer adds
+    /// [`ExpiredClaims`](super::expired::ExpiredClaims) to a request with an expired token.
     Logout,
 }
 
@@ -53,18 +53,18 @@ pub(super) enum Demand {
 pub(super) struct CookieRules {
     pub(super) cross_site: CrossSiteCheck,
     pub(super) sessions: Option<BrowserSessions>,
-    /// The cookies that a rejection of their token removes.
+    /// The cookies of `sessions`. The layer removes them if it rejects their token.
     pub(super) cleared: Option<ClearedCookies>,
-    /// The cookies that a forgiving layer removes if `cleared` is absent.
+    /// The cookies that the layer removes if it forgives a bad token and has no `sessions`.
     pub(super) forgotten: Option<ClearedCookies>,
-    /// True if an optional layer passes on requests with a bad cookie.
+    /// True if an optional layer passes on requests with a bad token in a cookie.
     pub(super) are_forgiven: bool,
 }
 
 /// The events that cut a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CutoffSettings {
-    /// True if a revocation cuts the body.
+    /// True if a revocation cuts the response body.
     pub(super) is_enabled: bool,
     /// True if the expiry of the token resolves each `Cutoff` of the handler. With `is_enabled`,
     /// the expiry also cuts the body.
@@ -72,7 +72,7 @@ pub(super) struct CutoffSettings {
 }
 
 impl<C> Config<C> {
-    /// Returns true if the layer passes on requests with a bad cookie.
+    /// Returns true if the layer passes on requests with a bad token in a cookie.
     pub(super) fn forgives_cookies(&self) -> bool {
         self.demand == Demand::Optional && self.cookies.are_forgiven
     }
@@ -155,8 +155,8 @@ impl Exemptions {
         self.paths.contains(request.uri().path()) || (!self.predicates.is_empty() && self.ask_predicates(request))
     }
 
-    /// Asks the predicates. They take [`Parts`], so the function moves the head out of the request
-    /// and back.
+    /// Calls the predicates. They take [`Parts`], so the function moves the request's head out and
+    /// back in.
     fn ask_predicates<B>(&self, request: &mut Request<B>) -> bool {
         let mut head = Request::new(());
         swap_heads(&mut head, request);

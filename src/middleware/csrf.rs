@@ -1,10 +1,10 @@
 //! The check for requests that another site causes (CSRF), for credentials in cookies.
 //!
-//! Browsers add cookies to requests by themselves, also to requests that another site causes. They
-//! also say where a request comes from: in `Sec-Fetch-Site` (Fetch Metadata), and in `Origin`. No
-//! script can change these fields. `tower-http`'s `CsrfLayer` passes a request without both fields,
-//! because no recent browser sends one. This check refuses it, because the request has a cookie. A
-//! client that is not a browser can send `Authorization` instead.
+//! Browsers add cookies even to requests that another site causes. They name the source of a
+//! request in `Sec-Fetch-Site` (Fetch Metadata) and in `Origin`. No script can change these fields.
+//!
+//! If a request has a cookie and neither field, the check refuses it. (`tower-http`'s `CsrfLayer`
+//! lets it pass.) A client that is not a browser can send `Authorization` instead.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
@@ -28,22 +28,22 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Clone, Debug)]
 pub(crate) struct CrossSiteCheck {
     is_enabled: bool,
-    /// The origins whose requests pass, beside the origin of the request's own host.
+    /// The origins of `trust_origin`, whose requests pass too.
     trusted: Vec<WebOrigin>,
     double_submit: Option<DoubleSubmit>,
 }
 
-/// A cookie whose value each request must repeat in a header, except one with a safe method.
+/// The settings of the double submit: a request must repeat the cookie's value in the header.
 #[derive(Clone, Debug)]
 struct DoubleSubmit {
     cookie: String,
     header: HeaderName,
 }
 
-/// The site that has caused a request, as far as its headers show.
+/// The source of a request, according to its headers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Source {
-    /// The own site, a trusted origin, or the user.
+    /// The service's own origin, a trusted origin, or the user.
     Trusted,
     Foreign,
     Unknown,
@@ -78,11 +78,11 @@ impl CrossSiteCheck {
         Ok(())
     }
 
-    /// Checks that browsers accept the cookie of the double submit beside those of the sessions.
+    /// Checks the name of the double-submit cookie against the cookies of the sessions.
     pub(super) fn check_double_submit(&self, sessions: &BrowserSessions) -> Result<(), ConfigError> {
         let Some(name) = self.double_submit_cookie() else { return Ok(()) };
         if [sessions.access_cookie(), sessions.refresh_cookie()].iter().any(|cookie| cookie.name() == name) {
-            // Scripts could otherwise read the token.
+            // Scripts must be able to read the double-submit cookie, but never a token.
             return Err(ConfigError::conflict(
                 "double_submit",
                 format!("names the cookie `{name}`, which contains a token of the browser sessions"),
@@ -110,15 +110,15 @@ impl CrossSiteCheck {
         if !self.is_enabled || (is_safe && !headers.contains_key(UPGRADE)) {
             return true;
         }
-        // A page cannot add a header to the request of a WebSocket.
+        // Exempts WebSockets (GET or CONNECT): a page cannot add a header to their requests.
         let has_proof = is_safe
             || *method == Method::CONNECT
             || self.double_submit.as_ref().is_none_or(|proof| proof.is_in(headers, max_token_len));
         has_proof && self.source(uri, headers) == Source::Trusted
     }
 
-    /// Checks a request that needs no cookie, but whose response sets or removes cookies. Refuses
-    /// the request if its headers name another site, which could log the user in as somebody else.
+    /// Checks a request whose response sets or removes cookies, such as a login. Refuses the
+    /// request if its headers name another site, which could log the user in as somebody else.
     pub(crate) fn check_without_cookie(&self, parts: &Parts) -> Result<(), Rejection> {
         let is_foreign = || self.source(&parts.uri, &parts.headers) == Source::Foreign;
         if self.is_enabled && !is_safe(&parts.method) && is_foreign() {
@@ -137,7 +137,7 @@ impl CrossSiteCheck {
             (Ok(None), None) => return Source::Unknown,
             (Ok(Some(site)), _) if site == "same-origin" || site == "none" => true,
             (Ok(None), Some(Some(origin))) => is_trusted(origin) || origin.is_of(uri, headers),
-            // `same-site`, `cross-site`, and values that no browser sends.
+            // `Sec-Fetch-Site` is `same-site`, `cross-site` or not a known value.
             (_, Some(Some(origin))) => is_trusted(origin),
             (_, None | Some(None)) => false,
         };
@@ -167,10 +167,10 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// The error of a field with several lines.
+/// The error of a header field with several lines.
 struct Several;
 
-/// Returns the line of a field that must have at most one.
+/// Returns the line of a header field that must not have several lines.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Several> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
@@ -179,7 +179,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a Heade
     }
 }
 
-/// The origin of a page (RFC 6454), in lower case and with the port of its scheme.
+/// The origin of a page (RFC 6454), in lower case. `port` defaults to the port of the scheme.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct WebOrigin {
     scheme: String,
@@ -203,8 +203,8 @@ impl WebOrigin {
         Some(Self { scheme, host, port })
     }
 
-    /// Returns true if the request is for the host of this origin. A server does not know the
-    /// scheme under which the client has reached it, because a proxy may end the TLS connection.
+    /// Returns true if the request is for the host and port of this origin. Ignores the scheme,
+    /// because a proxy in front of the server may have ended the TLS connection.
     fn is_of(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let Some(default) = default_port(&self.scheme) else { return false };
         let in_field = || Authority::try_from(one(headers, &HOST).ok()??.as_bytes()).ok();
@@ -214,7 +214,7 @@ impl WebOrigin {
     }
 }
 
-/// Returns host and port, or `None` if the host is empty or the port is no number.
+/// Returns host and port, or `None` if the host is empty or the port is not a number.
 fn host_and_port(authority: &Authority) -> Option<(String, Option<u16>)> {
     let host = authority.host();
     let text = authority.as_str().rsplit('@').next().unwrap_or_default();

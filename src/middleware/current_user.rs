@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A layer that looks up the token's user on every request, and adds [`CurrentUser`] to the
-/// request's extensions. It belongs *inside* an [`AuthLayer`].
+/// request's extensions. Put it *inside* an [`AuthLayer`].
 ///
 /// The layer answers 401 if the user is not found, as for any invalid token. If the lookup fails or
 /// panics, it answers 500.
@@ -46,8 +46,8 @@ pub struct CurrentUserLayer<A> {
 }
 
 impl<A: UserAuthentication> CurrentUserLayer<A> {
-    /// Creates a layer that looks up users in `users`. It makes rejections with the realm and hook
-    /// of `auth`.
+    /// Creates a layer that looks up users in `users`. Its rejections have the realm and hook of
+    /// `auth`.
     pub fn new(auth: &AuthLayer<A::Claims>, users: Arc<A>) -> Self {
         Self { users, responder: auth.responder(), observer: auth.observer(), required: true }
     }
@@ -143,8 +143,8 @@ where
             return CurrentUserFuture(Admission::Rejected(Some(response)));
         };
         let question = look_up(Arc::clone(&self.layer.users), claims.clone(), self.layer.observer.clone());
-        // Only this instance was polled ready, so it must serve the request. The clone is not
-        // ready.
+        // The future takes the instance that was polled ready. A clone, which is not ready, takes
+        // its place in `self`.
         let not_ready = self.inner.clone();
         let ready = mem::replace(&mut self.inner, not_ready);
         CurrentUserFuture(Admission::Asking { question, held: Some((ready, request)), responder })
@@ -176,7 +176,7 @@ fn look_up<A: UserAuthentication>(
     })
 }
 
-/// The future of [`CurrentUserService`]. Dropping it drops the lookup.
+/// The future of [`CurrentUserService`]. Dropping it cancels the lookup.
 #[pin_project]
 pub struct CurrentUserFuture<S, U, ReqBody>(#[pin] Admission<S, ReqBody, BoxFuture<Result<CurrentUser<U>, Rejection>>>)
 where

@@ -19,38 +19,38 @@ use crate::{
     observe::SharedObserver,
 };
 
-/// The time in nanoseconds from which a request without a response head is a long poll. The layer
-/// looks at the deny set only after a long poll, because the look takes a measurable time.
+/// The minimum wait of a long poll, in nanoseconds. The layer searches the deny set again only
+/// after a long poll, because the search takes measurable time.
 const LONG_POLL: u64 = 100_000_000;
 
-/// The properties of a request by which the layer finishes the response.
+/// The data about a request that the layer needs to finish the response.
 pub(super) struct Finisher {
     /// Makes the response to a rejection that the inner service returns.
     responder: Responder,
     form: Form,
-    /// True if the response needs `Cache-Control: private`: shared caches recognize a credential
-    /// only in `Authorization`.
+    /// True if the response needs `Cache-Control: private`, because the credential is not in
+    /// `Authorization`. Shared caches do not recognize such a credential.
     is_private: bool,
     cutoff: CutoffSettings,
-    /// Present if the credential is in a cookie that the layer may remove.
+    /// The cookies that the layer may remove. Present only if the credential is in a cookie.
     cleared: Option<ClearedCookies>,
-    /// The cookies that a response of the inner service removes.
+    /// Set if the layer forgave a bad token: the cookies that the response must remove.
     useless: Option<Useless>,
     /// True if the service has an observer.
     is_observed: bool,
-    /// Present if there is an observer, but no ticket that leads to it. For most requests a ticket
-    /// saves the reference count, which all cores share.
+    /// Present only without `ticket`. With a ticket, the layer gets the observer from the ticket,
+    /// and so saves a reference count that all cores share.
     observer: SharedObserver,
     /// Present if the request asks for an upgrade.
     upgrade: Option<Box<Upgrade>>,
     /// Present if the layer watches the response.
     ticket: Option<Ticket>,
-    /// The time of the first poll that the inner service left pending.
+    /// The time at which the inner service first returned `Pending`, if it did.
     waits_since: Option<u64>,
 }
 
 impl Finisher {
-    /// `outer` are the claims of an outer layer.
+    /// Creates the data for a request. `outer` contains the claims that an outer layer added.
     pub(super) fn new<B, C>(request: &Request<B>, config: &Config<C>, outer: Option<&Claims<C>>) -> Self {
         Self {
             responder: config.responder.clone(),
@@ -75,8 +75,8 @@ impl Finisher {
         self.is_private = true;
     }
 
-    /// Lets a rejection of the token remove the cookies of the layer. The token of another cookie
-    /// removes no cookie of a browser session.
+    /// Selects the cookies that the response removes if the token is bad. If the layer has browser
+    /// sessions, selects none for a token in another cookie.
     pub(super) fn set_cleared<C>(&mut self, config: &Config<C>, headers: &HeaderMap) {
         let CookieRules { sessions, cleared, forgotten, .. } = &config.cookies;
         let is_of_session = |name| {
@@ -89,13 +89,13 @@ impl Finisher {
         };
     }
 
-    /// Notes that the request passes although its token is bad. The response removes the cookies
-    /// that this rejection would remove.
+    /// Records that the request passes although its token is bad. The response then removes the
+    /// same cookies as this rejection would.
     pub(super) fn forgive(&mut self, rejection: &Rejection) {
         self.useless = Useless::after(rejection);
     }
 
-    /// Adds the fields that remove useless cookies.
+    /// Adds `Set-Cookie` fields that remove the useless cookies.
     fn clear_cookies<B>(&self, useless: Option<Useless>, response: &mut Response<B>) {
         if let (Some(cleared), Some(useless)) = (&self.cleared, useless) {
             cleared.clear(useless, response.headers_mut());
@@ -112,7 +112,7 @@ impl Finisher {
         self.responder.respond(rejection, self.form)
     }
 
-    /// Prepares the watch over the response. Writes into the claims the settings for each
+    /// Prepares the cutoff of the response. Adds to the claims the settings for each
     /// [`Cutoff`](crate::Cutoff) that the handler makes.
     pub(super) fn admit<C: Send + Sync + 'static>(&mut self, claims: &mut Claims<C>) {
         let (cut_at_expiry, upgrade) =
@@ -127,7 +127,7 @@ impl Finisher {
         }
     }
 
-    /// Records the time of the first poll that the inner service left pending.
+    /// Records the time at which the inner service first returned `Pending`.
     pub(super) fn note_wait(&mut self) {
         if let (Some(ticket), None) = (&self.ticket, self.waits_since) {
             self.waits_since = Some(ticket.now());
@@ -135,11 +135,11 @@ impl Finisher {
         }
     }
 
-    /// Returns the error of a token that this node's deny set refuses after a long poll.
+    /// Returns an error if this node's deny set refuses the token after a long poll.
     fn refusal(&self) -> Option<TokenError> {
         let (ticket, since) = (self.ticket.as_ref()?, self.waits_since?);
-        // A request with another method may have changed data. If a 401 replaced its response, the
-        // client would repeat the change.
+        // A request whose method is not safe may have changed data. If a 401 replaced its response,
+        // the client would repeat the change.
         let is_long_poll = self.form.is_safe && ticket.now().saturating_sub(since) >= LONG_POLL;
         if is_long_poll { ticket.refusal() } else { None }
     }
@@ -153,7 +153,7 @@ impl Finisher {
         }
     }
 
-    /// Finishes a response of the inner service. Leaves the layer's own rejections unchanged.
+    /// Finishes a response. If it is the layer's own rejection, only removes useless cookies.
     #[inline]
     pub(super) fn finish<B>(&mut self, response: &mut Response<ResponseBody<B>>) {
         if response.body().is_rejection() {
@@ -166,7 +166,7 @@ impl Finisher {
             let rejection = Rejection::from(Error::from(refusal));
             #[cfg(feature = "tracing")]
             super::rejection_log::log(&rejection);
-            // No cookie is removed: meanwhile the user may have logged in again.
+            // Removes no cookie, because the user may have logged in again during the long poll.
             response.extensions_mut().insert(rejection);
         }
         if let Some(rejection) = response.extensions().get::<Rejection>().filter(|rejection| !rejection.is_rendered()) {
@@ -174,8 +174,8 @@ impl Finisher {
             self.responder.rerender(response, self.form);
         }
         self.clear_cookies(self.useless, response);
-        // A cache may store an unmarked 404, so the layer marks rejections too (RFC 9110 section
-        // 15.1).
+        // Marks the rejections of handlers too, because a cache may store a 404 without the field
+        // (RFC 9110 section 15.1).
         if self.is_private {
             make_private(response.headers_mut());
         }

@@ -1,4 +1,4 @@
-//! The layer, and the constructors of layers that share its realm and its hook for rejections.
+//! [`AuthLayer`], and its methods that create further layers, such as `require_scope`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -51,8 +51,9 @@ impl<C> AuthLayer<C> {
     /// Asks the store on every request, also under
     /// [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness).
     ///
-    /// Use it for routes on which a revocation must take effect immediately. It also refuses a
-    /// token whose session was never opened. Under `Consistency::Strong` it changes nothing.
+    /// Use it for routes on which a revocation must take effect immediately. The store also refuses
+    /// a token of a session that does not exist. The setting changes nothing under
+    /// `Consistency::Strong`.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
@@ -69,16 +70,18 @@ impl<C> AuthLayer<C> {
         self.fresher_than(Duration::ZERO)
     }
 
-    /// Lets this node decide without the store only if it read the whole revocation log at most
-    /// `age` ago. Otherwise the layer asks the store. The last of several calls applies.
+    /// Asks the store unless this node has read the whole revocation log within the last `age`. The
+    /// last of several calls applies.
     ///
-    /// The method tightens [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness)
-    /// for some routes, for example those that change a password. It has no effect under
-    /// `Consistency::Strong`, for tokens of issuers with
-    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless), or if `age` is that
-    /// bound or longer. An `age` of zero is [`strong`](Self::strong). A node reads the log at each
-    /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), so with a shorter
-    /// `age` most requests ask the store.
+    /// Use it to tighten [`Consistency::BoundedStaleness`](crate::Consistency::BoundedStaleness)
+    /// for some routes, for example a change of the password. An `age` of zero is the same as
+    /// [`strong`](Self::strong). If `age` is shorter than the
+    /// [`poll_interval`](crate::tokens::TokenServiceBuilder::poll_interval), most requests ask the
+    /// store.
+    ///
+    /// The setting has no effect under `Consistency::Strong`, or if `age` is not shorter than the
+    /// bound of `BoundedStaleness`. It does not apply to tokens of issuers with
+    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -100,12 +103,12 @@ impl<C> AuthLayer<C> {
     /// Cuts responses that are still open when their token is revoked, if `cutoff` is `true`.
     /// Default: `true`.
     ///
-    /// The layer ends the body within milliseconds while this node follows the store's log, and
+    /// If this node follows the store's log, the layer ends the body within milliseconds, and
     /// otherwise within [`stream_staleness`]. See the [module docs](super#long-lived-responses).
-    /// Complete responses have no extra cost.
+    /// The cutoff allocates no memory for complete responses.
     ///
-    /// With `false`, a body lasts until the handler ends it. Use `false` for routes whose handlers
-    /// watch the token themselves. [`Cutoff`](crate::Cutoff) works with both values.
+    /// With `false`, only the handler ends a body. Use `false` if the handlers of a route watch the
+    /// token themselves. A [`Cutoff`](crate::Cutoff) works with both values.
     ///
     /// [`stream_staleness`]: crate::tokens::TokenServiceBuilder::stream_staleness
     pub fn cutoff(mut self, cutoff: bool) -> Self {
@@ -116,9 +119,9 @@ impl<C> AuthLayer<C> {
     /// Cuts responses that are still open when their token expires, if `cut` is `true`. Default:
     /// `false`, because a download may outlive its token.
     ///
-    /// The layer ends the body at `exp` plus the leeway. At the same time, each
-    /// [`Cutoff`](crate::Cutoff) that a handler made from the layer's claims resolves. With
-    /// `cutoff(false)`, the layer ends no body.
+    /// The layer ends the body at `exp` plus the leeway, unless [`cutoff`](Self::cutoff) is
+    /// `false`. At the same time, each [`Cutoff`](crate::Cutoff) that a handler made from the
+    /// layer's claims resolves.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService};
@@ -136,14 +139,15 @@ impl<C> AuthLayer<C> {
         self
     }
 
-    /// Adds the URL of the protected resource metadata (RFC 9728) to challenges. Each challenge of
-    /// a 401, 403 or 400 gets the parameter `resource_metadata`. A 401 also gets `scope` if the
-    /// metadata has [`challenge_scopes`](super::ResourceMetadataBuilder::challenge_scopes).
+    /// Adds the URL of the protected resource metadata (RFC 9728) to challenges, as the parameter
+    /// `resource_metadata`. If the metadata has
+    /// [`challenge_scopes`](super::ResourceMetadataBuilder::challenge_scopes), the challenge of a
+    /// 401 also gets `scope`.
     ///
     /// Call this method before [`require_scope`](Self::require_scope) and
-    /// [`Endpoints::new`](crate::endpoints::Endpoints::new), because it does not change layers and
-    /// endpoints that were made before. The response to a failed login names no metadata, because a
-    /// token of another issuer would not help. gRPC responses have no challenge.
+    /// [`Endpoints::new`](crate::endpoints::Endpoints::new): it does not change existing layers and
+    /// endpoints. The challenge of a failed login does not get the parameter, because a token would
+    /// not help the client. gRPC responses have no challenge.
     ///
     /// See [`ResourceMetadata`] for an example.
     pub fn resource(mut self, metadata: ResourceMetadata) -> Self {
@@ -151,12 +155,11 @@ impl<C> AuthLayer<C> {
         self
     }
 
-    /// Returns a layer that passes on only requests whose token has this scope token. It rejects
-    /// other requests with 403, with the realm and hook of this layer. Put it inside this layer.
+    /// Returns a layer that rejects a request with 403 unless its token has the scope `scope`. The
+    /// new layer has the realm and the hook of `self`. Put the new layer inside `self`.
     ///
-    /// A scope token that [implies](super::AuthLayerBuilder::scope_implies) the required one
-    /// satisfies the requirement too. Combine several layers with [`RequireLayer::and`], so that
-    /// one 403 names all their scopes.
+    /// A scope that [implies](super::AuthLayerBuilder::scope_implies) `scope` suffices too. Combine
+    /// several layers with [`RequireLayer::and`], so that one 403 names all their scopes.
     ///
     /// # Errors
     ///
@@ -165,7 +168,7 @@ impl<C> AuthLayer<C> {
         self.scopes([scope], false)
     }
 
-    /// Returns a layer that passes on only requests whose token has all of these scope tokens.
+    /// Returns a layer that rejects a request with 403 unless its token has all of these scopes.
     ///
     /// # Errors
     ///
@@ -177,8 +180,8 @@ impl<C> AuthLayer<C> {
         self.scopes(scopes, false)
     }
 
-    /// Returns a layer that passes on only requests whose token has at least one of these scope
-    /// tokens.
+    /// Returns a layer that rejects a request with 403 unless its token has at least one of these
+    /// scopes.
     ///
     /// # Errors
     ///
@@ -191,7 +194,7 @@ impl<C> AuthLayer<C> {
     }
 
     /// Returns a layer that rejects a request with 403 if `rule` returns `false` for its claims.
-    /// Put it inside this layer.
+    /// Put the new layer inside `self`.
     ///
     /// The response is that of [`Rejection::forbidden`](super::Rejection::forbidden). If `rule`
     /// panics, the layer answers 500.
@@ -229,8 +232,8 @@ impl<C> AuthLayer<C> {
         &self.config.tokens
     }
 
-    /// Returns the layer around a logout endpoint. It also passes on requests without a token, and
-    /// requests with an expired token.
+    /// Returns the layer around a logout endpoint. The layer also passes on requests without a
+    /// token, and requests with an expired token.
     pub(crate) fn for_logout(&self) -> Self {
         let mut layer = self.clone();
         Arc::make_mut(&mut layer.config).demand = Demand::Logout;
@@ -241,7 +244,7 @@ impl<C> AuthLayer<C> {
         self.config.cookies.sessions.as_ref()
     }
 
-    /// Returns the check of requests whose credential is in a cookie.
+    /// Returns the check against requests of other sites (CSRF).
     pub(crate) fn cross_site(&self) -> CrossSiteCheck {
         self.config.cookies.cross_site.clone()
     }
@@ -279,7 +282,7 @@ impl<C> fmt::Debug for AuthLayer<C> {
     }
 }
 
-// These constructors are here because the services must not import their layers.
+// These functions are in this file, because the files of the services must not import the layers.
 
 impl<C> AuthService<(), C> {
     /// Returns the layer that makes such services: [`AuthLayer::new`].

@@ -15,33 +15,33 @@ pub(super) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-messag
 const UNAUTHENTICATED: &str = "16";
 /// The flag of the gRPC-Web frame that contains the trailers.
 const TRAILERS: u8 = 0x80;
-/// The length of a message's prefix in bytes: the flag and the length of the data.
+/// The size of a message's prefix in bytes: 1 for the flag, and 4 for the length of the data.
 const PREFIX: u8 = 5;
 
 /// The position in a gRPC body: between two messages, or within one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Messages {
-    /// The number of prefix bytes that were sent.
+    /// The number of bytes of the prefix that were sent. 0 between two messages.
     prefix: u8,
-    /// Within the prefix: the length of the data, as far as it was sent. After the prefix: the
-    /// number of data bytes that are left.
+    /// Within the prefix: the value of the length bytes that were sent so far. After the prefix:
+    /// the number of data bytes that are not sent yet.
     left: u32,
-    /// The body has had its trailers (gRPC-Web). Nothing may follow them.
+    /// True once a gRPC-Web body has sent its trailers. Nothing may follow them.
     have_ended: bool,
 }
 
 impl Messages {
-    /// Returns true between two messages.
+    /// Returns true if the position is between two messages.
     pub(super) fn is_between(self) -> bool {
         self.prefix == 0
     }
 
-    /// Returns true after the trailers of gRPC-Web.
+    /// Returns true once a gRPC-Web body has sent its trailers.
     pub(super) fn have_ended(self) -> bool {
         self.have_ended
     }
 
-    /// Advances the position by `data`, the next bytes of the body.
+    /// Moves the position past `data`, the next bytes of the body.
     pub(super) fn pass(&mut self, mut data: &[u8]) {
         while let Some((&byte, rest)) = data.split_first() {
             if self.prefix < PREFIX {

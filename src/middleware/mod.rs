@@ -40,19 +40,20 @@
 //!
 //! # The path of a request
 //!
-//! 1. The layer removes claims from the request's extensions. It marks header values as sensitive
-//!    if they may contain a credential.
-//! 2. If the request is exempt, the layer passes it on, without claims
+//! 1. The layer removes any earlier claims from the request's extensions. It marks the headers that
+//!    may contain a credential as sensitive, so that `Debug` hides them.
+//! 2. If the request is exempt, the layer passes it on without claims
 //!    ([`AuthLayerBuilder::exempt`], [`AuthLayerBuilder::exempt_if`]).
-//! 3. It reads the request's one credential. It answers 401 if the request has none, and 400 if the
-//!    credential is malformed or the request has several. If the credential is in a cookie, it
-//!    first answers 403 to a request that another site may have caused
-//!    ([`AuthLayerBuilder::allow_cookie`]).
-//! 4. It checks the token, as [`TokenService::validate_token`](crate::TokenService::validate_token)
-//!    does.
-//! 5. It adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
-//! 6. If the response contains a [`Rejection`], the layer makes a new response from the rejection.
-//! 7. It watches the token for as long as the response is [open](#long-lived-responses).
+//! 3. The layer reads the credential, and rejects the request with:
+//!    * 403 if the credential is in a cookie and another site may have caused the request
+//!      ([`AuthLayerBuilder::allow_cookie`]),
+//!    * 401 if the request has no credential,
+//!    * 400 if the credential is malformed or the request has several.
+//! 4. The layer checks the token, as
+//!    [`TokenService::validate_token`](crate::TokenService::validate_token) does.
+//! 5. The layer adds [`Claims`](crate::Claims) to the extensions, and calls the inner service.
+//! 6. If the response contains a [`Rejection`], the layer sends its own response instead.
+//! 7. While the response is [open](#long-lived-responses), the layer watches for a revocation.
 //!
 //! # The locations of a token
 //!
@@ -63,15 +64,15 @@
 //! * another header: [`AuthLayerBuilder::allow_header`],
 //! * the protocols of a WebSocket: [`AuthLayerBuilder::allow_websocket_protocol`].
 //!
-//! A request must contain exactly one credential. The layer rejects a request with two credentials
-//! with 400, whatever their locations. So it never tries a second credential after a bad one.
+//! A request must contain exactly one credential. If it contains two, in any locations, the layer
+//! answers 400 and checks neither.
 //!
 //! # Rejections
 //!
-//! The response to a rejected request has a status, a challenge and `{"error":"<code>"}`, as in the
-//! table of [`RejectionKind`]. A gRPC response has a status and a message. An application can
-//! replace the HTTP response with [`AuthLayerBuilder::on_rejection`]. This hook sends problem
-//! details (RFC 9457):
+//! The table of [`RejectionKind`] lists the responses to rejected requests. Over HTTP, the body is
+//! `{"error":"<code>"}`. A gRPC response has a status and a message. An application can replace the
+//! HTTP response with [`AuthLayerBuilder::on_rejection`]. This hook sends problem details (RFC
+//! 9457):
 //!
 //! ```
 //! # use http::{HeaderValue, header::CONTENT_TYPE};
@@ -88,7 +89,7 @@
 //! # }
 //! ```
 //!
-//! A handler can return a [`Rejection`], and the layer makes the response. In Axum:
+//! A handler can return a [`Rejection`], from which the layer makes the response. In Axum:
 //!
 //! ```
 //! # use serde::{Deserialize, Serialize};
@@ -111,49 +112,50 @@
 //!
 //! Without a framework, the handler returns [`Rejection::into_response`]. To guard a whole route,
 //! use [`AuthLayer::require`] or [`AuthLayer::require_scope`]. [`RequireLayer::and`] combines
-//! several such layers. [`AuthLayer::resource`] tells clients in the challenge where to get a token
-//! (RFC 9728).
+//! several such layers. With [`AuthLayer::resource`], the challenge names a document that says
+//! where to get a token (RFC 9728).
 //!
-//! The layers never call the inner service for a request that they reject, and never read its body.
-//! They also check `OPTIONS` requests. So put a CORS layer outside: it answers preflight requests,
-//! and adds its headers to rejections. In Axum use `route_layer`, so that Axum answers unknown
-//! paths with 404 and not with 401.
+//! The layers do not call the inner service for a rejected request, and never read a request's
+//! body. They also check `OPTIONS` requests. So put a CORS layer outside of them: it answers
+//! preflight requests, and adds its headers to rejections. In Axum use `route_layer`, so that Axum
+//! answers unknown paths with 404 and not with 401.
 //!
 //! # Other layers
 //!
 //! * Put `TraceLayer` outside of this layer. Put `SetSensitiveRequestHeadersLayer` outside of
 //!   `TraceLayer`, so that the trace does not show the credential.
-//! * A request holds its permit of a `ConcurrencyLimit` while the store checks the token, also if
+//! * While the store checks a token, the request occupies a permit of a `ConcurrencyLimit`, even if
 //!   the limit is *inside* this layer.
-//! * An inner layer that drops the extensions of a handler's response also drops its [`Rejection`].
-//!   The client then gets the response of that inner layer.
+//! * If an inner layer drops the extensions of a handler's response, the [`Rejection`] is lost. The
+//!   client then gets the response of the inner layer.
 //!
 //! # Long-lived responses
 //!
-//! The layer checks a token when the request arrives. If the token, its session or its subject is
-//! revoked later, the layer **cuts** the responses that are still open:
+//! The layer checks a token when the request arrives. A revocation of the token, its session or its
+//! subject may follow while the response is still open. Then the layer **cuts** the response:
 //!
 //! * An HTTP body ends with an error. The client sees an incomplete body: HTTP/1.1 closes the
 //!   connection, and HTTP/2 resets the stream.
 //! * A gRPC stream ends with status 16. If a message is incomplete, HTTP/2 resets the stream.
-//! * A `GET`, `HEAD` or `OPTIONS` request whose handler took at least 100 ms gets a 401.
+//! * If the handler of a `GET`, `HEAD` or `OPTIONS` request takes 100 ms or longer to respond, the
+//!   client gets a 401 instead of the response.
 //!
-//! The cutoff comes within milliseconds while this node follows the store's log, and otherwise
-//! within [`stream_staleness`]. The expiry of a token cuts a response only with
+//! If this node follows the store's log, the cutoff comes within milliseconds, and otherwise within
+//! [`stream_staleness`]. The expiry of a token cuts a response only with
 //! [`AuthLayer::cut_at_expiry`]. [`AuthLayer::cutoff`] switches the cutoff off.
 //!
-//! The layer cannot cut an upgraded connection or a task. Their handlers take a
-//! [`Cutoff`](crate::Cutoff), as an extractor in Axum or from
-//! [`TokenService::ended`](crate::TokenService::ended). For a WebSocket, a page in a browser sends
-//! the token as [`AuthLayerBuilder::allow_websocket_protocol`] describes.
+//! The layer cannot cut an upgraded connection or a spawned task. Their handler must watch a
+//! [`Cutoff`](crate::Cutoff): an extractor in Axum, or the result of
+//! [`TokenService::ended`](crate::TokenService::ended).
+//! [`AuthLayerBuilder::allow_websocket_protocol`] describes how a web page sends the token.
 //!
 //! A cutoff does not end:
 //!
 //! * request bodies that a handler reads,
 //! * bytes that the HTTP server, an outer compression layer or the kernel has already taken,
-//! * complete bodies: the layer never watches a unary response.
+//! * complete bodies, such as that of a unary response.
 //!
-//! If an HTTP/1.0 response has no `Content-Length`, its client takes a cut body for complete.
+//! An HTTP/1.0 client takes a cut body for complete if the response has no `Content-Length`.
 //!
 //! `docs/long-lived-responses.md` in the repository has a table of all cases.
 //!

@@ -11,11 +11,11 @@ use crate::{
     observe::{ChallengeError, Observation, SharedObserver},
 };
 
-/// The reason why a request is rejected, from which the layer makes the response.
+/// The reason for the rejection of a request. The layer makes the response from it.
 ///
 /// The layer adds the rejection to the response's extensions, for outer layers that log rejections.
-/// A handler can return a rejection too: [`AuthService`](super::AuthService) then makes the
-/// response.
+/// A handler can return a rejection too: then the [`AuthService`](super::AuthService) around it
+/// makes the response.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,
@@ -28,7 +28,7 @@ pub struct Rejection {
     is_rendered: bool,
 }
 
-/// The kind of a [`Rejection`], which decides the response.
+/// The kind of a [`Rejection`]. The kind determines the response.
 ///
 /// The layers use these kinds:
 ///
@@ -57,12 +57,12 @@ pub struct Rejection {
 /// | [`TooManyRequests`] | 429, `Retry-After` | `too_many_requests` | 8 |
 ///
 /// [`AuthLayer::resource`](super::AuthLayer::resource) adds `resource_metadata` to the challenges
-/// of the layers, and may add `scope` to those of a 401.
+/// of the layers, and may add `scope` to the challenge of a 401.
 ///
 /// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. Over gRPC a
-/// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL. The response to
-/// every bad token has the same bytes. The cause goes to the log and into the response's
-/// extensions, never to the client.
+/// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL. The responses to
+/// all bad tokens are the same. The layer writes the cause to the log and into the response's
+/// extensions, but never sends it to the client.
 ///
 /// [`NoCredentials`]: Self::NoCredentials
 /// [`InvalidRequest`]: Self::InvalidRequest
@@ -92,15 +92,14 @@ pub enum RejectionKind {
     /// The token is valid, but does not allow this request.
     ///
     /// If a scope is missing, the challenge names the required scope. If the application's rule
-    /// refused the request, for example for a missing role, the challenge names none. RFC 6750
-    /// section 3.1 has one code for both: "higher privileges than provided by the access token".
+    /// refused the request, for example for a missing role, the challenge names no scope. RFC 6750
+    /// section 3.1 has one code for both.
     InsufficientScope,
-    /// Another site may have caused a request whose credential is in a cookie, or a login of a
-    /// browser session (CSRF). The token was not checked, so the response is the same for every
-    /// token. See [`AuthLayerBuilder::allow_cookie`](super::AuthLayerBuilder::allow_cookie).
+    /// Another site may have caused the request (CSRF). The token was not checked. See
+    /// [`AuthLayerBuilder::allow_cookie`](super::AuthLayerBuilder::allow_cookie).
     CrossSite,
     /// The store or another issuer's key server did not answer, or the node is overloaded. The
-    /// token may be valid or not.
+    /// layer does not know if the token is valid.
     Unavailable,
     /// The application or its configuration failed.
     Internal,
@@ -150,8 +149,8 @@ impl Rejection {
         Self { scope: scope.map(|scope| Arc::from(scope.as_str())), ..Self::forbidden() }
     }
 
-    /// Returns the rejection of [`insufficient_scope`](Self::insufficient_scope), for a scope that
-    /// was validated when the layer was built.
+    /// Returns the same as [`insufficient_scope`](Self::insufficient_scope), for a scope that the
+    /// builder of the layer has validated.
     pub(super) fn lacks_scope(required: Arc<str>) -> Self {
         Self { scope: Some(required), ..Self::forbidden() }
     }
@@ -159,7 +158,7 @@ impl Rejection {
     /// Returns the rejection of a method that the resource does not support: 405, with `Allow`.
     ///
     /// `allowed` lists the supported methods. If the list is empty, `Allow` is empty too (RFC 9110
-    /// section 10.2.1). A rejection by [`new`](Self::new) has an empty list.
+    /// section 10.2.1). A rejection made by [`new`](Self::new) has an empty list.
     ///
     /// ```
     /// use http::{Method, Response};
@@ -212,13 +211,13 @@ impl Rejection {
         Self { cause: Some(Arc::new(cause.into())), ..self }
     }
 
-    /// Returns the kind. The client gets only the kind and the required scope, if any.
+    /// Returns the kind, which determines the response.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         self.kind
     }
 
-    /// Returns the cause. The client does not get the cause.
+    /// Returns the cause, which the client does not get.
     #[must_use]
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_deref()
@@ -248,7 +247,7 @@ impl Rejection {
         self.retry_after.map(|seconds| Duration::from_secs(seconds.get().into()))
     }
 
-    /// Reports a challenge or a 403 to the observer. Other responses are not rejections of a token.
+    /// Reports a missing or bad credential, or a 403, to the observer. Ignores other kinds.
     pub(super) fn report(&self, observer: &SharedObserver) {
         let observation = match self.kind {
             RejectionKind::NoCredentials => Observation::Challenge { error: ChallengeError::None },
@@ -331,8 +330,8 @@ impl RejectionKind {
         }
     }
 
-    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). Returns `None` if the
-    /// client sent no bearer credential, or if another credential would not change the result.
+    /// Returns the `error` parameter of the challenge (RFC 6750 section 3.1). Returns `None` for a
+    /// challenge without this parameter, and for a response without a challenge.
     #[must_use]
     pub fn challenge_error(self) -> Option<&'static str> {
         match self {
@@ -385,7 +384,7 @@ impl RejectionKind {
         }
     }
 
-    /// Returns `true` if the credential of the request is at fault.
+    /// Returns `true` if the credential is malformed or the token is refused.
     pub(super) fn blames_credential(self) -> bool {
         matches!(self, Self::InvalidRequest | Self::InvalidToken)
     }

@@ -1,9 +1,9 @@
 //! The log messages about rejected requests.
 //!
-//! Clients cause most rejections, so the log has them at the level `debug`. Failures of the server
-//! cause the others, and in an outage they reject every request. *One message for each rejection
-//! filled the disk.* So a process logs at most one message a minute for each kind, with the number
-//! of rejections.
+//! Most rejections are the client's fault, so their level is `debug`. The kinds `Unavailable` and
+//! `Internal` are the server's fault. In an outage they reject every request, and a message for
+//! each would fill the disk. So a process logs each of the two kinds at most once a minute, with
+//! the number of rejections.
 
 use std::{
     error::Error as _,
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 static UNAVAILABLE: Limit = Limit::new();
 static INTERNAL: Limit = Limit::new();
 
-/// A limit of the messages of one kind.
+/// A rate limit for the messages about one kind of rejection.
 struct Limit(Mutex<Counted>);
 
 struct Counted {
@@ -33,7 +33,8 @@ impl Limit {
         Self(Mutex::new(Counted { last: None, rejections: 0 }))
     }
 
-    /// Counts a rejection. Returns the number of rejections if a message is due.
+    /// Counts a rejection. If a message is due, returns the number of rejections since the last
+    /// message.
     fn count(&self, now: Instant) -> Option<u64> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counted.rejections = counted.rejections.saturating_add(1);

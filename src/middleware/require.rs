@@ -33,7 +33,7 @@ use crate::{
 /// Made by [`AuthLayer::require`](super::AuthLayer::require),
 /// [`require_scope`](super::AuthLayer::require_scope),
 /// [`require_all_scopes`](super::AuthLayer::require_all_scopes) and
-/// [`require_any_scope`](super::AuthLayer::require_any_scope). It belongs *inside* the
+/// [`require_any_scope`](super::AuthLayer::require_any_scope). Put the layer *inside* the
 /// [`AuthLayer`](super::AuthLayer). [`and`](Self::and) combines two layers.
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct RequireLayer<C = NoClaims> {
@@ -67,15 +67,14 @@ impl<C> RequireLayer<C> {
 
     /// Returns one layer with the requirements of both layers.
     ///
-    /// If the request's token lacks a scope, the 403 lists the scopes of both layers (RFC 6750
-    /// section 3). So the client asks its authorization server once. Nested layers would name one
-    /// scope at a time, because the outer layer rejects the request before it reaches the inner
-    /// one. The 403 lists all scopes of a layer of
-    /// [`require_any_scope`](super::AuthLayer::require_any_scope).
+    /// If the token lacks a scope, the 403 lists the scopes of both layers (RFC 6750 section 3). So
+    /// the client can request all of them at once. With nested layers, the 403 lists only the
+    /// scopes of one layer. For [`require_any_scope`](super::AuthLayer::require_any_scope), the 403
+    /// lists all alternatives.
     ///
     /// The combined layer first checks the scopes, and then the rules of
-    /// [`AuthLayer::require`](super::AuthLayer::require) in order. It has the realm, the hook and
-    /// the metadata of `self`.
+    /// [`AuthLayer::require`](super::AuthLayer::require) in order. The realm, the hook and the
+    /// metadata are those of `self`.
     ///
     /// ```
     /// # use tower_bearer::{AuthLayer, TokenService, error::ConfigError};

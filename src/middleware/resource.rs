@@ -37,8 +37,8 @@ const OWN_MEMBERS: [&str; 9] = [
 /// * [`service`](Self::service) serves the document. Put the service at [`path`](Self::path),
 ///   outside of the layer, because clients read the document before they have a token.
 ///
-/// All URLs come from the configuration. The layer never reads the field `Host`, because an
-/// attacker could choose its value, and so make clients trust another authorization server.
+/// All URLs come from the configuration. The layer does not use the field `Host`: an attacker could
+/// choose its value, and so make clients trust another authorization server.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -71,7 +71,7 @@ pub struct ResourceMetadata(Arc<Parts>);
 struct Parts {
     resource: String,
     url: String,
-    /// The index at which the path begins in `url`.
+    /// The byte index in `url` at which the path begins.
     path_at: usize,
     challenge_scope: Option<Scope>,
     document: String,
@@ -82,7 +82,7 @@ impl ResourceMetadata {
     ///
     /// `resource` is the URL that clients use, and usually the
     /// [audience](crate::tokens::TokenServiceBuilder::audience) of the tokens (RFC 8707). Clients
-    /// compare it byte for byte, so give it exactly as they do.
+    /// compare the URL byte for byte, so give it exactly as they use it.
     pub fn builder(resource: impl Into<String>) -> ResourceMetadataBuilder {
         ResourceMetadataBuilder {
             resource: resource.into(),
@@ -168,15 +168,15 @@ impl ResourceMetadataBuilder {
     /// Lists the locations of tokens: `header`, `query` or both. Default: `header`.
     ///
     /// Add `query` only if the layer has
-    /// [`allow_query("access_token")`](super::AuthLayerBuilder::allow_query), and if clients should
-    /// prefer it. [`build`](Self::build) rejects `body`, because the layer never reads bodies.
+    /// [`allow_query("access_token")`](super::AuthLayerBuilder::allow_query).
+    /// [`build`](Self::build) rejects `body`, because the layer never reads bodies.
     pub fn bearer_methods_supported(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.bearer_methods_supported = methods.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Adds these scopes to the challenge of each 401. A new client should request them first. The
-    /// document does not contain them. Default: no scopes.
+    /// Adds these scopes to the challenge of each 401, for a client that has no token yet. The
+    /// document does not contain these scopes. Default: no scopes.
     ///
     /// [`build`](Self::build) rejects `offline_access`.
     pub fn challenge_scopes(mut self, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -190,8 +190,8 @@ impl ResourceMetadataBuilder {
         self
     }
 
-    /// Sets the URL of the keys with which the API itself signs, for example its responses. The
-    /// keys that sign tokens belong to the authorization servers.
+    /// Sets the URL of the API's own public keys, for example of the keys that sign its responses.
+    /// The keys that sign tokens belong to the authorization servers.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.jwks_uri = Some(url.into());
         self
@@ -240,10 +240,9 @@ impl ResourceMetadataBuilder {
     /// # Errors
     ///
     /// * A URL is not absolute, not `https`, or contains a forbidden character, user or password.
-    /// * The URL of the API or of an authorization server has a query or a fragment. RFC 9728
-    ///   advises against a query in the URL of the API. Routers ignore queries.
-    /// * The host of the API has capital letters, or its path has segments `.` or `..`. Clients
-    ///   normalize these, and then do not recognize their own URL.
+    /// * The URL of the API or of an authorization server has a query or a fragment.
+    /// * The URL of the API has capital letters in the host, or `.` or `..` in the path. Clients
+    ///   would normalize such a URL, and then not recognize it.
     /// * A scope is not a scope token, or is `offline_access`.
     /// * A value is empty, or a method of this builder says that `build` rejects it.
     pub fn build(self) -> Result<ResourceMetadata, ConfigError> {
@@ -313,7 +312,7 @@ fn check_resource(text: &str, http: bool) -> Result<usize, ConfigError> {
     let origin_len = after_scheme + authority.len();
     let path = text.get(origin_len..).unwrap_or_default();
     if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(ConfigError::new("resource", "has a path with `.` or `..`", "give the path that they lead to"));
+        return Err(ConfigError::new("resource", "has a path with `.` or `..`", "give the path without them"));
     }
     if path.split('/').any(|segment| segment.starts_with([':', '*'])) {
         let problem = "has a path segment that begins with `:` or `*`, which routers take for a parameter";
@@ -322,7 +321,7 @@ fn check_resource(text: &str, http: bool) -> Result<usize, ConfigError> {
     Ok(origin_len)
 }
 
-/// Checks a URL. `Uri` alone ignores a fragment, and allows characters that end a quoted string.
+/// Checks a URL. The type `Uri` is not strict enough: it ignores a fragment, and allows `"`.
 fn check_url(setting: &'static str, text: &str, rules: UrlRules) -> Result<Uri, ConfigError> {
     let wrong = |problem: &'static str, remedy: &'static str| Err(ConfigError::new(setting, problem, remedy));
     let malformed = || wrong("is not an absolute URL", "give one such as `https://api.example.com/v1`");
@@ -369,8 +368,8 @@ fn check_scopes(setting: &'static str, scopes: &[String]) -> Result<Option<Scope
     if scope.contains("offline_access") {
         return Err(ConfigError::new(
             setting,
-            "contains `offline_access`, which is no right at the API",
-            "remove it; the client itself requests it for a refresh token",
+            "contains `offline_access`, which gives no right at the API",
+            "remove `offline_access`; a client that wants a refresh token requests it by itself",
         ));
     }
     Ok(Some(scope))
@@ -395,14 +394,14 @@ fn other_members(given: Vec<(String, Result<Value, serde_json::Error>)>) -> Resu
                 .with_source(error)
         })?;
         if OWN_MEMBERS.contains(&&*name) {
-            let remedy = "call the method of the builder with this name";
-            return Err(ConfigError::conflict("member", format!("`{name}` is a setting of its own"), remedy));
+            let remedy = "call that method of the builder";
+            return Err(ConfigError::conflict("member", format!("`{name}` has its own method"), remedy));
         }
         if value.is_null() || value.as_array().is_some_and(Vec::is_empty) {
             return Err(ConfigError::new("member", format!("`{name}` has no value"), "leave the member out"));
         }
         if name.is_empty() || members.insert(name, value).is_some() {
-            return Err(ConfigError::new("member", "has an empty name, or a name twice", "give each name once"));
+            return Err(ConfigError::new("member", "has an empty name, or a name twice", "give unique names"));
         }
     }
     Ok(members)

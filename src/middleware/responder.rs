@@ -25,13 +25,13 @@ use super::{
 };
 use crate::error::ConfigError;
 
-/// The value of `Retry-After` when the store is not available, in seconds.
+/// The default of `Retry-After`, in seconds.
 pub(crate) const RETRY_AFTER_SECONDS: u16 = 1;
 
 const DEFAULT_REALM: &str = "api";
 
-/// The header fields that describe a body or a rejection. The layer's response to a rejection has
-/// its own values of these fields, and keeps all other fields of the handler's response.
+/// The header fields that the layer does not keep when it replaces a handler's response. They
+/// describe the old body or the old rejection.
 const REPLACED: [HeaderName; 19] = [
     ACCEPT_RANGES,
     ALLOW,
@@ -56,11 +56,10 @@ const REPLACED: [HeaderName; 19] = [
 
 type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
-/// The maker of responses to rejected requests. A layer shares its `Responder` with the layers that
-/// are made from it.
+/// The maker of responses to rejected requests. The future of each request contains a clone.
 ///
-/// The future of each request contains a clone. Default settings are `None`: a reference count that
-/// all cores share would take a large part of a cached request's time.
+/// `None` means the default settings. An `Arc` would make all cores share one reference count, and
+/// so slow down each cached request.
 #[derive(Clone, Default)]
 pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
 
@@ -105,8 +104,8 @@ impl Form {
         Self { is_safe: method.is_safe(), is_head: method == Method::HEAD, protocol, is_endpoint: false }
     }
 
-    /// Returns the units in which the handler sends the body of this response. A handler may answer
-    /// a gRPC request with another type of body.
+    /// Returns the structure of the response's body. A handler may answer a gRPC request with a
+    /// body that is not gRPC.
     #[inline]
     pub(super) fn framing(self, response: &HeaderMap) -> Framing {
         if let Protocol::Http = self.protocol {
@@ -114,7 +113,7 @@ impl Form {
         }
         let media = response.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         match Protocol::of(response) {
-            // Its encoding is base64, whose groups a frame could break.
+            // The body is base64 text. A status frame could break a group of base64 characters.
             Protocol::GrpcWeb if media.starts_with(b"application/grpc-web-text") => Framing::Bytes,
             Protocol::GrpcWeb => Framing::GrpcWeb(Messages::default()),
             Protocol::Grpc => Framing::Grpc(Messages::default()),
@@ -173,7 +172,7 @@ impl Responder {
     }
 
     /// Returns the metadata that a challenge of this kind names. Returns `None` for a failed login,
-    /// because a token of another issuer would not help its client.
+    /// because a token would not help the client.
     fn resource_for(&self, kind: RejectionKind) -> Option<&ResourceMetadata> {
         let resource = self.0.as_ref()?.resource.as_ref();
         resource.filter(|_| kind != RejectionKind::InvalidCredentials)
@@ -186,7 +185,7 @@ impl Responder {
         self.render(rejection, form)
     }
 
-    /// Replaces a handler's response that contains a [`Rejection`] by the layer's own response.
+    /// Replaces a handler's response with the layer's own response to the [`Rejection`] in it.
     #[cold]
     pub(super) fn rerender<B>(&self, response: &mut Response<ResponseBody<B>>, form: Form) {
         let headers = mem::take(response.headers_mut());
@@ -277,8 +276,8 @@ impl Responder {
             text.push('"');
         }
         let resource = self.resource_for(rejection.kind());
-        // A 401 names the scopes that a new client should request, and a 403 the required scopes. A
-        // client that sent a malformed credential needs no other scope.
+        // A 401 names the scopes that a new client should request, and a 403 names the required
+        // scopes. A 400 names no scopes.
         let initial = match rejection.kind() {
             RejectionKind::NoCredentials | RejectionKind::InvalidToken => resource.and_then(|it| it.challenge_scope()),
             _ => None,
@@ -307,12 +306,12 @@ impl fmt::Debug for Responder {
 impl Rejection {
     /// Returns the response with which a handler rejects its request.
     ///
-    /// An [`AuthService`](super::AuthService) around the handler finds the rejection in the
-    /// response's extensions. It replaces the status, the body and the headers that describe them.
-    /// The new response follows the layer's realm and
-    /// [`on_rejection`](super::AuthLayerBuilder::on_rejection) hook, and the request's protocol. It
-    /// keeps restrictions in `Cache-Control`. Without an `AuthService` the client gets this
-    /// response, with the realm `api`.
+    /// An [`AuthService`](super::AuthService) around the handler replaces the status, the body and
+    /// the headers that describe them. The new response follows the request's protocol, and the
+    /// layer's realm and [`on_rejection`](super::AuthLayerBuilder::on_rejection) hook. It keeps
+    /// restrictions in `Cache-Control`.
+    ///
+    /// Without an `AuthService` the client gets this response, with the realm `api`.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -332,8 +331,7 @@ impl Rejection {
     }
 }
 
-/// Returns `{"error":"<code>"}`. The text is static, because clients can cause rejections at a high
-/// rate.
+/// Returns `{"error":"<code>"}`. The text is static, so a rejection allocates no memory for it.
 fn default_body(kind: RejectionKind) -> &'static str {
     match kind.code() {
         "unauthorized" => r#"{"error":"unauthorized"}"#,
@@ -355,15 +353,15 @@ pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-/// Copies the restrictions of the inner response's `Cache-Control`. Otherwise a cache could store a
-/// 404 or a 405 (RFC 9110 section 15.1). Turns `max-age` and `Expires` into `no-cache`, because
-/// they were meant for the inner body. Drops the directives that give caches more rights.
+/// Copies the restrictions of the inner response's `Cache-Control`, because a cache could otherwise
+/// store a 404 or a 405 (RFC 9110 section 15.1). Replaces `max-age` and `Expires` with `no-cache`,
+/// because they apply to the inner body. Does not copy directives that give caches more rights.
 fn restrict_caching(headers: &mut HeaderMap, inner: &HeaderMap) {
     let (mut no_store, mut private, mut no_cache) = (false, false, inner.contains_key(EXPIRES));
     let lines = inner.get_all(CACHE_CONTROL).iter();
     for directive in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-        // Drops the argument, which would limit the directive to the named fields (RFC 9111 section
-        // 5.2.2.4). The directive then covers the whole response, which is stricter.
+        // Drops an argument such as `private="set-cookie"`, which limits the directive to some
+        // fields (RFC 9111 section 5.2.2.4). The directive then covers the whole response.
         let name = directive.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
         no_store |= name.eq_ignore_ascii_case(b"no-store");
         private |= name.eq_ignore_ascii_case(b"private");

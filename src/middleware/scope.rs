@@ -7,7 +7,7 @@ use std::{
 
 use crate::{error::ConfigError, jwt::Scope};
 
-/// Reads a list of scope tokens for a setting. The list must not be empty.
+/// Parses the scope tokens of a setting. Returns an error for an empty list.
 pub(super) fn scope_tokens(
     setting: &'static str,
     scopes: impl IntoIterator<Item = impl AsRef<str>>,
@@ -17,8 +17,8 @@ pub(super) fn scope_tokens(
     Scope::parse(&list.join(" ")).filter(|scope| one_each && !scope.is_empty()).ok_or_else(|| {
         ConfigError::new(
             setting,
-            "is empty, or contains a text that is no scope token",
-            "give printable ASCII without space, `\"` and `\\` (RFC 6749 section 3.3)",
+            "is empty, or contains a text that is not a scope token",
+            "give one or more scopes of printable ASCII without space, `\"` and `\\` (RFC 6749 section 3.3)",
         )
     })
 }
@@ -26,14 +26,14 @@ pub(super) fn scope_tokens(
 /// The scopes that a route requires.
 #[derive(Clone, Debug)]
 pub(super) struct RequiredScopes {
-    /// The scope tokens as the challenge lists them.
+    /// The required scope tokens, separated by spaces, for the challenge.
     pub(super) text: Arc<str>,
-    /// The needs. Each is a list of scope tokens, and the token must have at least one of the list.
+    /// The token must have at least one scope of each inner list.
     needs: Vec<Vec<Box<str>>>,
 }
 
 impl RequiredScopes {
-    /// Requires all of these scope tokens, or at least one if `any` is true.
+    /// Requires all of these scopes. If `any` is true, requires only one of them.
     pub(super) fn new(
         scopes: impl IntoIterator<Item = impl AsRef<str>>,
         any: bool,
@@ -47,7 +47,7 @@ impl RequiredScopes {
         Ok(Self { text: Arc::from(tokens.as_str()), needs })
     }
 
-    /// Combines both requirements. The challenge lists each scope token once.
+    /// Returns a requirement of `self` and `other`. The challenge lists each scope once.
     pub(super) fn and(mut self, other: Self) -> Self {
         let own = self.text.split(' ');
         let added = other.text.split(' ').filter(|token| !own.clone().any(|known| known == *token));
@@ -56,17 +56,17 @@ impl RequiredScopes {
         self
     }
 
-    /// Returns true if a token with this scope meets the requirement.
+    /// Returns true if a token with the scopes `scope` meets the requirement.
     pub(super) fn are_met_by(&self, scope: &Scope) -> bool {
         self.needs.iter().all(|need| need.iter().any(|token| scope.contains(token)))
     }
 }
 
-/// The scope tokens that imply others.
+/// The scopes that imply other scopes, from `scope_implies`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ScopeImplications {
-    /// For each scope token, the scope tokens that imply it. [`close`](Self::close) adds the
-    /// indirect ones.
+    /// A map from each scope to the scopes that imply it. [`close`](Self::close) adds the scopes
+    /// that imply it indirectly.
     implying: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 }
 
@@ -83,10 +83,8 @@ impl ScopeImplications {
         Ok(())
     }
 
-    /// Adds the indirect implications.
-    ///
-    /// Refuses a scope token that implies itself. In a circle the weakest scope would have the
-    /// rights of the strongest, which is probably a mistake.
+    /// Adds the indirect implications. Returns an error if a scope implies itself, because such a
+    /// circle is probably a mistake.
     pub(super) fn close(&mut self) -> Result<(), ConfigError> {
         let direct = self.implying.clone();
         for (token, implying) in &mut self.implying {
@@ -102,14 +100,14 @@ impl ScopeImplications {
                 return Err(ConfigError::conflict(
                     "scope_implies",
                     format!("lets the scope `{token}` imply itself"),
-                    "remove one implication of the circle",
+                    "remove a call of `scope_implies` that closes the circle",
                 ));
             }
         }
         Ok(())
     }
 
-    /// Returns the scope tokens that satisfy a required one. The required one comes first.
+    /// Returns the scopes that satisfy the required scope `token`: first `token` itself.
     fn satisfying(&self, token: &str) -> Vec<Box<str>> {
         let implying = self.implying.get(token).into_iter().flatten().cloned();
         std::iter::once(Box::from(token)).chain(implying).collect()

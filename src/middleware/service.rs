@@ -68,7 +68,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &*self.config;
-        // Claims come from this layer or from nowhere.
+        // Removes the claims of an outer layer: the handler must see only those of this layer.
         let outer = request.extensions_mut().remove::<Claims<C>>();
         let mut finisher = Finisher::new(&request, config, outer.as_ref());
         request.extensions_mut().remove::<Unauthenticated>();
@@ -89,16 +89,16 @@ where
         // Each arm constructs the future in place. The future may contain a request, which is
         // expensive to move.
         match decision {
-            // Calls the instance that was polled ready. A rejection leaves that instance ready for
-            // the next request.
+            // Calls `self.inner`, which was polled ready. After a rejection, `self.inner` is still
+            // ready for the next request.
             Decision::Pass => AuthFuture { admission: Admission::Admitted(self.inner.call(request)), finisher },
             Decision::Reject(rejection) => {
                 rejection.report(&config.tokens.checker.observer);
                 AuthFuture { admission: Admission::Rejected(Some(finisher.respond(rejection))), finisher }
             }
             Decision::Ask(question) => {
-                // Only this instance was polled ready, so it must serve the request. The clone is
-                // not ready.
+                // The future takes the instance that was polled ready. A clone, which is not ready,
+                // takes its place in `self`.
                 let not_ready = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, not_ready);
                 let held = Some((ready, request));
@@ -117,7 +117,7 @@ enum Decision<C> {
 }
 
 impl<S, C: Send + Sync + 'static> AuthService<S, C> {
-    /// Decides if the request passes, is rejected or must wait for the store.
+    /// Decides if the request passes, gets a rejection or must wait for the store.
     fn admit<B>(&self, request: &mut Request<B>, finisher: &mut Finisher) -> Decision<C> {
         let config = &*self.config;
         let checker = &config.tokens.checker;
@@ -132,13 +132,13 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             credential = credential.and(other.credential);
         }
         if is_in_cookie {
-            // This check comes before that of the token, so that the response tells another site
-            // nothing about the token.
+            // Checks for a request of another site (CSRF) before the token. Otherwise the response
+            // would show the other site if the token is valid.
             let (method, uri, headers) = (request.method(), request.uri(), request.headers());
             if !config.cookies.cross_site.admits(method, uri, headers, checker.max_token_len) {
                 return Decision::Reject(Rejection::new(RejectionKind::CrossSite));
             }
-            // Of two cookies with one name, the layer does not know which one is its own.
+            // Removes neither of two cookies with one name: the layer does not know its own.
             if credential != Credential::Malformed {
                 finisher.set_cleared(config, request.headers());
             }
@@ -151,8 +151,8 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             Credential::Absent => return Decision::Reject(Rejection::new(RejectionKind::NoCredentials)),
             Credential::Malformed => return self.refuse(malformed(), forgives, request, finisher),
             Credential::Token(text) => {
-                // The check of the grammar distinguishes 400 from 401. It would take a large part
-                // of a cached request's time, so it runs only on a cache miss.
+                // The grammar check separates malformed text (400) from an invalid token (401). The
+                // check is slow compared with a cache hit, so it runs only on a cache miss.
                 let check = match checker.check_cached(text.as_bytes(), config.freshness) {
                     Lookup::Hit(check) => check,
                     Lookup::Miss(miss) => match text.token() {
@@ -186,7 +186,7 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
         decision
     }
 
-    /// Rejects the request, or passes it on as an anonymous one if the layer forgives its cookie.
+    /// Rejects the request, or passes it on without claims if the layer forgives bad cookies.
     fn refuse<B>(
         &self,
         rejection: Rejection,
@@ -232,8 +232,8 @@ impl<S: fmt::Debug, C> fmt::Debug for AuthService<S, C> {
 
 /// The future of [`AuthService`].
 ///
-/// The future can be dropped at any time. A check changes nothing. The inner service is dropped
-/// too, with any permit that it holds.
+/// The future can be dropped at any time, because a check changes no data. The drop also cancels
+/// the call of the inner service, and so releases its permits.
 #[pin_project]
 pub struct AuthFuture<S, C, ReqBody>
 where
@@ -269,7 +269,7 @@ where
             // Finishes the response in place, because a move would copy about 150 bytes.
             Poll::Ready(Ok(response)) => finisher.finish(response),
             Poll::Ready(Err(_)) => {}
-            // Does nothing before the request is admitted.
+            // `note_wait` does nothing until the request is admitted.
             Poll::Pending => finisher.note_wait(),
         }
         poll
@@ -282,17 +282,17 @@ impl<S: Service<Request<ReqBody>>, C, ReqBody> fmt::Debug for AuthFuture<S, C, R
     }
 }
 
-/// A check that waits for the store or an issuer's keys, and resolves to an answer or a rejection.
+/// The future of a token check that waits for the store or for an issuer's keys.
 struct ClaimsFromStore<C> {
     pending: Box<Pending<C>>,
-    /// True if the layer passes on a request with a bad token as an anonymous one.
+    /// True if the layer passes on the request without claims when the token is bad.
     forgives: bool,
 }
 
 /// The result of a check that lets the request pass.
 enum Answer<C> {
     Claims(Claims<C>),
-    /// The token is bad, but the request passes as an anonymous one.
+    /// The token is bad, but the request passes without claims.
     Forgiven(Rejection, SharedObserver),
 }
 
@@ -316,26 +316,26 @@ impl<C: Send + Sync + 'static> Future for ClaimsFromStore<C> {
     }
 }
 
-/// The three states of a request in each service of this module.
+/// The state of a request in a service: rejected, waiting for an answer, or admitted.
 ///
-/// `Q` is the question: the future of a check by the store, or of the lookup of a user. The request
-/// waits in this type, and is never part of a boxed future. So the body and the inner service need
-/// not be `Send` or `'static`. The answer goes into the request's extensions.
+/// `Q` is the future that the request waits for, such as a token check or a user lookup. Its answer
+/// goes into the request's extensions. No boxed future contains the request. So the request's body
+/// and the inner service need not be `Send` or `'static`.
 #[pin_project(project = AdmissionProjection)]
 pub(super) enum Admission<S, ReqBody, Q>
 where
     S: Service<Request<ReqBody>>,
 {
-    /// The layer has made the response. `None` after the future has returned the response.
+    /// The service has made the response itself. `None` after the future has returned the response.
     Rejected(Option<Response<Bytes>>),
-    /// The question has no answer yet. `held` contains the request and the service instance that
-    /// was polled ready. That instance is dropped right after its call.
+    /// The future `question` is pending. `held` contains the request, and the service instance that
+    /// was polled ready and will handle the request.
     Asking { question: Q, held: Option<(S, Request<ReqBody>)>, responder: Responder },
     /// The inner service handles the request.
     Admitted(#[pin] S::Future),
 }
 
-/// The states of a request about which the layer decides immediately, without a question.
+/// The state of a request in a service that decides immediately, and so never uses `Asking`.
 pub(super) type Decided<S, ReqBody> = Admission<S, ReqBody, Ready<Result<(), Rejection>>>;
 
 impl<S, ReqBody, ResBody, Q, T> Future for Admission<S, ReqBody, Q>
@@ -358,7 +358,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     Q: Future<Output = Result<T, Rejection>> + Unpin,
 {
-    /// Polls the request. Calls `admit` with the request's extensions and the answer.
+    /// Polls the future of the present state. Calls `admit` with the extensions and the answer.
     fn poll_with(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -369,7 +369,7 @@ where
                 AdmissionProjection::Admitted(future) => {
                     return future.poll(context).map_ok(|response| response.map(ResponseBody::inner));
                 }
-                // A poll after completion returns `Pending` instead of a panic.
+                // A poll after completion returns `Pending`, and does not panic.
                 AdmissionProjection::Rejected(response) => {
                     return match response.take() {
                         Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),

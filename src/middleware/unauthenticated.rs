@@ -4,11 +4,11 @@ use http::Extensions;
 
 use super::rejection::{Rejection, RejectionKind};
 
-/// A mark in the extensions of a request that an [`AuthLayer`](super::AuthLayer) passed on without
-/// claims. The layer is optional or switched off, or the request is exempt.
+/// The mark of a request that an [`AuthLayer`](super::AuthLayer) passed on without claims. The
+/// layer is optional or switched off, or the request is exempt.
 ///
-/// By this mark, an extractor distinguishes an anonymous client (401) from a route without a layer
-/// (500).
+/// An extractor of claims answers 401 to a request with this mark. Without the mark the route has
+/// no layer, and the extractor answers 500.
 #[derive(Clone, Debug)]
 pub struct Unauthenticated(());
 

@@ -16,7 +16,7 @@ use crate::jwt::Claims;
 /// The data that the layer needs for the response to an upgrade request.
 #[derive(Debug)]
 pub(super) struct Upgrade {
-    /// True once the handler watches the token by a [`Cutoff`](crate::Cutoff).
+    /// True once the handler has made a [`Cutoff`](crate::Cutoff) for the request.
     is_watched: Arc<AtomicBool>,
     /// The protocol name that precedes the token in the client's `Sec-WebSocket-Protocol`.
     protocol: Option<HeaderValue>,
@@ -27,8 +27,8 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Returns the notes about a request, if it asks for an upgrade: by `Upgrade` in HTTP/1.1, and
-    /// by an extended CONNECT in HTTP/2 (RFC 8441).
+    /// Returns the data about a request that asks for an upgrade, otherwise `None`. HTTP/1.1 asks
+    /// with `Upgrade`, and HTTP/2 with an extended CONNECT (RFC 8441).
     pub(super) fn of<B, C>(request: &Request<B>, config: &Config<C>, outer: Option<&Claims<C>>) -> Option<Box<Self>> {
         let is_connect = request.method() == Method::CONNECT;
         if !is_connect && !request.headers().contains_key(UPGRADE) {
@@ -39,7 +39,7 @@ impl Upgrade {
         let offered = locations.and_then(|all| all.offered_websocket_protocol(request.headers(), max_token_len));
         let protocol = offered.and_then(|name| HeaderValue::from_str(name).ok());
         Some(Box::new(Self {
-            // A `Cutoff` of the handler sets one flag, for all layers around it.
+            // Nested layers share one flag, because the `Cutoff` of the handler sets only one.
             is_watched: outer.and_then(|claims| claims.notes()?.upgrade.clone()).unwrap_or_default(),
             protocol,
             is_connect,
@@ -52,9 +52,8 @@ impl Upgrade {
         Arc::clone(&self.is_watched)
     }
 
-    /// Finishes the response to an upgrade: names the WebSocket protocol, and warns about a
-    /// connection without a [`Cutoff`](crate::Cutoff). A layer warns only once, because any client
-    /// can cause it.
+    /// Adds the WebSocket protocol to the response of an upgrade, and warns about a connection
+    /// without a [`Cutoff`](crate::Cutoff). Warns once per layer, because any client can cause it.
     pub(super) fn finish<B>(self, response: &mut Response<B>, should_cut: bool) {
         let status = response.status();
         if status != StatusCode::SWITCHING_PROTOCOLS && !(self.is_connect && status.is_success()) {

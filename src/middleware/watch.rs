@@ -1,9 +1,7 @@
-//! The watch over one response: it registers a body that stays open, and decides how a cutoff ends
-//! the body.
+//! The watch over one response. It registers an open body, and decides how a cutoff ends the body.
 //!
-//! The watch never registers a complete body, because a registration costs an allocation. It
-//! registers a body that waits, or whose second frame is not the last. The first frame is not
-//! enough: in a unary gRPC response the trailers follow the first frame.
+//! A registration allocates memory. So the watch registers a body only when it returns `Pending`,
+//! or when its second frame is not the last. A unary gRPC response has 2 frames.
 
 use std::task::{Context, Poll};
 
@@ -35,7 +33,7 @@ enum Stage {
     Registered(OpenStream),
 }
 
-/// The units in which the inner service sends a body. A cutoff can add a gRPC status only between
+/// The structure of a body: bytes, or gRPC messages. A cutoff can add a gRPC status only between
 /// two messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Framing {
@@ -54,13 +52,13 @@ pub(super) enum End {
 impl Watch {
     pub(super) const OFF: Self = Self { stage: Stage::Off, framing: Framing::Bytes };
 
-    /// Creates the watch over a body. `since` is the time at which the inner service began to wait,
-    /// if it did.
+    /// Creates the watch over a body. `since` is the time at which the inner service first returned
+    /// `Pending`, if it did.
     pub(super) fn new(ticket: Ticket, at_expiry: bool, since: Option<u64>, framing: Framing) -> Self {
         Self { stage: Stage::Unregistered { ticket, at_expiry, since, has_frame: false }, framing }
     }
 
-    /// Resolves with the cause once the registered response is cut.
+    /// Resolves with the cause once a cutoff has ended the registered response.
     pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<CutoffCause> {
         match &self.stage {
             Stage::Registered(stream) => stream.poll_cut(context),
@@ -68,15 +66,15 @@ impl Watch {
         }
     }
 
-    /// Registers the response. Returns true if it was unregistered.
+    /// Registers the response. Returns false if there is nothing to register.
     pub(super) fn register(&mut self) -> bool {
         let Stage::Unregistered { ticket, at_expiry, since, .. } = &self.stage else { return false };
         self.stage = Stage::Registered(ticket.open(*at_expiry, *since));
         true
     }
 
-    /// Checks a frame of the body before it is sent. Returns the cause if a cutoff forbids the
-    /// frame.
+    /// Checks a frame of the body. Returns the cause as an error if a cutoff has ended the
+    /// response.
     pub(super) fn pass(&mut self, frame: &Frame<Bytes>, is_last: bool) -> Result<(), CutoffCause> {
         if is_last {
             self.stage = Stage::Off;
@@ -109,7 +107,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Returns the end of a body that a cutoff ends now.
+    /// Returns the last frame of a body that a cutoff ends, or `End::Error` if no frame can end it.
     pub(super) fn end(self, cause: CutoffCause) -> End {
         match self.framing {
             Framing::Grpc(messages) if messages.is_between() => End::Frame(Frame::trailers(end_of_grpc(cause))),

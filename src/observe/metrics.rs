@@ -396,7 +396,8 @@ impl Observer for MetricsObserver {
             Observation::StreamClosed => handles.streams_open.decrement(1.0),
             Observation::StreamCut { cause } => handles.streams_cut.count(cause),
             Observation::Cache { entries, bytes } => {
-                // The service makes this observation once a second.
+                // Passes the striped counters on here, because the service makes this observation
+                // once a second.
                 handles.accepted_by_replica.flush();
                 handles.accepted_by_store.flush();
                 handles.accepted_without_check.flush();

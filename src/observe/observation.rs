@@ -60,8 +60,8 @@ pub enum Observation {
     /// open streams:
     ///
     /// * It also reports its own revocations, although it applied them before the read.
-    /// * It reports neither the first page after a start or a break, nor entries that it reads
-    ///   backwards.
+    /// * After a start or a break of the log, it reports neither the newest entry, at which it
+    ///   starts, nor the older entries, which it reads next.
     #[non_exhaustive]
     RevocationPropagated {
         /// The time from the revocation to the read, by this node's estimate of the store's clock.
@@ -95,8 +95,8 @@ pub enum Observation {
     /// The store has lost revocations that this node has. The node now republishes them.
     #[non_exhaustive]
     RevocationsLost {
-        /// The count of the lost revocations that the node found first. All are in one bucket, and
-        /// there may be more.
+        /// The count of lost revocations in one bucket (partition of the users), at most 4096. The
+        /// bucket may have lost more. Each bucket with a loss makes its own observation.
         count: usize,
     },
     /// This node has republished revocations that the store had lost.
@@ -193,8 +193,9 @@ labels! {
         Replica = "replica",
         /// The store.
         Store = "store",
-        /// No source. The service refused the token earlier, the store failed, or the issuer has
-        /// the policy [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
+        /// No source. The service refused the token before it looked for a revocation, the store
+        /// failed, or the issuer has the policy
+        /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
         None = "none",
     }
 }

@@ -1,5 +1,6 @@
 //! One bucket of the replica: the reader of its log, and the data that requests read under a lease.
-//! The data are the deny set, and the bounds of the tokens about which the node may decide.
+//! The data are the deny set, and the limits for the tokens about which the node may decide, such
+//! as the horizon.
 
 use std::{
     mem, slice,
@@ -48,7 +49,7 @@ pub(super) struct BucketConfig {
     pub(super) margin: Duration,
     /// The largest difference between the clocks of this node and of other issuers.
     pub(super) leeway: Duration,
-    /// Count of the eras ([`Era`]) that have begun in all buckets.
+    /// Total count of the eras ([`Era`]) that have begun, over all buckets.
     pub(super) eras: Arc<AtomicU64>,
 }
 
@@ -57,8 +58,8 @@ pub(super) struct BucketConfig {
 pub(super) struct Outcome {
     pub(super) broke: Option<Break>,
     pub(super) more: bool,
-    /// Count of applied entries that are new in the log. Entries of a first page and of pages
-    /// backwards do not count.
+    /// Count of applied entries that follow the last applied entry. It is 0 for the first page
+    /// after a start or a break, and for a page of older entries.
     pub(super) news: usize,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "only for the log message"))]
     pub(super) applied: usize,
@@ -75,8 +76,8 @@ pub(in crate::replica) struct BucketData {
     bounds: Bounds,
     /// The value of [`BucketConfig::eras`] when the current era of this bucket began.
     era_began: u64,
-    /// A version number, which changes when the deny set covers other tokens than before. It starts
-    /// at 1.
+    /// The coverage version, starting at 1. It changes with `bounds` and `forgotten`, because the
+    /// deny set may then be complete for other tokens than before.
     coverage: u64,
     /// The deny set may have dropped revocations that were logged up to this time.
     forgotten: Timestamp,
@@ -173,8 +174,9 @@ impl Bucket {
     /// Adds the revocation of a token that the store has refused. If the entry is too long, adds
     /// nothing: the node then asks the store about the token again.
     pub(super) fn record_refusal(&self, revocation: &Revocation, until: Timestamp) {
-        // The log may lack this revocation, so its log time is 0. If the deny set drops it later,
-        // the horizon does not rise.
+        // The log may lack this revocation, so it gets the log time 0. If the deny set drops the
+        // revocation later, the horizon does not rise, because the horizon depends only on entries
+        // of the log.
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
@@ -199,8 +201,8 @@ impl Bucket {
         } else if reader.track_pending(revocation, position) || held.contains(&EPOCH_PENDING) {
             EPOCH_PENDING
         } else {
-            // Too many own revocations are pending. The node takes this one for lost until it reads
-            // the entry.
+            // Too many own revocations wait for their entries. The node marks this revocation as
+            // lost, until it reads the entry in the log.
             EPOCH_LOST
         };
         // Extends `until` as the reader does for an entry of the log.
@@ -223,11 +225,11 @@ impl Bucket {
     }
 
     /// Settles the stamp of a token that this node sees for the first time. If the stamp is new,
-    /// returns true, and the node asks the store about the subject until a later read reaches the
-    /// end of the log.
+    /// the node **holds** the subject, and this method returns true. The node then asks the store
+    /// about the subject's tokens until a later read reaches the end of the log.
     ///
-    /// Holds only the subject, and ends the lease only if too many subjects are held. *If each new
-    /// stamp ended the lease, a client that logs out and in again would make the node ask the store
+    /// If the node already holds too many subjects, it ends the lease instead. *If each new stamp
+    /// ended the lease, one client that logs out and in again would make the node ask the store
     /// about all users of the bucket.*
     pub(super) fn settle(&self, stamp: LogStamp, subject: u32) -> bool {
         let mut reader = self.reader();
@@ -342,7 +344,8 @@ impl Bucket {
                 if let Some(bounds) = bounds {
                     data.mutate_if_changed(|data| ((), data.set_bounds(bounds, &self.config.eras)));
                 }
-                // Ends the holds only now, when the deny set contains the new entries.
+                // Releases the held subjects only now. Before the node stops asking the store about
+                // them, the deny set must contain the new entries.
                 if let Some(read) = settles {
                     data.mutate_if_changed(|data| (data.held.release(read), false));
                 }
@@ -376,8 +379,9 @@ impl Bucket {
         }
     }
 
-    /// Marks each of these revocations as lost if `is_lost` returns true for the epoch of its
-    /// entry. Returns true if any marked revocation still matters.
+    /// Marks each of these revocations as lost if `is_lost` returns true for the epoch of its entry
+    /// (the time between two breaks in which the node read the entry). Returns true if any marked
+    /// revocation still matters.
     fn mark_lost(&self, revocations: &[Revocation], now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for part in revocations.chunks(ENTRIES_AT_ONCE) {
@@ -391,8 +395,7 @@ impl Bucket {
         has_lost
     }
 
-    /// Marks each revocation in the deny set as lost if `is_lost` returns true for the epoch of its
-    /// entry. Returns true if any marked revocation still matters.
+    /// Does the same as [`mark_lost`](Self::mark_lost) for all revocations in the deny set.
     fn mark_all_lost(&self, now: Timestamp, is_lost: impl Fn(u16) -> bool) -> bool {
         let mut has_lost = false;
         for start in self.look(|data| data.deny_set.segment_starts().collect::<Vec<_>>()) {
@@ -577,9 +580,9 @@ impl BucketData {
         issued_at > self.bounds.horizon.external.max(self.forgotten)
     }
 
-    /// Returns true if a confirmation by the store is valid: it came in this era, and the replica
-    /// has every later revocation. A [`Gap`] does not matter, because the store has confirmed the
-    /// session.
+    /// Returns true if the node may rely on the store's confirmation of a token: it came in the
+    /// present era, and the replica has every later revocation. Lost sessions ([`Gap`]) do not
+    /// matter here, because the store has confirmed the session.
     fn is_covered_by(&self, alive: Alive) -> bool {
         alive.eras >= self.era_began && alive.at > self.bounds.horizon.since.max(self.forgotten)
     }

@@ -12,14 +12,15 @@ use std::{
 
 use crate::{clock::Timestamp, store::LogStamp};
 
-/// Maximum count of stamps that a bucket remembers. The node settles a forgotten stamp once more,
-/// unless the stamp is old enough (see [`SLACK`]).
+/// Maximum count of stamps that a bucket remembers. If the bucket has forgotten a stamp, the node
+/// settles the stamp again, unless the stamp is old enough (see [`SLACK`]).
 const REMEMBERED: usize = 1024;
 /// Maximum count of held subjects in a bucket. If there is no room for another subject, the node
 /// ends the bucket's lease.
 const MOST_HELD: usize = 4096;
-/// Minimum age of a stamp that is settled by its time alone. Some stores date an entry by the start
-/// of a transaction, but show the entry only after the end of the transaction.
+/// A stamp is settled if it is older than the last complete read by more than this time. Some
+/// stores date an entry by the start of a transaction, but readers see the entry only after the end
+/// of the transaction.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// The settled stamps of a bucket. The node has read the entry of such a stamp, or has begun to

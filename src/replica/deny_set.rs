@@ -2,11 +2,15 @@
 //!
 //! The deny set packs entries into **segments** of 32 KiB, in the order of insertion. For each
 //! entry, the index contains 32 bits of a keyed hash and the entry's address. A lookup compares the
-//! ids in full, so a hash collision refuses no token. The index can grow without reading the
-//! entries.
+//! ids in full, so a hash collision refuses no token. Because the index contains the hashes, it can
+//! grow without reading the entries.
 //!
 //! An entry *matters* while a token that it revokes may be alive. The deny set removes a whole
 //! segment when none of its entries matters any more. An entry that stays longer does no harm.
+//!
+//! An **epoch** is the time between two breaks of the bucket's log. Each entry contains the number
+//! of the epoch in which the node read the entry. After a break, the node finds by this number the
+//! entries that the store has lost.
 //!
 //! **Memory is bounded.** If a bucket's entries exceed the bucket's share, the deny set removes its
 //! oldest segment early. [`insert`](DenySet::insert) then returns the time of the newest entry in
@@ -234,8 +238,9 @@ impl DenySet {
         let Some(held) = self.find(name).filter(|held| held.second != new.second) else {
             return self.merge(name, new, at);
         };
-        // The two revocations spare different sessions. Below the lower of the two generations both
-        // apply, so no session is spared there. For this part there is an entry that spares none.
+        // Both revocations end all sessions but one, and they spare different sessions. Below the
+        // lower generation both apply, so a `Subject` entry revokes all sessions there. An `Others`
+        // entry with the higher generation still spares one session.
         let (held_epoch, held_until, held_number) = (held.epoch, held.until, held.number);
         let of_all = Entry { kind: EntryKind::Subject, second: PackedId::EMPTY, ..new };
         let earlier = if held_number < number {
@@ -255,8 +260,8 @@ impl DenySet {
     fn merge(&mut self, name: EntryName<'_>, mut new: Entry<'_>, at: Timestamp) -> Result<Option<Timestamp>, TooLong> {
         let Some(address) = self.address_of(name) else { return self.write(name.hash, None, new, at) };
         let Some(held) = self.segments.entry(address) else { return self.write(name.hash, Some(address), new, at) };
-        // If the log contains a weaker revocation, it may still lack the stronger one. So the
-        // stronger entry keeps its epoch.
+        // If the new revocation is weaker, the log may contain it and still lack the stronger one.
+        // So the stronger entry keeps its epoch.
         let is_weaker = new.number < held.number || new.epoch == EPOCH_LOCAL;
         let epoch = if is_weaker { held.epoch } else { new.epoch };
         if held.number >= new.number && held.until >= new.until.min(LAST_SECOND) {
@@ -268,8 +273,8 @@ impl DenySet {
     }
 
     /// Removes segments whose entries no longer matter at `now`. Visits a few segments per call.
-    /// Returns the log time of the newest removed entry. Tokens that are alive were issued later,
-    /// unless the server's clock has jumped.
+    /// Returns the log time of the newest removed entry. If the server's clock has jumped, a token
+    /// that was issued before this time may still be alive.
     pub(super) fn sweep(&mut self, now: Timestamp) -> Timestamp {
         let mut forgotten = Timestamp::default();
         for _ in 0..SEGMENTS_PER_SWEEP.min(self.segments.len()) {

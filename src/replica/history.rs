@@ -13,10 +13,10 @@
 //! node *freezes* the unit, and a new unit begins at the new head. When the node reads back and
 //! finds a step of the frozen unit, it *joins* the two units.
 //!
-//! Before the join, the node adds no step to the frozen unit. Otherwise, after `FLUSHALL`, the node
-//! would find its own new head there and trust the old horizon. If reading back ends without a
-//! join, the node discards the frozen unit. If another break comes first, the node discards the new
-//! unit.
+//! Before the join, the node adds new steps only to the new unit. *If it added the new head to the
+//! frozen unit, it would always find a common entry: the new head itself. Even after `FLUSHALL`,
+//! the node would then trust the old horizon.* If reading back ends without a join, the node
+//! discards the frozen unit. If another break comes first, the node discards the new unit.
 //!
 //! # Conclusions from a join
 //!
@@ -38,8 +38,8 @@ use crate::{
 /// Maximum count of steps in a unit. If the store has lost more entries, the node finds no common
 /// entry, and reads the whole log back.
 const MAX_TRAIL: usize = 1024;
-/// Maximum count of new units that later breaks have discarded. After more of them, the node also
-/// discards the frozen unit.
+/// Maximum count of further breaks before the node finds an entry from before the first break.
+/// After more breaks, the node discards the history from before the first break.
 const MAX_DISCARDED: usize = 64;
 
 /// An applied entry, or the head at which reading began.
@@ -69,12 +69,12 @@ pub(super) struct Horizon {
     /// The node has applied every revocation that the store logged after this time (server time).
     pub(super) since: Timestamp,
     /// The node may decide about this crate's tokens that were issued after this time. After a
-    /// break it may be later than `since`, because other nodes may have used the replaced server
-    /// for a while.
+    /// break it may be later than `since`: other nodes may have opened sessions on the replaced
+    /// server for a while, and the new server lacks them.
     pub(super) own: Timestamp,
     /// The node may decide about other issuers' tokens that were issued after this time. It is the
-    /// later of the store's time and this node's time at the first read of the unit. Reading back
-    /// does not lower it: at earlier times the two clocks may have differed more.
+    /// store's time or this node's time at the first read, whichever is later. Reading back does
+    /// not lower it, because the two clocks may have differed more at earlier times.
     pub(super) external: Timestamp,
     /// The store may have lost sessions that were opened in this range of time.
     pub(super) gap: Option<Gap>,
@@ -87,7 +87,8 @@ pub(super) struct Gap {
     pub(super) to: Timestamp,
 }
 
-/// The link from an entry to the entry before it, and the cursor for reading on backwards.
+/// The link from an entry to the entry before it, and the cursor with which the node reads older
+/// entries.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     /// The next page backwards contains the entries just before this cursor.
@@ -98,7 +99,7 @@ pub(super) struct Link {
 }
 
 #[derive(Clone, Debug)]
-/// The newest steps and the horizon of a span.
+/// The newest entries that the node has applied without a missing entry, and their horizon.
 struct Unit {
     trail: VecDeque<Step>,
     horizon: Horizon,
@@ -116,11 +117,12 @@ pub(super) struct Head {
 }
 
 #[derive(Debug)]
-/// The state between a break and the join or the end of reading back.
+/// The state after a break. It ends when the node finds an entry that it applied before the break,
+/// or when reading back ends.
 struct Frozen {
     /// True if the store may have lost sessions at the break.
     loses: bool,
-    /// The epochs of the new units that later breaks have discarded.
+    /// The numbers of the epochs that began after the first break and have ended at a later break.
     discarded: Vec<u16>,
     /// The new unit, which begins at the new head; `None` until the node has read the head.
     fresh: Option<Unit>,
@@ -157,7 +159,8 @@ impl History {
         self.current().map(|unit| unit.horizon)
     }
 
-    /// Returns true from a break until a join, or until the end of reading back.
+    /// Returns true from a break until the node finds an entry that it applied before the break, or
+    /// until reading back ends.
     pub(super) fn is_broken(&self) -> bool {
         self.frozen.is_some()
     }
@@ -189,7 +192,7 @@ impl History {
     }
 
     /// Freezes the unit after a break. `loses` is true if the store may have lost sessions. `epoch`
-    /// is the epoch that the break ends.
+    /// is the number of the epoch that ends with this break.
     pub(super) fn freeze(&mut self, loses: bool, epoch: u16) {
         if self.unit.is_none() {
             return;
@@ -198,7 +201,8 @@ impl History {
             None => self.frozen = Some(Frozen { loses, discarded: Vec::new(), fresh: None }),
             Some(frozen) => {
                 frozen.loses |= loses;
-                // Without a new unit, the node has read nothing in this epoch.
+                // If there is no new unit, the node has read nothing in this epoch. Then there is
+                // nothing to note.
                 if frozen.fresh.take().is_some() {
                     frozen.discarded.push(epoch);
                 }
@@ -213,7 +217,7 @@ impl History {
         }
     }
 
-    /// Returns true if the unit has a step with this sequence, and no such step has this
+    /// Returns true if the unit has entries with this sequence, and none of them contains this
     /// revocation.
     pub(super) fn has_other_at(&self, sequence: u64, revocation: &Revocation) -> bool {
         let trail = self.current().into_iter().flat_map(|unit| &unit.trail);
@@ -222,8 +226,8 @@ impl History {
         found.peek().is_some() && !found.any(|found| found == revocation)
     }
 
-    /// Begins a unit at the head of a log. If that joins the units or ends reading back, returns
-    /// the lost revocations.
+    /// Begins a unit at the head of a log. If the state after a break ends with this head, returns
+    /// the revocations that the store has lost.
     pub(super) fn begin(&mut self, head: Head) -> Option<Lost> {
         let Head { step, horizon, link } = head;
         let (sequence, nonce) = (step.sequence, step.nonce.clone());
@@ -363,8 +367,8 @@ impl History {
         let Frozen { loses, fresh, .. } = self.frozen.take()?;
         self.unit = fresh;
         if loses && let Some(Unit { horizon, .. }) = &mut self.unit {
-            // If the node reads the log again later, the horizon falls, but lost sessions do not
-            // return. So the gap stays.
+            // The store may have lost any session from before `own`. The horizon may fall when the
+            // node reads the log back again, but the gap then still covers these sessions.
             horizon.gap = Some(Gap { from: Timestamp::default(), to: horizon.own });
         }
         Some(Lost::AllOfBefore)
@@ -379,8 +383,8 @@ impl Unit {
         self.trail.push_back(step);
     }
 
-    /// Lowers the horizon to the time of the second newest entry: the node has applied the newest
-    /// one.
+    /// Lowers the horizon to the time of the entry before the newest one, because the node has
+    /// applied the newest one.
     fn lower(&mut self) {
         if let Some(back) = &self.back {
             self.horizon.lower(back.previous_at);
@@ -388,8 +392,8 @@ impl Unit {
         self.drop_back_at_the_first();
     }
 
-    /// Removes the link if its entry is the first of an incarnation, because no entry precedes the
-    /// first.
+    /// Removes the link if it is the link of an incarnation's first entry, because that entry has
+    /// no predecessor.
     fn drop_back_at_the_first(&mut self) {
         if self.back.as_ref().is_some_and(|back| back.sequence <= 1) {
             self.back = None;

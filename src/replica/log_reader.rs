@@ -25,11 +25,10 @@
 //!
 //! # The horizon
 //!
-//! When a node starts, its horizon is the time of the entry before the head, because the node
-//! applies the head. If the log no longer contains the head, the horizon is the head's time. After
-//! a break the store may also have lost sessions, which no entry shows. So the horizon is then the
-//! store's time **after** the read, until reading back meets an entry that the node applied before
-//! the break.
+//! When a node starts, it applies the head. So its horizon is the time of the entry before the
+//! head. If the log no longer contains the head, the horizon is the head's time. After a break the
+//! store may also have lost sessions, which no entry shows. So the horizon is then the store's time
+//! **after** the read, until reading back meets an entry that the node applied before the break.
 //!
 //! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
 //! reader raises the horizon, and reads the log back once more.
@@ -46,8 +45,8 @@ use crate::{
     store::{LogCursor, LogEntry, LogPage, LogPosition, LogQuery, LogStamp, Revocation, ServerId},
 };
 
-/// Maximum count of own revocations whose entries the reader expects in the log. The node takes
-/// further ones for lost until the reader finds their entries.
+/// Maximum count of own revocations whose entries the reader expects in the log. The node marks
+/// further own revocations as lost, until the reader finds their entries.
 pub(super) const MAX_PENDING: usize = 4096;
 /// Maximum count of pages in a row that do not reach the end of the log. After one more, the reader
 /// jumps to the head.
@@ -68,10 +67,11 @@ pub(super) struct LogReader {
     must_read_again: bool,
     server: Option<ServerId>,
     connection: u64,
-    /// Reads up to this number grant no lease. A number is used because a time is ambiguous: a read
+    /// Reads up to this number grant no lease. This is a number instead of a time, because a read
     /// and a revocation may happen at the same moment of the clock.
     void_up_to: u64,
-    /// The number of the current epoch. It grows at each break, and wraps.
+    /// The number of the current epoch (the time between two breaks). It grows at each break, and
+    /// wraps.
     epoch: u16,
     /// True if the reader has read the head in this epoch.
     was_read: bool,
@@ -155,7 +155,8 @@ pub(super) struct Change {
     pub(super) lease: Option<Duration>,
     /// The node has applied every revocation up to this time, by the clock of the reads.
     pub(super) known: Option<Duration>,
-    /// The number of this read, if the read ends the holds that began before it.
+    /// The number of this read, if it reached the end of the log. The node then releases the
+    /// subjects that it has held since before this read.
     pub(super) settles: Option<u64>,
     /// True if the task must read the next page immediately.
     pub(super) more: bool,
@@ -358,7 +359,7 @@ impl LogReader {
             return self.restart_at_head(Break::Server);
         }
         self.extend_keep(&page);
-        // Waits for twice `keep`, so that each token of the gap has expired even if the clocks
+        // After twice `keep`, each token that was issued in the gap has expired, even if the clocks
         // differ.
         self.history.forget_gap_up_to(page.now.saturating_sub(self.keep.saturating_mul(2)));
         let LogPage { server, sequence, head, max_staleness, entries, more, next, .. } = page;
@@ -515,8 +516,9 @@ impl LogReader {
         self.behind = 0;
         if std::mem::take(&mut self.was_read) {
             self.epoch = if self.epoch < LAST_EPOCH { self.epoch + 1 } else { 0 };
-            // The task reads the head immediately, and then waits for the next poll. So a store
-            // with wrong cursors causes no endless reads.
+            // `more` makes the task read the head immediately. After the head, the task waits for
+            // the next poll. *Otherwise, a store with wrong cursors would cause reads without a
+            // pause.*
             return Change { broke: Some(why), more: true, ..Change::default() };
         }
         Change { broke: Some(why), ..Change::default() }

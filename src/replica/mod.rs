@@ -12,11 +12,13 @@
 //! * **Deny set.** It contains the revocations that the node has read or made. A lookup compares
 //!   whole ids. Its memory is bounded: if the deny set drops entries early, the horizon rises.
 //! * **Break.** The log does not continue after the last entry that the node applied, another
-//!   server answers, or the node reads too slowly. The lease ends. The node starts at the new head
-//!   (the newest entry) with a new horizon. It reads back to an entry that it applied before the
-//!   break. Then it republishes the revocations that the store has lost.
+//!   server answers, or the node reads too slowly. The time between two breaks is an **epoch**. At
+//!   a break the lease ends. The node starts at the new head (the newest entry) with a new horizon.
+//!   It reads back to an entry that it applied before the break. Then it republishes the
+//!   revocations that the store has lost.
 //!
-//! The replica's answer about a token is the **verdict**. The first row that applies gives the
+//! The replica's answer about a token is the **verdict**. While the node *holds* a subject, it asks
+//! the store about the subject's tokens (see `causal`). The first row that applies gives the
 //! verdict:
 //!
 //! | state | verdict | then |

@@ -63,7 +63,7 @@ pub(crate) struct Replica {
     /// staleness.
     longest_staleness: AtomicU64,
     leeway: Duration,
-    /// Count of the eras that have begun in all buckets.
+    /// Total count of the eras ([`Era`](super::log_reader::Era)) that have begun, over all buckets.
     eras: Arc<AtomicU64>,
     checks: HorizonChecks,
 }
@@ -268,8 +268,8 @@ impl Replica {
     /// version of the data to `note`.
     ///
     /// `alive` is the store's last confirmation that the token is not revoked. If the confirmation
-    /// is later than the horizon, the node has every revocation since then. So the node asks the
-    /// store only once about a token from before the horizon.
+    /// is later than the horizon, the node has every revocation since the confirmation. So the node
+    /// asks the store only once about a token from before the horizon.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_with(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
@@ -392,8 +392,8 @@ impl Replica {
     /// confirmation. *After a failover, a check may still reach the replaced server, which lacks
     /// the revocation.*
     pub(crate) fn confirm(&self, route: &Route, bearer: &Bearer<'_>, at: Timestamp, server: Option<ServerId>) -> Alive {
-        // Loads the count before the comparison of the servers. If an era begins in between, the
-        // confirmation is void.
+        // Loads the count of eras before it compares the servers. If an era begins in between, this
+        // older count makes the confirmation void.
         let eras = self.eras.load(Ordering::Acquire);
         let follows = |bucket: u32, server| self.bucket(bucket).is_some_and(|bucket| bucket.follows(server));
         let counts = server.is_some_and(|server| match route {
@@ -409,9 +409,9 @@ impl Replica {
     }
 
     /// Records that the store has refused a token of this crate. From now on the node refuses the
-    /// token without asking the store. *Otherwise a client that repeats the token loads the store.
-    /// The node would even accept the token if its next lease came from a page without the
-    /// revocation.*
+    /// token without asking the store. *Otherwise, a client that repeats the token would load the
+    /// store. The next page of the log may also lack the revocation. With a lease from that page,
+    /// the node would accept the token.*
     pub(crate) fn record_refusal(&self, route: &Route, bearer: &Bearer<'_>) {
         if let Route::Session(route) = route
             && let Some(bucket) = self.bucket(route.bucket)
@@ -473,8 +473,8 @@ impl Replica {
     ) {
         let number = self.source.log.bucket_of(subject);
         let ended = Revocation::Session { subject: subject.into(), sid: session_id.into() };
-        // The position of the entry is unknown. So the reader decides only after reading back if
-        // the store has lost the entry.
+        // The position of the entry is unknown. With sequence 0, the reader takes the entry for
+        // lost only after it has read back all older entries without finding it.
         let position = LogPosition { bucket: number, incarnation: String::new(), sequence: 0 };
         let bucket = self.bucket(number);
         if bucket.is_some_and(|bucket| bucket.record_revocation(&ended, at, until, &position)) {

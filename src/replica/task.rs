@@ -36,8 +36,8 @@ use crate::{
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Minimum of the time `longest` in [`Schedule::stood_still`], which detects that the process or
-/// the machine was suspended.
+/// If the staleness is shorter than this time, the task passes this time to
+/// [`Schedule::stood_still`], which detects that the process or the machine was suspended.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Maximum count of entries of one read, over all buckets. At 80 Mbit/s, 1024 entries of 375 bytes
 /// take 40 ms. The shortest deadline of a read is 150 ms.
@@ -178,7 +178,7 @@ impl FeedTask {
         let pages = self.fetch(queries).await?;
         self.limit = self.limit.saturating_mul(2).min(ENTRIES_A_READ);
         let (mut unread, mut is_resync, mut breaks) = (None, false, Vec::new());
-        // An unreadable page is an answer too, and concerns only its own bucket.
+        // Counts an unreadable page as an answer, because it concerns only its own bucket.
         let is_silent =
             pages.iter().all(|page| page.as_ref().is_err_and(|error| error.kind() != StoreErrorKind::Untrusted));
         for ((number, read), page) in reads.iter().zip(pages) {
@@ -309,8 +309,8 @@ impl FeedTask {
     /// The pause doubles with each failure and is jittered. It is at most twice the deadline, and
     /// at most 1 s.
     ///
-    /// Longer pauses would do harm. A connection attempt makes progress only while a read waits for
-    /// it, so a busy machine would never connect.
+    /// A connection attempt makes progress only while a read waits for it. *With longer pauses, a
+    /// busy machine would never connect.*
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));
         let pause = self.settings.interval.saturating_mul(1 << failures.min(10)).min(longest).max(SHORTEST_PAUSE);

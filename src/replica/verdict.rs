@@ -14,8 +14,8 @@ pub(crate) enum Verdict {
     /// Only the store can decide, because the replica does not cover the token (see
     /// [`Accepted`](Self::Accepted)). In most cases the token was issued before the horizon.
     BeforeHorizon,
-    /// Only the store can decide. The bucket has no lease, or the node holds the token's subject
-    /// (`docs/protocol.md`, section 5.6).
+    /// Only the store can decide. The bucket has no lease, or the replica may lack the latest
+    /// revocation of the token's subject (`docs/protocol.md`, section 5.6).
     Unknown,
     /// The token is revoked.
     Refused,
@@ -47,9 +47,9 @@ pub(crate) struct Bearer<'a> {
 pub(crate) struct Alive {
     /// The store's time of the confirmation; the Unix epoch if the store has confirmed nothing.
     pub(super) at: Timestamp,
-    /// Count of the eras ([`Era`](super::log_reader::Era)) that had begun in all buckets at the
-    /// time of the confirmation. If an era of the token's bucket began later, the confirmation is
-    /// void.
+    /// Total count of the eras ([`Era`](super::log_reader::Era)) that had begun before the
+    /// confirmation, over all buckets. If an era of the token's bucket began later, the
+    /// confirmation is void.
     pub(super) eras: u64,
 }
 

@@ -166,8 +166,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///   [`RevocationLog::keep_log_for`] sets. No other session can get its `sid` in that time.
 /// * A store without a log remembers a revocation until the session would have ended, and at least
 ///   for an hour.
-/// * The store remembers the time of the last `revoke_all` for the same time, because a login may
-///   take long.
+/// * The store remembers the time of the last `revoke_all` for as long as a revocation, because a
+///   login that began before it may end much later.
 /// * After this time, the store may answer [`Unknown`](SessionState::Unknown) for the revoked
 ///   session, as for an expired session. A service rejects both.
 /// * The store removes old records without a request, for example a few at each change.
@@ -201,7 +201,7 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// 1. [`Revoked`](SessionState::Revoked): the session was revoked or evicted, or ended by reuse
     ///    or `revoke_all`. The answer is also `Revoked` if the token was revoked and its `until` is
-    ///    in the future. This applies even if the session is unknown.
+    ///    in the future, even if the session is unknown.
     /// 2. [`Unknown`](SessionState::Unknown): the subject has no session with this `sid`.
     /// 3. [`Expired`](SessionState::Expired): the session's end is now or in the past. A store that
     ///    has removed the record returns `Unknown` instead.
@@ -239,7 +239,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// * [`found`](Revoked::found) is `true` if a session other than `except` was alive.
     /// * A login that began before or at the time of the answer is superseded: see
     ///   [`OpenSession::auth_time`]. A login that begins 10 ms after that time is not superseded.
-    /// * A repeated call that ends no session should supersede new logins at most every few
+    /// * If a repeated call ends no session, it should supersede new logins at most once in some
     ///   seconds. Otherwise a caller who repeats the call could block all logins.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked>;
 
@@ -333,10 +333,11 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   contains the existing entry, and [`found`](Revoked::found) is `false`. The cases:
 ///   - The session was revoked before, alone or by `revoke_all`. An unknown or expired session gets
 ///     an entry only once.
-///   - The token was revoked before for at least as long.
-///   - The call is a `revoke_all`, and no session was opened since the last one. The session that
-///     the last one excepted is excepted again, or has ended.
-///   - The id of another issuer was denied before in the same half second, for at least as long.
+///   - The token was revoked before, with the same `until` or a later one.
+///   - The call is a `revoke_all`, and no session was opened since the last `revoke_all`. If the
+///     session that the last `revoke_all` excepted is still alive, this call excepts it too.
+///   - The id of another issuer was denied before in the same half second, with the same end or a
+///     later one.
 /// * If `until` of a token's revocation is not in the future, the call writes no entry. The answer
 ///   contains the position of the newest entry.
 /// * The first `revoke_all` of a user writes an entry even if the user has no session.
@@ -388,8 +389,8 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// does not exist, and for an id that is not 1 to 255 bytes long.
     ///
     /// The call ends no session that was opened after the lost revocation. The entry about a
-    /// session or subject gets the `until` of a new revocation. After the loss the session may have
-    /// been alive again, with new tokens.
+    /// session or subject gets the `until` of a new revocation, because after the loss the session
+    /// may have been alive again and may have new tokens.
     ///
     /// * [`Revocation::Session`]: the session is revoked, even an unknown one. No later call can
     ///   open it.
@@ -455,8 +456,8 @@ pub trait Denylist: Send + Sync + 'static {
     ///
     /// * The call is idempotent within half a second: a repetition writes nothing, and `found` is
     ///   `false`.
-    /// * After this half second, a call moves the moment of a session or subject. For a token,
-    ///   `found` stays `false`.
+    /// * A later repetition for a session or subject sets a later moment. For a token, `found` is
+    ///   `false` after every repetition.
     /// * The store remembers a denial for at least [`DenyRequest::keep`]. After several calls, the
     ///   latest end applies. If `keep` is zero, the call writes nothing, and `found` is `false`.
     /// * If the id is not 1 to 255 bytes long, the call returns

@@ -26,19 +26,19 @@ impl AuthTime {
     }
 }
 
-/// The maximum age of the last ping for a login, in ms. The older the ping, the less exact is the
-/// estimate of the store's time.
+/// The maximum age of the last ping before a login, in ms. If the ping is older, the login pings
+/// the store again, because the estimate of the store's time gets less exact with time.
 const MAX_PING_AGE: u64 = 30_000;
 
-/// A pause that exceeds the resolution of [`Timestamp`] (1 ms), even if the clocks of the node and
-/// the store run at different rates.
+/// The pause before the second attempt of a login. The pause exceeds the resolution of
+/// [`Timestamp`] (1 ms), even if the clocks of the node and the store run at different rates.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The clock that times authentications: the store's clock, or this node's if there is no store.
 pub(super) struct AuthClock {
     store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,
-    /// The store's time of the last ping for a login, in ms.
+    /// The store's time at the last ping before a login, in ms.
     last_ping: AtomicU64,
 }
 
@@ -52,9 +52,11 @@ impl AuthClock {
         AuthTime(self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now()))
     }
 
-    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago.
-    /// With a ping at every login, a client that guesses passwords could load the store. If the
-    /// store does not answer, returns the estimated time. The estimate is too early, which is safe.
+    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago. A
+    /// ping at each login would let a client that guesses passwords load the store.
+    ///
+    /// If the store does not answer, returns an estimate, which may be a little early. At worst,
+    /// the store then refuses a login that it could accept.
     pub(super) async fn recent(&self) -> AuthTime {
         if let Some(store) = &self.store {
             let last = self.last_ping.load(Ordering::Relaxed);
@@ -67,12 +69,10 @@ impl AuthClock {
         self.now()
     }
 
-    /// Pauses, pings the store and returns its time, for the second attempt of a superseded login.
-    /// The time is later than the revocation. In a cluster, this requires that the clocks of the
-    /// primaries agree.
-    ///
-    /// The estimated time lags a little, and times are in whole milliseconds. Without the pause and
-    /// the ping, the second attempt could seem to begin *before* the revocation.
+    /// Returns the store's time for the second attempt of a login, after a revocation superseded
+    /// the first. Pauses and pings the store first: the returned time must be later than the
+    /// revocation, but estimates lag a little, and a [`Timestamp`] has whole milliseconds. In a
+    /// cluster, the clocks of the primaries must agree.
     pub(super) async fn after_supersession(&self) -> Result<AuthTime, StoreError> {
         sleep(PAUSE).await;
         if let Some(store) = &self.store {

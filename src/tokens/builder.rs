@@ -58,8 +58,7 @@ struct Config {
     /// The error of the first setting that the builder could not apply.
     error: Option<ConfigError>,
     secret: Option<Zeroizing<Vec<u8>>>,
-    /// The name of the secret in errors: an operator who sets an environment variable does not know
-    /// the builder's methods.
+    /// The name of the secret in error texts: `secret`, or the name of an environment variable.
     secret_name: &'static str,
     algorithm: Option<Algorithm>,
     keys: Option<KeySet>,
@@ -70,7 +69,7 @@ struct Config {
     client_id: Option<String>,
     store: Option<Arc<dyn SessionStore>>,
     clock: Arc<dyn Clock>,
-    /// True if the application has set the clock.
+    /// True if the application called [`clock`](TokenServiceBuilder::clock).
     has_own_clock: bool,
     issuers: Vec<Issuer>,
     accepts_older_than_store: bool,
@@ -98,10 +97,9 @@ struct Config {
 struct Hooks<C> {
     validator: Option<Validator<C>>,
     on_refresh: Option<Arc<dyn OnRefresh<C>>>,
-    /// The functions that read the custom claims of other issuers. Each has the index of its
-    /// issuer.
+    /// The functions given to `accept_with`. Each has the index of its issuer in `issuers`.
     converters: Vec<(usize, Convert<C>)>,
-    /// The name of a hook that `claims` dropped, because it was set for another type.
+    /// The name of a hook that was set before `claims`. A call of `claims` drops such a hook.
     lost: Option<&'static str>,
 }
 
@@ -150,7 +148,7 @@ impl<C> Hooks<C> {
         Self { validator: None, on_refresh: None, converters: Vec::new(), lost: None }
     }
 
-    /// Returns an empty set of hooks for another type. Records the name of a dropped hook.
+    /// Drops all hooks, because the type of the claims changes. Records a dropped hook in `lost`.
     fn retyped<D>(self) -> Hooks<D> {
         let lost = self.lost.or(self.on_refresh.map(|_| "on_refresh")).or(self.validator.map(|_| "validator"));
         let lost = lost.or(self.converters.first().map(|_| "accept_with"));
@@ -171,9 +169,9 @@ impl TokenServiceBuilder<NoClaims> {
     ///
     /// `D` must serialize to a JSON object without reserved names (`iss`, `sub`, `aud`, `exp`,
     /// `iat`, `nbf`, `jti`, `type`, `sid`, `gen`, `scope`, `client_id`, `atl`, `cnf`, `tb_stamp`).
-    /// [`build`](Self::build) checks the fields of a struct with derived `Deserialize`. It cannot
-    /// find reserved names in flattened fields, maps, untagged enums and manual implementations.
-    /// With such a name, the first login fails.
+    /// [`build`](Self::build) finds reserved names in a struct with derived `Deserialize`, but not
+    /// in flattened fields, maps, untagged enums and manual implementations. If `build` misses a
+    /// reserved name, the first login fails.
     ///
     /// See [Changing your claims](crate::tokens#changing-your-claims) before you change `D`.
     pub fn claims<D>(self) -> TokenServiceBuilder<D> {
@@ -182,7 +180,7 @@ impl TokenServiceBuilder<NoClaims> {
 }
 
 impl<C> TokenServiceBuilder<C> {
-    /// Sets the secret, and the name of the setting in its errors.
+    /// Sets the secret, and its name in error texts.
     pub(crate) fn set_secret(&mut self, secret: &[u8], name: &'static str) {
         self.config.secret = Some(Zeroizing::new(secret.to_vec()));
         self.config.secret_name = name;
@@ -196,9 +194,9 @@ impl<C> TokenServiceBuilder<C> {
 }
 
 impl<C> TokenServiceBuilder<C> {
-    /// Sets the secret that signs and verifies, with HS256 or the given
-    /// [`algorithm`](Self::algorithm). The secret needs at least as many random bytes as the hash
-    /// has (RFC 7518 section 3.2). The builder wipes its copy from memory.
+    /// Sets the secret that signs and verifies tokens, with HS256 or the given
+    /// [`algorithm`](Self::algorithm). HS256 needs at least 32 random bytes, HS384 needs 48, and
+    /// HS512 needs 64 (RFC 7518 section 3.2). The builder wipes its copy from memory.
     ///
     /// [`build`](Self::build) refuses text that begins or ends with white space. Trim a secret that
     /// you read from a file: files often end with a newline.
@@ -207,21 +205,20 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. The keys of a
-    /// [`KeySet`] have their own algorithms.
+    /// Sets the algorithm of the [`secret`](Self::secret): HS256, HS384 or HS512. Not allowed with
+    /// [`keys`](Self::keys), because each key has its own algorithm.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.config.algorithm = Some(algorithm);
         self
     }
 
-    /// Sets the keys, instead of a secret: for public-key algorithms and for rotation.
+    /// Sets the keys, instead of a secret: for public-key algorithms and for key rotation.
     pub fn keys(mut self, keys: KeySet) -> Self {
         self.config.keys = Some(keys);
         self
     }
 
-    /// Makes the service verify tokens and issue none. Its [`keys`](Self::keys) need no signing
-    /// key.
+    /// Makes the service verify tokens only. Its [`keys`](Self::keys) need no signing key.
     pub fn verify_only(mut self) -> Self {
         self.config.verify_only = true;
         self
@@ -239,7 +236,7 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Adds an audience whose tokens the service accepts too.
+    /// Adds a further audience. The service accepts tokens with this audience, but issues none.
     pub fn also_accept_audience(mut self, audience: impl Into<String>) -> Self {
         self.config.also_accepted.push(audience.into());
         self
@@ -256,29 +253,30 @@ impl<C> TokenServiceBuilder<C> {
         self.shared_store(Arc::new(store))
     }
 
-    /// Sets a store that other services of this process share.
+    /// Sets the store of sessions, if other services of this process use the same store.
     pub fn shared_store(mut self, store: Arc<dyn SessionStore>) -> Self {
         self.config.store = Some(store);
         self
     }
 
-    /// Sets the clock for the checks of `exp`, `nbf` and `iat`. Default: the store's clock for this
-    /// service's own tokens (see [`Status`](super::Status#the-stores-clock)), and the system's
-    /// clock for other issuers' tokens.
+    /// Sets the clock for the checks of `exp`, `nbf` and `iat`. By default, the store's clock
+    /// judges this service's own tokens (see [`Status`](super::Status#the-stores-clock)), and the
+    /// system's clock judges other issuers' tokens.
     ///
-    /// The service *issues* tokens at the store's time. A test that sets this clock passes the same
-    /// clock to [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
+    /// The service *issues* tokens at the store's time. So in a test, pass the same clock to
+    /// [`MemoryStore::with_clock`](crate::MemoryStore::with_clock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.config.clock = Arc::new(clock);
         self.config.has_own_clock = true;
         self
     }
 
-    /// Accepts the tokens of another issuer. Further calls add further issuers. The `iss` of a
-    /// token chooses its issuer, and [`JwtClaims::issuer_subject`] returns it to the application.
+    /// Accepts the tokens of another issuer. Call it once for each issuer. The service finds the
+    /// issuer of a token by the `iss` of the token. The application gets the issuer and the user
+    /// from [`JwtClaims::issuer_subject`].
     ///
     /// A service without [`secret`](Self::secret) and [`keys`](Self::keys) accepts only the tokens
-    /// of other issuers. It needs a store only if one of them has
+    /// of other issuers. It needs a store only if one of the issuers has
     /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist).
     ///
     /// The custom claims of the issuer's tokens must fit the claims type of the application. If
@@ -288,10 +286,10 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Accepts the tokens of another issuer, as [`accept`](Self::accept) does. `read` makes the
-    /// application's claims from those of the token. The custom claims that `read` gets are all
-    /// claims except the registered ones of RFC 7519. `read` runs once for each verified token, and
-    /// must not block.
+    /// Accepts the tokens of another issuer, as [`accept`](Self::accept) does, but makes the
+    /// application's claims with `read`. The service calls `read` once for each token that it
+    /// verifies. `read` must not block. The custom claims that `read` gets are all claims except
+    /// the registered ones of RFC 7519.
     ///
     /// ```
     /// use tower_bearer::{Issuer, TokenService, error::TokenError, jwt::{JwtClaims, RawClaims}};
@@ -322,22 +320,21 @@ impl<C> TokenServiceBuilder<C> {
         self.accept(issuer)
     }
 
-    /// Accepts other issuers' tokens that are older than the store's data set, if `accept` is
-    /// `true`. Default: `false`.
+    /// Accepts other issuers' tokens that were issued before the store began to record revocations,
+    /// if `accept` is `true`. Default: `false`.
     ///
     /// By default, the service refuses such a token under
-    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because an earlier, lost
-    /// data set may have contained its revocation. So users must get new tokens after the first
-    /// start, and after each loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses
-    /// its data at each restart. With `true`, a loss of the data makes revoked tokens valid again
-    /// until they expire.
+    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because the store may
+    /// have lost its revocation. So users must get new tokens after the first start, and after each
+    /// loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses its data at each
+    /// restart. With `true`, a loss of the data makes revoked tokens valid again until they expire.
     pub fn accept_older_than_store(mut self, accept: bool) -> Self {
         self.config.accepts_older_than_store = accept;
         self
     }
 
-    /// Sets the time at which a revocation takes effect on other nodes, and so the cost of a
-    /// request. Default: [`Consistency::Strong`].
+    /// Sets the longest time until a revocation takes effect on other nodes. [`Consistency`]
+    /// describes the cost of each choice. Default: [`Consistency::Strong`].
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.config.consistency = consistency;
         self
@@ -348,34 +345,35 @@ impl<C> TokenServiceBuilder<C> {
     ///
     /// | | default | limits |
     /// |--|--|--|
-    /// | bounded staleness | 25 ms, at most a quarter of the staleness | 1 ms to half of it |
+    /// | bounded staleness `d` | 25 ms, at most `d / 4` | 1 ms to `d / 2` |
     /// | [`Consistency::Strong`] | 250 ms | 1 ms to an hour |
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.config.poll_interval = Some(interval);
         self
     }
 
-    /// Sets the maximum rate, per second, at which this node asks the store about tokens from
-    /// before its horizon. The horizon is the time since which the node has every revocation. Such
-    /// tokens exist after a start, and after the store has lost data. The node asks about each of
-    /// them once. Beyond the limit the node answers 503 with `Retry-After`. Default: 2000.
+    /// Limits the number of old tokens per second about which this node asks the store. A token is
+    /// old if it was issued before the node's horizon: the time from which on the node has every
+    /// revocation. Old tokens exist after a start, and after the store has lost data.
     ///
-    /// The limit applies only under [`Consistency::BoundedStaleness`]. *After a failover all nodes
-    /// ask simultaneously, and the new server has just begun to serve.*
+    /// The node asks once about each old token. Beyond the limit, it answers 503 with
+    /// `Retry-After`. Default: 2000. The limit applies only under
+    /// [`Consistency::BoundedStaleness`]. It protects a server that replaces a failed one, because
+    /// all nodes then ask at the same time.
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
         self
     }
 
-    /// Sets the maximum time for which an open stream lasts after the last proof that its token is
-    /// good. A stream is an open response, a socket or a task with a [`Cutoff`](crate::Cutoff).
+    /// Sets the longest time for which an open stream lasts after this node last confirmed its
+    /// token. A stream is an open response, a socket or a task with a [`Cutoff`](crate::Cutoff).
     ///
-    /// A revocation cuts a stream within milliseconds while this node follows the store's log. If
-    /// the store does not answer, this node cuts the stream in the second half of this time. If the
-    /// store has no log, this node asks the store about each stream once in half of this time.
+    /// - While this node follows the store's log, a revocation cuts a stream within milliseconds.
+    /// - If the store does not answer, this node cuts the stream in the second half of this time.
+    /// - If the store has no log, this node asks the store about each stream twice in this time.
     ///
-    /// 500 ms to a day, and at least the staleness that [`consistency`](Self::consistency) allows.
-    /// Default: 30 s, or that staleness if it is longer.
+    /// Limits: 500 ms to a day, and at least the staleness that [`consistency`](Self::consistency)
+    /// allows. Default: 30 s, or that staleness if it is longer.
     pub fn stream_staleness(mut self, staleness: Duration) -> Self {
         self.config.stream_staleness = Some(staleness);
         self
@@ -389,11 +387,12 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets the lifetime of an access token. Whole seconds, at most the
-    /// [`session_lifetime`](Self::session_lifetime). The access token of a pair expires at the
-    /// latest when its session ends.
+    /// [`session_lifetime`](Self::session_lifetime). An access token expires at the latest when its
+    /// session ends.
     ///
-    /// For each session, the lifetime at its login applies. So a change does not affect the tokens
-    /// of older sessions, but [`max_access_lifetime`](Self::max_access_lifetime) limits them.
+    /// Each session keeps the lifetime that was set at its login. So a change affects only new
+    /// sessions. To shorten the tokens of older sessions, set
+    /// [`max_access_lifetime`](Self::max_access_lifetime).
     ///
     /// Nodes that share a store may have different lifetimes. Their [`leeway`](Self::leeway)s must
     /// differ by less than a minute.
@@ -402,43 +401,43 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the idle lifetime: the time after which a session ends without a refresh. Whole
-    /// seconds, at most the [`session_lifetime`](Self::session_lifetime) if both are given.
+    /// Sets the idle lifetime: a session ends if the client does not refresh it for this time.
+    /// Whole seconds, at most the [`session_lifetime`](Self::session_lifetime) if both are given.
     pub fn refresh_lifetime(mut self, idle: Duration) -> Self {
         self.config.refresh_lifetime = Some(idle);
         self
     }
 
-    /// Sets the absolute lifetime of a session, even if it is refreshed. Whole seconds. Default: 30
-    /// days, or the [`refresh_lifetime`](Self::refresh_lifetime) if that is longer.
+    /// Sets the absolute lifetime of a session, which refreshes do not extend. Whole seconds.
+    /// Default: 30 days, or the [`refresh_lifetime`](Self::refresh_lifetime) if that is longer.
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.config.session_lifetime = Some(lifetime);
         self
     }
 
     /// Sets the longest accepted lifetime of this service's own access tokens, from `iat` to `exp`.
-    /// Default: 24 hours, or the [`access_lifetime`](Self::access_lifetime) if that is longer. See
-    /// [`Issuer::max_access_lifetime`] for other issuers.
+    /// Default: 24 hours, or the [`access_lifetime`](Self::access_lifetime) if that is longer. For
+    /// other issuers, see [`Issuer::max_access_lifetime`].
     pub fn max_access_lifetime(mut self, max: Duration) -> Self {
         self.config.max_access_lifetime = Some(max);
         self
     }
 
-    /// Sets the longest accepted time since `iat` of this service's own access tokens, regardless
-    /// of their `exp`. See [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If
-    /// the service issues tokens, this must be at least the
-    /// [`access_lifetime`](Self::access_lifetime). Default: the token's lifetime. See
-    /// [`Issuer::max_token_age`] for other issuers.
+    /// Sets the maximum age (time since `iat`) of this service's own access tokens. The service
+    /// refuses an older token even before its `exp`: see
+    /// [`Validation::max_token_age`](crate::jwt::Validation::max_token_age). If the service issues
+    /// tokens, the maximum must be at least the [`access_lifetime`](Self::access_lifetime).
+    /// Default: the token's lifetime. For other issuers, see [`Issuer::max_token_age`].
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.config.max_token_age = Some(max);
         self
     }
 
     /// Requires further claims in this service's own access and refresh tokens: registered claims
-    /// (`client_id`, `scope`, ...) or the application's own. The service opens no session whose
-    /// tokens would lack a required claim. You can still revoke such a token, and
-    /// [`on_refresh`](Self::on_refresh) can renew it. See [`Issuer::require_claim`] for other
-    /// issuers.
+    /// (`client_id`, `scope`, ...) or the application's own. A login fails if its tokens would lack
+    /// a required claim. You can still revoke an older token that lacks the claim, and
+    /// [`on_refresh`](Self::on_refresh) can add the claim. For other issuers, see
+    /// [`Issuer::require_claim`].
     pub fn require_claims(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.config.required_claims.extend(names.into_iter().map(Into::into));
         self
@@ -448,10 +447,10 @@ impl<C> TokenServiceBuilder<C> {
     /// The hook runs on every request and must not block. A check that waits for a database belongs
     /// in a layer, such as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
-    /// After [`Validity::Invalid`], the response is that of any bad token (401). After an error or
-    /// a panic, the response is 500. To check the rights of a valid token, use scopes or your
-    /// handlers (403). [`validate_jwt_stateless`](TokenService::validate_jwt_stateless),
-    /// [`decode_token`](TokenService::decode_token) and refreshes do not call the hook.
+    /// If the hook returns [`Validity::Invalid`], the client gets 401, as for any bad token. If the
+    /// hook fails or panics, the client gets 500. To check the rights of a valid token, use scopes
+    /// or your handlers (403). Refreshes, [`decode_token`](TokenService::decode_token) and
+    /// [`validate_jwt_stateless`](TokenService::validate_jwt_stateless) do not call the hook.
     ///
     /// ```
     /// use tower_bearer::{BoxError, Claims, MemoryStore, TokenService, tokens::Validity};
@@ -477,43 +476,43 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the time during which a repeated refresh token gets the same successor, while that is
-    /// unused. At most 5 minutes. Default: 30 s. With zero, the service treats every repetition as
-    /// theft.
+    /// Sets the time after a refresh in which the client may send the old refresh token again and
+    /// gets the same successor. This works only while the successor is unused. At most 5 minutes.
+    /// Default: 30 s. With zero, the service takes each repeated use for theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
         self
     }
 
-    /// Sets the largest difference that checks allow between the clocks of issuer and verifier. At
+    /// Sets the largest difference between the clocks of issuer and verifier that checks allow. At
     /// most a day. Default: 5 s.
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.config.leeway = leeway;
         self
     }
 
-    /// Sets the maximum length of accepted and issued tokens, in bytes. The header may take three
-    /// eighths of it. Default: 8 KiB.
+    /// Sets the maximum length of accepted and issued tokens, in bytes. The header may take at most
+    /// three eighths of the length. Default: 8 KiB.
     pub fn max_token_len(mut self, bytes: usize) -> Self {
         self.config.max_token_len = bytes;
         self
     }
 
-    /// Sets the maximum number of sessions of a user. A further login ends the least recently used
-    /// session. Default: no limit.
+    /// Sets the maximum number of sessions of a user. A login beyond the maximum ends the least
+    /// recently used session. Default: no limit.
     pub fn max_sessions(mut self, max: u32) -> Self {
         self.config.max_sessions = Some(max);
         self
     }
 
     /// Sets the limits of the verified-token cache, which saves the signature check of a repeated
-    /// token. Every use still checks the times and the revocation of the token, and calls the
+    /// token. Each use of a cached token still checks its times and its revocation, and calls the
     /// [`validator`](Self::validator). [`replace_keys`](TokenService::replace_keys) clears the
     /// cache. Zero entries switch the cache off. Default: 65 536 entries and 64 MiB.
     ///
-    /// Both limits apply. The size of an entry is twice its text (once for its claims) plus about
-    /// 300 bytes. The size leaves out the cache's table, and the memory of custom claims beyond
-    /// their text. If a token is too long for the cache, the service verifies it at each use.
+    /// Both limits apply. An entry takes about 300 bytes plus twice the length of the token. This
+    /// sum omits the table of the cache, and custom claims that take more memory than their text.
+    /// If a token is too long for the cache, the service verifies it at each use.
     pub fn verified_cache(mut self, entries: usize, bytes: usize) -> Self {
         self.config.verified_cache = CacheBounds { entries, bytes };
         self
@@ -534,10 +533,12 @@ impl<C> TokenServiceBuilder<C> {
     }
 
     /// Sets a hook that decides at every refresh whether the user may have new tokens, and with
-    /// which claims. Without a hook, new tokens copy scope and custom claims of the refresh token.
-    /// So a user keeps a revoked role until the session ends. Without a hook, the service also
-    /// refuses a refresh token with custom claims of an older version of the application
-    /// ([`TokenError::CustomClaims`](crate::error::TokenError::CustomClaims)).
+    /// which claims. Without a hook:
+    ///
+    /// - The new tokens have the scope and the custom claims of the refresh token. So a user keeps
+    ///   a revoked role until the session ends.
+    /// - The service refuses a refresh token whose custom claims are of an older version of the
+    ///   application ([`TokenError::CustomClaims`](crate::error::TokenError::CustomClaims)).
     pub fn on_refresh(mut self, hook: impl OnRefresh<C>) -> Self {
         self.hooks.on_refresh = Some(Arc::new(hook));
         self

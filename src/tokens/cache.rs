@@ -2,28 +2,24 @@
 //!
 //! A signature check costs more than all other checks, and clients send the same token repeatedly.
 //! So the cache stores the results that do not change: the signature is valid under the current
-//! keys, and the rules allow the claims. Every use still checks the times and the revocation, and
-//! calls the validator. An entry also contains the time of the store's last answer about the token.
+//! keys, and the rules allow the claims. Each use of a cached token still checks its times and its
+//! revocation, and calls the validator. An entry also has the time at which the store last
+//! confirmed the token.
 //!
-//! * **Only valid tokens enter**, and only after the check of their revocation. So forged tokens
-//!   and tokens of ended sessions cannot evict entries.
-//! * **The key version is part of the cache key.**
+//! * **The checker inserts only valid tokens**, after the check of their revocation. So forged
+//!   tokens and tokens of ended sessions cannot evict entries.
+//! * **Each entry belongs to one version of the service's keys.**
 //!   [`replace_keys`](super::TokenService::replace_keys) raises the version and clears the cache.
-//!   So a lookup never finds a token that was verified with old keys, even if a slow check inserts
-//!   the token late.
-//! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits
-//!   (foldhash, with a random key). `quick_cache` 0.7 compares keys by [`Equivalent`]
-//!   (`CacheShard::search_resident`): here first the hash, then the whole text. Only one wrong text
-//!   in 2^64 reaches the comparison of bytes. So the duration of a lookup reveals nothing about the
-//!   cached tokens.
-//! * **Two bounds limit the cache**, in entries and in bytes. The weight of an entry is its bytes,
-//!   but at least the bound in bytes divided by the bound in entries.
-//! * **It resists scans**: `quick_cache` evicts by Clock-PRO. An entry used twice outlives any
-//!   number of entries used once.
+//!   If a slow check then inserts a token that the old keys verified, no lookup finds this token.
+//! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits and a
+//!   random key (foldhash). [`Equivalent`] compares the hash first. Only one wrong text in 2^64 has
+//!   the same hash. So the duration of a lookup reveals nothing about the cached tokens.
+//! * **Two bounds limit the cache**: a number of entries, and a number of bytes. The weight of an
+//!   entry is its size in bytes. The minimum weight is the byte bound divided by the entry bound.
+//! * **Tokens that are used once do not evict a token that is used twice** (Clock-PRO).
 //! * The cache wipes the texts that it drops (`zeroize`).
 //!
-//! The cache does not search for expired and revoked tokens. Every use refuses them, and the cache
-//! evicts them when it needs room.
+//! The cache does not search for expired and revoked tokens. It evicts them when it needs room.
 
 use std::{
     hash::{BuildHasher, Hash, Hasher},
@@ -47,11 +43,10 @@ use crate::{
 
 /// The shortest length of a token (see [`Validation::check`](crate::jwt::Validation::check)).
 const SHORTEST: usize = 64;
-/// The number of tokens of maximum length that fit into a shard, if the byte bound allows. A shard
-/// cannot store an entry that is larger than the shard.
+/// The number of tokens of maximum length that a shard must have room for. `quick_cache` cannot
+/// store an entry that is larger than a shard.
 const LONGEST_IN_A_SHARD: u64 = 8;
-/// The minimum number of entries per shard. With fewer, `quick_cache` itself reduces the number of
-/// shards.
+/// The minimum number of entries in a shard. Below it, `quick_cache` itself uses fewer shards.
 const ENTRIES_IN_A_SHARD: u64 = 32;
 
 #[derive(Clone, Copy, Debug)]
@@ -64,20 +59,20 @@ pub(super) struct CacheBounds {
 impl CacheBounds {
     pub(super) const DEFAULT: Self = Self { entries: 65_536, bytes: 64 * 1024 * 1024 };
 
-    /// Returns an error if the bounds leave no room for any token with these claims.
+    /// Returns an error if the byte bound is too small for even one short token.
     pub(super) fn check<C>(self) -> Result<(), ConfigError> {
         if self.entries > 0 && (self.bytes as u64) < 2 * entry_bytes::<C>(SHORTEST) {
             return Err(ConfigError::out_of_range(
                 "verified_cache",
                 "has too few bytes for a single token",
-                "raise them to some MiB, or set zero entries to switch the cache off",
+                "give some MiB, or give zero entries to switch the cache off",
             ));
         }
         Ok(())
     }
 }
 
-/// The tokens that were verified with the current keys.
+/// The verified-token cache of a service. Its tokens were verified with the current keys.
 pub(super) struct TokenCache<C> {
     /// `None` if the cache is switched off.
     cache: Option<Cache<TokenKey, VerifiedToken<C>, Weigh>>,
@@ -90,13 +85,12 @@ pub(super) struct TokenCache<C> {
 pub(super) struct VerifiedToken<C> {
     pub(super) claims: Claims<C>,
     pub(super) origin: Origin,
-    /// The route: the hashes by which the replica finds a revocation of the token. Never changes,
-    /// so the checker computes it once.
+    /// The bucket and the hashes with which the replica finds a revocation of the token.
     pub(super) route: Option<Route>,
-    /// The store's last confirmation that the token is not revoked.
+    /// The time and the server of the store's last confirmation that the token is not revoked.
     pub(super) alive: Alive,
-    /// True if another service has verified the claims. The memo in the claims then belongs to
-    /// another replica.
+    /// True if another service has verified the claims. Their memo then belongs to that service's
+    /// replica, so this service must not use it.
     pub(super) is_foreign: bool,
 }
 
@@ -113,8 +107,7 @@ pub(super) struct LookupKey<'t> {
     bytes: &'t [u8],
 }
 
-/// The key of an entry: the text of a token and its hash. The stored hash saves lookups and
-/// evictions from hashing the text again.
+/// The key of an entry. It stores the hash, so that lookups do not hash the text again.
 pub(super) struct TokenKey {
     hash: u64,
     version: u64,
@@ -127,30 +120,29 @@ impl<C> TokenCache<C> {
         Self { cache, hasher: DefaultHashBuilder::default(), version: AtomicU64::new(0), max_token_len }
     }
 
-    /// Returns the key of a lookup. Returns `None` if the cache is switched off or the text is too
-    /// long for a token, because hashing an unbounded text is expensive.
+    /// Returns the key for a lookup of this text. Returns `None` if the cache is off. Also returns
+    /// `None` if the text is longer than a token may be, because hashing such a text is expensive.
     pub(super) fn lookup_key<'t>(&self, token: &'t [u8]) -> Option<LookupKey<'t>> {
         let can_be_here = self.cache.is_some() && token.len() <= self.max_token_len;
         let version = self.version.load(Ordering::Acquire);
         can_be_here.then(|| LookupKey { hash: self.hasher.hash_one(token), version, bytes: token })
     }
 
-    /// Returns the entry of this text. The token may have expired or been revoked since.
+    /// Returns the entry of this text. The token may have expired, or may have been revoked.
     pub(super) fn get(&self, key: &LookupKey<'_>) -> Option<VerifiedToken<C>> {
         self.cache.as_ref()?.get(key)
     }
 
-    /// Caches a token if the cache has room. The caller has checked the token completely, with the
-    /// keys of the version in `key`.
+    /// Inserts a token that the caller has checked completely, with the keys of `key.version`.
     pub(super) fn insert(&self, key: TokenKey, token: VerifiedToken<C>) {
-        // If another thread replaces the keys between these two lines, no lookup finds the entry.
-        // It only takes up room.
+        // If another thread replaces the keys between these two lines, the entry only takes up
+        // room, because no lookup finds it.
         if let Some(cache) = self.cache.as_ref().filter(|_| key.version == self.version.load(Ordering::Acquire)) {
             cache.insert(key, token);
         }
     }
 
-    /// Clears the cache and switches to the new key version `version`. The caller has **already**
+    /// Clears the cache and switches to the key version `version`. The caller has **already**
     /// replaced the keys. From now on, a [`LookupKey`] of an earlier version finds nothing.
     pub(super) fn reset(&self, version: u64) {
         self.version.store(version, Ordering::Release);
@@ -163,19 +155,19 @@ impl<C> TokenCache<C> {
         self.cache.as_ref().map_or(0, Cache::len)
     }
 
-    /// Returns the weight of the cached tokens, which the byte bound limits.
+    /// Returns the sum of the weights of all entries.
     pub(super) fn bytes(&self) -> u64 {
         self.cache.as_ref().map_or(0, Cache::weight)
     }
 }
 
 impl LookupKey<'_> {
-    /// Returns the key version at the time of the lookup. Newer keys may be in use by now.
+    /// Returns the version of the keys at the time of the lookup. Newer keys may be in use by now.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Returns the key under which the token is cached.
+    /// Returns the key under which the cache stores the token.
     pub(super) fn to_token_key(&self) -> TokenKey {
         TokenKey { hash: self.hash, version: self.version, bytes: Zeroizing::new(self.bytes.into()) }
     }
@@ -219,12 +211,12 @@ impl<C> Weighter<TokenKey, VerifiedToken<C>> for Weigh {
     }
 }
 
-/// Returns the bytes of an entry: the key, the value, the claims, and twice the text, because the
-/// claims contain parts of it again.
+/// Returns the estimated size of an entry in bytes. The text counts twice, because the claims
+/// contain most of it again.
 ///
-/// The sum leaves out the table's own bytes: about 40 for each entry, and as many for each evicted
-/// entry that `quick_cache` remembers. It also leaves out the memory of custom claims that exceeds
-/// their text.
+/// The estimate omits the table of `quick_cache`: about 40 bytes for each entry, and for each
+/// evicted entry that it remembers. The estimate also omits custom claims that take more memory
+/// than their text.
 const fn entry_bytes<C>(text: usize) -> u64 {
     let fixed = size_of::<TokenKey>() + size_of::<VerifiedToken<C>>() + Claims::<C>::BYTES;
     (fixed as u64).saturating_add((text as u64).saturating_mul(2))
@@ -240,17 +232,17 @@ fn cache<C>(
     let shards = wanted
         .min(bytes / entry_bytes::<C>(max_token_len).saturating_mul(LONGEST_IN_A_SHARD))
         .min(entries / ENTRIES_IN_A_SHARD);
-    // `quick_cache` needs a power of two, and rounds the capacity of each shard up. The bound stays
-    // exact, because the capacity here is a multiple of the number of shards.
+    // `quick_cache` needs a power of two, and rounds the capacity of each shard up. A multiple of
+    // the number of shards needs no rounding, so the bound stays exact.
     let shards = 1 << shards.checked_ilog2().unwrap_or_default();
     let share = (bytes / entries).max(1);
     let capacity = share.saturating_mul(entries).min(bytes);
     let capacity = capacity - capacity % shards;
-    // `quick_cache` rejects an entry above 97 % of a shard. In a cache for one entry, the minimum
-    // weight must therefore be lower.
+    // `quick_cache` rejects an entry that takes more than 97 % of a shard. So in a cache for one
+    // entry, the minimum weight must be less than the capacity.
     let least = share.min(capacity - capacity / 10);
-    // `quick_cache` remembers hashes of evicted entries, half as many as this estimate. The byte
-    // bound limits the estimate.
+    // `quick_cache` remembers the hashes of evicted entries, up to half of this number. So the byte
+    // bound limits the number too.
     let estimated = entries.min(bytes / entry_bytes::<C>(SHORTEST));
 
     let mut options = OptionsBuilder::new();

@@ -1,4 +1,4 @@
-//! The check of every request: its token's text, then its revocation.
+//! The check of every request: first the text of its token, then the token's revocation.
 //!
 //! | step | source | cost |
 //! |--|--|--|
@@ -8,8 +8,8 @@
 //! | validator | the application | |
 //!
 //! The replica (this node's copy of the log) **refuses** a token in its deny set, even without a
-//! lease. While it has a lease, it **accepts** other tokens from after its horizon. One comparison
-//! is enough if the deny set has not changed since the replica last accepted the token. Otherwise
+//! lease. While it has a lease, it **accepts** other tokens from after its horizon. If the deny set
+//! has not changed since the replica last accepted the token, one comparison is enough. Otherwise
 //! the replica searches the deny set.
 
 use std::{
@@ -49,68 +49,66 @@ use crate::{
 pub(crate) enum Freshness {
     /// The configured source: the replica while it has a lease, otherwise the store.
     AsConfigured,
-    /// The replica, but only if it contained the whole log at most this long ago; otherwise the
-    /// store. With zero, always the store.
+    /// The replica, if it had the whole log at most this long ago. Otherwise the store.
     Within(Duration),
 }
 
 impl Freshness {
-    /// Always the store.
+    /// Only the store may accept the token.
     pub(crate) const STRONG: Self = Self::Within(Duration::ZERO);
 }
 
-/// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for one type of claims.
+/// A pointer to [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless) for `C`.
 pub(super) type Parse<C> = fn(&str, &KeySet, &Validation, TokenType, Timestamp) -> Result<Claims<C>, TokenError>;
 
 /// The part of a service that checks tokens.
 pub(crate) struct Checker<C> {
-    /// Each operation loads the keyring once, so that it uses one key set from start to end.
+    /// The current keys. Each operation loads them once, and uses one key set from start to end.
     pub(super) keyring: Arc<CurrentKeyring>,
-    /// The access tokens that were verified with the keyring's keys.
+    /// The access tokens that were verified with the current keys.
     pub(super) cache: TokenCache<C>,
     /// The maximum length of a token, in bytes.
     pub(crate) max_token_len: usize,
     pub(super) validation: Validation,
-    /// The clock that judges the times of own tokens: the store's, if there is a store.
+    /// The clock for the times of own tokens: the store's, or the one that the application has set.
     pub(super) clock: Arc<dyn Clock>,
-    /// The clock that judges the times of other issuers' tokens: the node's.
+    /// The clock for the times of other issuers' tokens: the node's.
     pub(super) node_clock: Arc<dyn Clock>,
     pub(super) issuers: Arc<AcceptedIssuers>,
-    /// For each of the issuers, the function that reads its custom claims.
+    /// For each accepted issuer, the function that reads its custom claims.
     pub(super) converters: Box<[Convert<C>]>,
     pub(super) denial_rules: DenialRules,
     pub(super) conditions: Arc<Conditions>,
-    /// True if the store's clock judges the service's own tokens.
+    /// True if the store's clock judges the times of own tokens.
     pub(super) is_judged_by_store: bool,
-    /// A function pointer, so that a service that only checks tokens needs no bounds on `C`.
+    /// A function pointer, so that the methods of [`Checker`] need no serde bounds on `C`.
     pub(super) parse: Parse<C>,
     pub(super) authority: Authority,
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) validator: Option<Validator<C>>,
     pub(crate) observer: SharedObserver,
-    /// The streams with tokens of this service. This field owns the tasks of the replica, which end
-    /// with the last handle of the service. Each pending check, verified claims set and open stream
-    /// is a handle too.
+    /// The open streams of this service. They own the tasks of the replica. These tasks end with
+    /// the last handle of the service: a clone, pending check, open stream or set of verified
+    /// claims.
     pub(super) streams: TokenStreams,
 }
 
-/// The outcome of a lookup of an access token.
+/// The outcome of a lookup of an access token in the cache.
 pub(crate) enum Lookup<'t, C> {
-    /// The checker has verified the token before. The field is the rest of the check.
+    /// The cache has the token. The field is the rest of the check.
     Hit(AccessCheck<C>),
-    /// The text is not cached. [`Checker::check_text`] verifies it.
+    /// The cache does not have the token. [`Checker::check_text`] verifies it.
     Miss(CacheMiss<'t>),
 }
 
-/// The key under which the checker caches the token after the verification. `None` if it must not
-/// cache the token.
+/// The cache key for the token. `None` if the checker must not cache the token.
 pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
 
 /// A check of a token, done or in progress.
 pub(crate) enum AccessCheck<C> {
     Done(Result<Claims<C>, Error>),
-    /// Boxed to keep [`AccessCheck`] small, because small values are cheap to move. Under bounded
-    /// staleness most checks are [`Done`](Self::Done).
+    /// Boxed, because a small [`AccessCheck`] is cheap to move. Under bounded staleness, most
+    /// checks are [`Done`](Self::Done).
     Pending(Box<Pending<C>>),
 }
 
@@ -126,21 +124,21 @@ impl CheckOptions {
         matches!(self.token_type, TokenType::Access)
     }
 
-    /// Returns true if the replica may decide. It cannot decide about refresh tokens: the log does
-    /// not record which of a session's refresh tokens is the newest.
+    /// Returns true if the replica may decide. It cannot decide about refresh tokens, because the
+    /// log does not contain the counter of a session's newest refresh token.
     fn may_be_decided_here(self) -> bool {
         self.is_access() && self.freshness != Freshness::STRONG
     }
 }
 
 impl<C> Checker<C> {
-    /// Returns the error for a token whose issuer, with this index, has no key for it.
+    /// Returns the error for an unknown key. `index` is the index of the token's issuer.
     pub(super) fn unknown_key(&self, index: usize) -> Error {
         let issuer = self.issuers.get(index);
         issuer.map_or_else(|| TokenError::UnknownIssuer.into(), |issuer| issuer.keys.unknown_key())
     }
 
-    /// Replaces the keys, and clears the cache of tokens that were verified with the old ones.
+    /// Replaces the keys, and clears the cache of tokens that were verified with the old keys.
     pub(super) fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         if self.authority.sessions().is_none() {
             return Err(ConfigError::conflict(
@@ -149,18 +147,18 @@ impl<C> Checker<C> {
                 "remove the call: the service fetches the keys of other issuers itself",
             ));
         }
-        // The keyring must change before the cache does. A check that reads the new version from
-        // the cache then loads the new keys, or newer ones.
+        // The keys change before the cache's version. A check loads the version first and the keys
+        // later, so with the new version it never uses the old keys.
         self.keyring.replace(keys, |version| self.cache.reset(version))
     }
 }
 
 impl<C: Send + Sync + 'static> Checker<C> {
     /// Begins the check of a token. Returns [`AccessCheck::Pending`] only if the check waits for
-    /// the store.
+    /// the store or for an issuer's keys.
     pub(super) fn check(self: &Arc<Self>, token: &str, token_type: TokenType, freshness: Freshness) -> AccessCheck<C> {
-        // The cache contains only access tokens. A lookup here could accept an access token in
-        // place of a refresh token.
+        // The cache contains only access tokens. With a lookup here, the check could accept an
+        // access token in place of a refresh token.
         let miss = match token_type {
             TokenType::Access => match self.check_cached(token.as_bytes(), freshness) {
                 Lookup::Hit(check) => return check,
@@ -171,16 +169,16 @@ impl<C: Send + Sync + 'static> Checker<C> {
         self.check_text(miss, token, token_type, freshness)
     }
 
-    /// Begins another check of claims that were verified before.
+    /// Begins another check of claims that this or another service has verified before.
     pub(super) fn check_again(self: &Arc<Self>, claims: &Claims<C>) -> AccessCheck<C> {
-        // The access tokens of another issuer may have no type.
+        // Another issuer's access token may have no type.
         let token_type = claims.token_type().unwrap_or(TokenType::Access);
         let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
         let verified = || -> Result<_, Error> {
             let origin = self.origin_of(claims)?;
             self.check_times(claims, origin)?;
             let (claims, route) = (claims.clone(), self.route(claims, origin)?);
-            // `validate_jwt_stateless` and other services verify tokens without this step.
+            // This replica may not have the stamp of these claims yet.
             self.settle(&claims, route.as_ref(), token_type);
             let is_foreign = !claims.is_verified_by(&self.streams.of(claims.external()).verifier());
             Ok(VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign })
@@ -191,7 +189,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         }
     }
 
-    /// Begins the check of an access token that was verified before. Looks up the raw bytes,
+    /// Begins the check of an access token if the cache has the token. Looks up the raw bytes,
     /// because parsing costs more than the rest of the check.
     pub(crate) fn check_cached<'t>(self: &Arc<Self>, bytes: &'t [u8], freshness: Freshness) -> Lookup<'t, C> {
         let Some(key) = self.cache.lookup_key(bytes) else { return Lookup::Miss(CacheMiss(None)) };
@@ -204,18 +202,18 @@ impl<C: Send + Sync + 'static> Checker<C> {
         if let Err(error) = self.check_times(&token.claims, token.origin) {
             return Lookup::Hit(self.done(Err(error), options, Decider::None));
         }
-        // The fast path: most requests take it under bounded staleness.
+        // Under bounded staleness, most requests end here.
         if options.may_be_decided_here() && self.still_accepts(&token, options.freshness) {
             return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::Replica));
         }
-        // Neither the replica nor the store knows these tokens.
+        // No store and no replica contains revocations of these tokens.
         if let Ok(TokenAuthority::Nothing) = self.authority_of(token.origin) {
             return Lookup::Hit(self.done(self.validate(token.claims, options), options, Decider::None));
         }
         Lookup::Hit(self.check_revocation(token, Some(key), false, options))
     }
 
-    /// Begins the check of a token that was not cached.
+    /// Begins the check of a token that the cache does not have.
     pub(crate) fn check_text(
         self: &Arc<Self>,
         miss: CacheMiss<'_>,
@@ -238,26 +236,24 @@ impl<C: Send + Sync + 'static> Checker<C> {
         options: CheckOptions,
     ) -> Result<AccessCheck<C>, Unverified> {
         let keyring = self.keyring.load();
-        // If another thread has replaced the keys since the lookup, this check does not cache the
-        // token.
+        // Does not cache the token if another thread has replaced the keys since the lookup.
         let key = miss.0.filter(|key| key.version() == keyring.version);
         let (claims, origin) = self.verify(&keyring, token, options.token_type)?;
         let route = self.route(&claims, origin)?;
-        // A cached token was settled at its first check.
+        // Not needed for a cached token, whose stamp is already in the replica.
         self.settle(&claims, route.as_ref(), options.token_type);
         let token = VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign: false };
         Ok(self.check_revocation(token, key, true, options))
     }
 
-    /// Waits for a fetch of the issuer's keys if `demand` allows one. Otherwise refuses the token,
-    /// because its key is unknown.
+    /// Waits for a fetch of the issuer's keys if `demand` allows it. Otherwise refuses the token.
     #[cold]
     fn await_key(self: &Arc<Self>, token: &str, index: usize, version: u64, options: CheckOptions) -> AccessCheck<C> {
         let Some(issuer) = self.issuers.get(index) else {
             return self.done(Err(TokenError::UnknownIssuer.into()), options, Decider::None);
         };
         let wait = issuer.keys.demand();
-        // A fetch may have ended since the check loaded the keys.
+        // A fetch may have ended after the check loaded the keys.
         if issuer.keys.version() != version {
             return self.check_after_wait(token, index, options);
         }
@@ -308,8 +304,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
         }
     }
 
-    /// Checks the revocation of a verified token, caches the token, and calls the validator. Sets
-    /// `decided_by` to the source of the result.
+    /// Asks the replica, then the store if the replica may not decide. Caches the token and calls
+    /// the validator. Sets `decided_by` to the source of the decision.
     fn begin_revocation_check(
         self: &Arc<Self>,
         mut token: VerifiedToken<C>,
@@ -337,8 +333,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let key = key.filter(|_| is_news).map(|key| key.to_token_key());
         match reply {
             Some(StoreReply::Pending(answer)) => {
-                // Only a check that waits reads the clock, because a reading costs as much as the
-                // rest of a check.
+                // Only a check that waits reads the clock: reading it costs as much as the rest of
+                // a check.
                 let began = self.observer.is_set().then(Instant::now);
                 let step = Step::Answer { token, answer, key };
                 let pending = Pending { checker: Arc::clone(self), step, options, began };
@@ -354,7 +350,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
     }
 }
 
-/// The store's reply about a token that it does not refuse.
+/// The store's reply about a token, unless the store refuses the token.
 enum StoreReply {
     /// The token is not revoked.
     Alive(Alive),
@@ -362,19 +358,21 @@ enum StoreReply {
     Pending(PendingAnswer),
 }
 
-/// The replica's verdict on a token that it does not refuse.
+/// The replica's verdict on a token, unless the replica refuses the token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum LocalVerdict {
-    /// The token is not revoked, according to a replica with a lease.
+    /// The replica has a lease, and accepts the token.
     Accepted,
-    /// The node must ask the store, in most cases because the token was issued before the horizon.
+    /// The node must ask the store, within a rate limit. Such tokens are mostly from before the
+    /// horizon.
     BeforeHorizon,
-    /// The node must ask the store.
+    /// The node must ask the store, for example because it has no lease.
     Unknown,
 }
 
 impl<C> Checker<C> {
-    /// Returns the route to the token's revocation in the replica. `None` without a replica.
+    /// Returns the bucket and hashes with which the replica finds a revocation of the token. `None`
+    /// if no replica decides about the token.
     fn route(&self, claims: &JwtClaims<C>, origin: Origin) -> Result<Option<Route>, TokenError> {
         let Some(replica) = &self.replica else { return Ok(None) };
         Ok(match self.authority_of(origin)? {
@@ -393,8 +391,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Settles the stamp of an access token: the name of its user's last revocation, which this
-    /// node may not have read yet.
+    /// Passes the stamp of an access token to the replica. The stamp names the user's last
+    /// revocation, which this node may not have read yet.
     fn settle(&self, claims: &JwtClaims<C>, route: Option<&Route>, token_type: TokenType) {
         if let (TokenType::Access, Some(replica), Some(route)) = (token_type, &self.replica, route)
             && let Some(stamp) = claims.stamp()
@@ -403,8 +401,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the replica has accepted this token before, its data have not changed since,
-    /// and the data are as fresh as `freshness` demands.
+    /// Returns true if the replica accepted this token before and its deny set has not changed
+    /// since. The replica must also be as fresh as `freshness` demands.
     #[inline]
     fn still_accepts(&self, token: &VerifiedToken<C>, freshness: Freshness) -> bool {
         let (Some(replica), Some(route)) = (&self.replica, &token.route) else { return false };
@@ -440,10 +438,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns an error if this node may not ask the store about the token now. Two limits protect
-    /// the store. One is a rate limit for tokens from before the horizon. The other is a pause of
-    /// two seconds. It applies to each session that the store did not find, and to each token of
-    /// another issuer that the store refused.
+    /// Returns an error if this node must not ask the store about the token now. The first limit is
+    /// a rate, for tokens from before the horizon. The second limit is a pause of two seconds after
+    /// the store did not find the token's session, or refused another issuer's token.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,
@@ -491,7 +488,7 @@ impl<C> Checker<C> {
         Ok(StoreReply::Alive(answer))
     }
 
-    /// Notes the outcome of a question to the store, and returns it.
+    /// Records in the conditions whether a read of the store failed, and returns its outcome.
     fn noted<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
         self.conditions.note_read(&answer);
         answer
@@ -507,7 +504,8 @@ impl<C> Checker<C> {
         if options.is_access() {
             self.record_refusal(token, checked);
         }
-        // After a suspension of the machine, the estimate may lag until this answer.
+        // After a suspension of the machine, the estimate of the store's time lags. So the earlier
+        // check of the times may have accepted an expired token.
         let end = token.claims.expires_at().saturating_add(self.validation.leeway_in_force());
         if self.is_judged_by_store && checked.now >= end {
             return Err(TokenError::Expired { at: token.claims.expires_at() }.into());
@@ -527,7 +525,7 @@ impl<C> Checker<C> {
     }
 
     /// Records that the store has refused another issuer's token. If the token is revoked, the node
-    /// asks the store about the open streams with the token's ids.
+    /// asks the store about the open streams with one of the token's ids.
     fn record_denial(&self, token: &VerifiedToken<C>, is_revoked: bool) {
         if let (Some(replica), Ok(bearer)) = (&self.replica, Self::bearer(token)) {
             replica.note_refused(&bearer, is_revoked);
@@ -540,7 +538,7 @@ impl<C> Checker<C> {
     }
 
     /// Records in the replica that the store has not refused a token. Does nothing if the replica
-    /// makes no decisions.
+    /// does not decide about tokens.
     fn confirm(&self, token: &VerifiedToken<C>, (at, server): Confirmation) -> Result<Alive, TokenError> {
         match (&self.replica, &token.route) {
             (Some(replica), Some(route)) if replica.decides() => {
@@ -550,9 +548,9 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Records in the replica that the store has refused an access token. If the token is revoked,
-    /// this node then refuses it without asking the store. Without a replica, the node asks the
-    /// store about the open streams of the subject.
+    /// Records that the store has refused an access token. If the token is revoked, the replica
+    /// then refuses it without the store. Without a replica, the node asks the store about the
+    /// subject's open streams.
     fn record_refusal(&self, token: &VerifiedToken<C>, checked: &Checked) {
         let (Some(replica), Some(route), Ok(bearer)) = (&self.replica, &token.route, bearer(&token.claims)) else {
             if let SessionState::Revoked { .. } = checked.state {
@@ -584,15 +582,14 @@ impl<C> Checker<C> {
                 Ok(_) => (CheckResult::Accepted, CheckReason::None),
                 Err(error) => CheckResult::of(error),
             };
-            // A failed store has decided nothing.
+            // A store that failed has not decided.
             let decided_by = if let CheckReason::Store(_) = reason { Decider::None } else { decided_by };
             let duration = began.map(|began| began.elapsed());
             Observation::Check { result, reason, decided_by, duration }
         });
     }
 
-    /// Calls the application's validator for an access token. For a refresh token, the `on_refresh`
-    /// hook decides instead.
+    /// Calls the application's validator. Skips refresh tokens, about which `on_refresh` decides.
     fn validate(&self, claims: Claims<C>, options: CheckOptions) -> Result<Claims<C>, Error> {
         match &self.validator {
             Some(validator) if options.is_access() => validator::ask(validator, claims),
@@ -606,8 +603,8 @@ fn deny_query<C>(claims: &JwtClaims<C>) -> DenyQuery {
     DenyQuery::about(claims.issuer().unwrap_or_default(), claims.token_id(), claims.session_id(), claims.subject())
 }
 
-/// A check that waits for the store or for an issuer's keys. It borrows nothing, so that a response
-/// future can own it.
+/// A check that waits for the store or for an issuer's keys. It owns all its data, so that a
+/// response future can contain it.
 pub(crate) struct Pending<C> {
     checker: Arc<Checker<C>>,
     step: Step<C>,
@@ -624,12 +621,12 @@ enum Step<C> {
     Answer {
         token: VerifiedToken<C>,
         answer: PendingAnswer,
-        /// The key under which to cache the token if the store accepts it.
+        /// The cache key for the token if the store accepts it. `None` if it must not be cached.
         key: Option<TokenKey>,
     },
 }
 
-/// The answer of the store for which the check waits.
+/// The future that resolves with the store's answer.
 enum PendingAnswer {
     Session(BoxFuture<Result<Checked, StoreError>>),
     Denial(BoxFuture<Result<Denial, StoreError>>),
@@ -654,14 +651,14 @@ impl<C: Send + Sync + 'static> Future for Pending<C> {
 }
 
 impl<C> Pending<C> {
-    /// Returns the observer of the service that checks the token.
+    /// Returns the observer of the service that makes this check.
     pub(crate) fn observer(&self) -> &SharedObserver {
         &self.checker.observer
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Claims<C>, Error>> {
         let Self { checker, step, options, .. } = self;
-        // The check after the wait for a key never waits for a key again.
+        // `check_after_wait` has replaced a wait for a key, so this branch is unreachable.
         let Step::Answer { token, answer, key } = step else {
             return Poll::Ready(Err(TokenError::UnknownKey.into()));
         };

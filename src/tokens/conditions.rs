@@ -1,8 +1,8 @@
-//! The conditions that an operator should resolve, with their start.
+//! The conditions that an operator should resolve, each with the time of its start.
 //!
-//! A condition begins and ends with one log message each. While calls of the store fail, the log
-//! has one more message a minute, with the number of failures. *In an outage, a message for each
-//! request fills the disk.*
+//! A condition causes a log message when it begins, and another when it ends. While calls of the
+//! store fail, the log also gets one message a minute with the number of failures. A message for
+//! each failed request could fill the disk in an outage.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use crate::{
     error::{StoreError, StoreErrorKind, chain},
 };
 
-/// The interval of the messages about a failure that continues.
+/// The minimum interval between two log messages about the same failure.
 const SUM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A condition that an operator should resolve. The service may still serve requests.
@@ -28,8 +28,8 @@ const SUM_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Condition {
     /// The kind of the condition.
     pub kind: ConditionKind,
-    /// The time at which this node noticed the condition, by the node's clock, in seconds since the
-    /// Unix epoch.
+    /// The time at which this node noticed the condition, by the node's clock. In JSON: seconds
+    /// since the Unix epoch.
     #[serde(serialize_with = "as_secs")]
     pub since: Timestamp,
     /// The problem and its remedy. The text contains no secret.
@@ -41,24 +41,24 @@ pub struct Condition {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConditionKind {
-    /// The store refuses reads, or does not answer them. Requests get 503, except those that a
-    /// replica with a lease decides.
+    /// The store refuses reads, or does not answer them. Requests get 503, unless a replica with a
+    /// lease decides about their tokens.
     ReadsRefused,
     /// The store refuses writes, or does not answer them. Logins, refreshes or revocations get 503.
     WritesRefused,
-    /// The clocks of this node and of the store differ by more than the leeway. The service judges
-    /// its own tokens by the store's clock, so this has no effect on them.
+    /// The clocks of this node and of the store differ by more than the leeway. The service's own
+    /// tokens stay valid, because the store's clock judges them.
     ClockSkew,
     /// The store's clock went back. See [`Status`](super::Status#the-stores-clock).
     StoreClockWentBack,
-    /// This node has no lease, under bounded staleness only.
+    /// This node has no lease for some users. Under bounded staleness only.
     ReplicaBehind,
-    /// No bound is known for the time until a revocation holds on this node.
+    /// The time until a revocation holds on this node has no known bound.
     NoBound,
     /// The store reports a defect, such as a policy that evicts keys.
     Store,
-    /// The node cannot fetch the keys of an accepted issuer. Own tokens and those of the other
-    /// issuers are not affected.
+    /// The node cannot fetch the keys of an accepted issuer. The tokens of this service and of
+    /// other issuers are not affected.
     IssuerKeys,
 }
 
@@ -83,7 +83,7 @@ impl ConditionKind {
         }
     }
 
-    /// Returns the bit of this kind in [`Conditions::present`].
+    /// Returns the bit that stands for this kind in [`Conditions::present`].
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -93,8 +93,8 @@ impl ConditionKind {
 pub(super) struct Conditions {
     /// The node's clock.
     clock: Arc<dyn Clock>,
-    /// The kinds of the present conditions, as bits. A successful call of the store reads only this
-    /// field.
+    /// One bit for each kind of present condition. A successful call of the store reads only this
+    /// field, without the lock.
     present: AtomicU8,
     state: Mutex<State>,
 }
@@ -102,28 +102,28 @@ pub(super) struct Conditions {
 #[derive(Default)]
 struct State {
     present: Vec<Condition>,
-    /// The log messages of each kind that has begun once.
+    /// The log messages of each kind of condition that has occurred.
     messages: Vec<(ConditionKind, Messages)>,
 }
 
 /// The log messages about one kind of condition.
 #[derive(Default)]
 struct Messages {
-    /// The time of the last message about each kind of failure, or about a start without a failure,
-    /// by [`Clock::elapsed`].
+    /// The kind of failure and the time ([`Clock::elapsed`]) of each message of the last minute.
+    /// `None` stands for a begin without a failure.
     sent: Vec<(Option<StoreErrorKind>, Duration)>,
-    /// The number of failures since that message.
+    /// The number of failures since the last message.
     failures: u64,
     /// The kind of the last failure.
     last_failure: Option<StoreErrorKind>,
-    /// True if the start of the present condition was logged, so that its end is logged too.
+    /// True if the log has a message about the begin, so that the end gets a message too.
     has_begun: bool,
 }
 
 impl Messages {
-    /// Returns true if a message about a begin or a failure is due, and notes its time. Messages
-    /// about the same kind of failure are a minute apart. *A condition that begins and ends many
-    /// times a second would fill the log.*
+    /// Returns true if a message about a begin or a failure is due, and records its time. Two
+    /// messages about the same kind of failure are at least a minute apart. Otherwise a condition
+    /// that begins and ends many times a second would fill the log.
     fn are_due(&mut self, now: Duration, cause: Option<StoreErrorKind>) -> bool {
         self.sent.retain(|(_, at)| now.saturating_sub(*at) < SUM_INTERVAL);
         let is_due = !self.sent.iter().any(|(sent, _)| *sent == cause);
@@ -143,7 +143,7 @@ impl State {
         }
     }
 
-    /// Returns the log messages of a kind, and makes them at its first begin.
+    /// Returns the log messages of this kind. Creates them when the kind occurs for the first time.
     fn messages(&mut self, kind: ConditionKind) -> &mut Messages {
         let known = self.messages.iter().position(|(known, _)| *known == kind);
         let index = known.unwrap_or(self.messages.len());
@@ -160,13 +160,14 @@ impl Conditions {
         Self { clock, present: AtomicU8::new(0), state: Mutex::default() }
     }
 
-    /// Notes the outcome of a read.
+    /// Begins or ends [`ConditionKind::ReadsRefused`] by the outcome of a read.
     #[inline]
     pub(super) fn note_read<T>(&self, outcome: &Result<T, StoreError>) {
         self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
     }
 
-    /// Notes that the store answers. This ends a failure to reach it, but no refusal of reads.
+    /// Ends [`ConditionKind::ReadsRefused`] after an answer of the store, if the store was
+    /// unreachable before. A store that answers a ping may still refuse reads.
     pub(super) fn note_answer(&self) {
         let kind = ConditionKind::ReadsRefused;
         let is_unreachable = |failure| matches!(failure, StoreErrorKind::Unavailable | StoreErrorKind::Timeout);
@@ -175,8 +176,8 @@ impl Conditions {
         }
     }
 
-    /// Notes the outcome of a revocation. A success does not end a failure for lack of
-    /// memory, because a full server still accepts revocations.
+    /// Begins or ends [`ConditionKind::WritesRefused`] by the outcome of a revocation. A success
+    /// does not end a lack of memory, because a full server still accepts revocations.
     pub(super) fn note_revocation<T>(&self, outcome: &Result<T, StoreError>) {
         let kind = ConditionKind::WritesRefused;
         let lacks_memory = || self.lock().messages(kind).last_failure == Some(StoreErrorKind::OutOfMemory);
@@ -185,7 +186,7 @@ impl Conditions {
         }
     }
 
-    /// Notes the outcome of a write.
+    /// Begins or ends [`ConditionKind::WritesRefused`] by the outcome of another write.
     pub(super) fn note_write<T>(&self, outcome: &Result<T, StoreError>) {
         self.note(ConditionKind::WritesRefused, outcome.as_ref().err());
     }
@@ -194,13 +195,13 @@ impl Conditions {
     fn note(&self, kind: ConditionKind, error: Option<&StoreError>) {
         match error {
             None => self.end(kind),
-            // This node's own limit says nothing about the store.
+            // This node limits its own questions. The store itself may be well.
             Some(error) if error.kind() == StoreErrorKind::Overloaded => {}
             Some(error) => self.fail(kind, error),
         }
     }
 
-    /// Begins or continues a condition of the store's calls.
+    /// Begins a condition, or continues it, after a failed call of the store.
     #[cold]
     fn fail(&self, kind: ConditionKind, error: &StoreError) {
         let text = chain(error);
@@ -240,8 +241,8 @@ impl Conditions {
         let _ = is_due;
     }
 
-    /// Replaces the conditions of a kind by those with these texts. Logs nothing, because the
-    /// caller's part of the crate has already logged them.
+    /// Replaces all conditions of a kind by conditions with these texts. Logs nothing, because the
+    /// part of the crate that found the problem has already logged it.
     pub(super) fn set(&self, kind: ConditionKind, texts: &[String]) {
         if texts.is_empty() && !self.has(kind) {
             return;
@@ -256,7 +257,7 @@ impl Conditions {
         self.publish(&state);
     }
 
-    /// Ends a condition. Does nothing, and takes no lock, if there is none.
+    /// Ends the condition of this kind. If there is none, does nothing and takes no lock.
     #[inline]
     pub(super) fn end(&self, kind: ConditionKind) {
         if self.has(kind) {
@@ -281,7 +282,7 @@ impl Conditions {
         let _ = (ended, has_begun);
     }
 
-    /// Returns whether there is a condition of this kind.
+    /// Returns true if there is a condition of this kind.
     #[inline]
     pub(super) fn has(&self, kind: ConditionKind) -> bool {
         self.present.load(Ordering::Relaxed) & kind.bit() != 0
@@ -297,7 +298,7 @@ impl Conditions {
         self.lock().present.clone()
     }
 
-    /// The caller holds the lock, so that the bits follow the list.
+    /// Writes the kinds in `state` to the bits. The caller has the lock.
     fn publish(&self, state: &State) {
         let bits = state.present.iter().fold(0, |bits, condition| bits | condition.kind.bit());
         self.present.store(bits, Ordering::Relaxed);

@@ -1,11 +1,10 @@
-//! The time at which a revocation takes effect, and the pace at which a node reads the log.
+//! The source of decisions about revocations, and the pace at which a node reads the log.
 
 use std::time::Duration;
 
 use crate::{clock::saturating_millis, error::ConfigError};
 
-/// The guaranteed time at which a revocation takes effect on other nodes, and the cost of a
-/// request.
+/// The time after which a revocation surely takes effect on other nodes, and the cost of a request.
 ///
 /// | | `Strong` | `BoundedStaleness(d)` |
 /// |--|--|--|
@@ -22,13 +21,17 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// # The bound
 ///
 /// The *bound* is a time after the store has confirmed a revocation. No node accepts the revoked
-/// token in a request that starts after the bound, whatever fails. The bound is `d` (zero under
-/// `Strong`) **plus the time for which a node may use a primary that another server has replaced**.
-/// The second time depends on the deployment. See [`Failover`](crate::store::redis::Failover) for
-/// one server, `RedisStore::sentinel` and `RedisStore::cluster` for the others.
-/// [`Status::bound_ms`](super::Status::bound_ms) is the bound. If the bound is unknown,
-/// [`Status::bound_reason`](super::Status::bound_reason) is the reason. The bound depends on no
-/// wall clock, and on no message that can be lost.
+/// token in a request that starts after the bound, whatever fails. The bound is the sum of two
+/// times:
+///
+/// - `d`, or zero under `Strong`
+/// - the longest time for which a node may use a server that another server has replaced. This time
+///   depends on the deployment: see [`Failover`](crate::store::redis::Failover),
+///   `RedisStore::sentinel` and `RedisStore::cluster`.
+///
+/// [`Status::bound_ms`](super::Status::bound_ms) is the bound, and
+/// [`Status::bound_reason`](super::Status::bound_reason) is the reason if the bound is unknown. The
+/// bound depends on no wall clock, and on no message that can be lost.
 ///
 /// The bound does not cover revocations that the store has lost. A failover can lose a confirmed
 /// revocation. Each running node that made or read the revocation then republishes it. If no such
@@ -43,25 +46,25 @@ use crate::{clock::saturating_millis, error::ConfigError};
 ///
 /// # After a start or a loss of data
 ///
-/// A node starts at the newest entry of the log. It gets its *lease*, the right to decide without
-/// the store, after one small read, whatever the length of the log. Until it has read the older
-/// entries, it asks the store once about each token from before the newest entry. After a failover
-/// or a loss of data, it asks once about each token from before that event. The store may have lost
-/// the session. [`max_questions`](super::TokenServiceBuilder::max_questions) limits these questions
-/// per second. Beyond the limit the node answers 503.
+/// A node starts at the newest entry of the log. After one small read, it gets its *lease*: the
+/// right to decide without the store. Until the node has read the older entries, it asks the store
+/// once about each token from before the newest entry.
+///
+/// After a failover or a loss of data, the node asks once about each token from before that event.
+/// [`max_questions`](super::TokenServiceBuilder::max_questions) limits these questions per second.
+/// Beyond the limit, the node answers 503.
 ///
 /// # Costs
 ///
 /// Under bounded staleness, a task of each node reads the store's log, and the node decides by its
-/// copy. Under `Strong`, the task runs if the log can outlive the process (Redis), or after the
-/// first open stream. The task also republishes revocations that the store has lost (see
-/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). If
-/// [`build`](super::TokenServiceBuilder::build) starts the task, the task runs on the Tokio runtime
-/// of that call. The task ends with the last handle of the service.
+/// copy. Under `Strong`, the task runs if the store is in Redis, or after the first open stream.
+/// There it republishes revocations that the store has lost (see
+/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). The task ends with
+/// the last handle of the service.
 ///
 /// A poll reads all buckets from Redis in one round trip. By default, a node polls 40 times a
 /// second under bounded staleness, and 4 times under `Strong`. Nudges (pub/sub messages about new
-/// entries) at most double the number of reads. In a cluster each bucket needs a separate read.
+/// entries) at most double the number of reads. In a cluster, each bucket needs a separate read.
 /// `cargo bench --bench following` measures these reads.
 ///
 /// A million revoked sessions take 52 MB of a node's memory if user ids have 8 characters. They
@@ -78,21 +81,21 @@ pub enum Consistency {
     /// Every request asks the store.
     #[default]
     Strong,
-    /// This node decides by data of at most this age: 20 ms to an hour, rounded down to whole
-    /// milliseconds. A second is a good choice: it bridges a short failover.
+    /// This node decides by its copy of the log, which is at most this old: 20 ms to an hour,
+    /// rounded down to whole milliseconds. A second is a good choice: it bridges a short failover.
     BoundedStaleness(Duration),
 }
 
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(3600);
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
-/// The default under `Strong`, where the node follows the log only to republish lost revocations.
+/// The default interval between polls under `Strong`, only to republish lost revocations.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
-/// With a shorter deadline, a busy machine would never finish connecting.
+/// The shortest deadline of a read: a busy machine must have time to connect.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(150);
 const LONGEST_DEADLINE: Duration = Duration::from_millis(500);
 
-/// The staleness, the interval between polls, and the deadline of a read.
+/// The staleness, the interval between polls, and the deadline of one read of the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Pace {
     /// Zero under `Strong`.
@@ -102,7 +105,7 @@ pub(super) struct Pace {
 }
 
 impl Consistency {
-    /// Returns the pace of following the log.
+    /// Returns the pace at which the node reads the log. `interval` is the application's setting.
     pub(super) fn pace(self, interval: Option<Duration>) -> Result<Pace, ConfigError> {
         let Self::BoundedStaleness(staleness) = self else {
             return Ok(Pace {
@@ -118,13 +121,13 @@ impl Consistency {
                 "give 20 ms to an hour, such as `BoundedStaleness(Duration::from_secs(1))`",
             ));
         }
-        // Stores use whole milliseconds.
+        // The stores count in whole milliseconds.
         let staleness = Duration::from_millis(saturating_millis(staleness));
         let interval = interval.unwrap_or_else(|| DEFAULT_INTERVAL.min(staleness / 4));
         Ok(Pace {
             staleness,
             interval: checked(interval, staleness / 2)?,
-            // With a staleness of a second, the lease is still valid after two reads that time out.
+            // With a staleness of one second, two reads can time out before the lease ends.
             deadline: (staleness / 3).clamp(SHORTEST_DEADLINE, LONGEST_DEADLINE),
         })
     }

@@ -12,8 +12,8 @@ use crate::ids::{SessionId, Subject};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum SecurityEvent {
-    /// A client sent a used refresh token again, after the reuse grace or after its successor was
-    /// used. A thief may have a copy of the token. The store has revoked the session.
+    /// A client sent a used refresh token again, after the reuse grace or after the use of its
+    /// successor. A thief may have a copy of the token. The store has revoked the session.
     ReuseDetected {
         /// The user of the session.
         subject: Subject,
@@ -35,19 +35,17 @@ pub enum SecurityEvent {
         /// The session's id.
         session_id: SessionId,
     },
-    /// The service refused a login with valid credentials, because all sessions of the user were
-    /// revoked during both attempts. The user, or a thief with a session of the user, repeatedly
-    /// revokes all sessions.
+    /// A login with valid credentials failed, because all sessions of the user were revoked during
+    /// both of its attempts. A thief with a session of the user can cause this.
     LoginSuperseded {
         /// The user who logged in.
         subject: Subject,
     },
-    /// The store has lost revocations that this node has in its copy of the log. The store
-    /// restarted from older data, or another server replaced it. This node still enforces these
-    /// revocations, and republishes them. A revocation that no node has stays lost.
+    /// The store has lost revocations that this node has in its copy of the log. For example, the
+    /// store restarted from older data. This node still enforces the revocations, and republishes
+    /// them. A revocation that no node has stays lost.
     RevocationsLost {
-        /// The number of lost revocations that the node found first, all in one bucket. There may
-        /// be more.
+        /// The number of lost revocations that the node found first. There may be more.
         count: usize,
     },
     /// This node has republished revocations that the store had lost.
@@ -68,8 +66,7 @@ impl Events {
         Self(Some(Arc::new(hook)))
     }
 
-    /// Calls the hook. Catches a panic, so that the hook cannot change the result of the operation
-    /// that emits the event.
+    /// Calls the hook. Catches its panic, so that the operation with the event still succeeds.
     pub(super) fn emit(&self, event: &SecurityEvent) {
         let Some(hook) = &self.0 else { return };
         if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {

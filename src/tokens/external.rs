@@ -9,11 +9,11 @@ use crate::{
     store::ExternalId,
 };
 
-/// The revocations of one other issuer's tokens.
-/// [`TokenService::external`](super::TokenService::external) makes it.
+/// The methods that revoke the tokens of one other issuer. Made by
+/// [`TokenService::external`](super::TokenService::external).
 ///
-/// A revocation applies to the tokens that the issuer has signed up to now, in this store. It does
-/// not reach the issuer, which may give the user new tokens.
+/// A revocation applies to the tokens that the issuer has signed up to now, on all nodes that share
+/// this store. The issuer does not learn of it, and may give the user new tokens.
 ///
 /// # Errors
 ///

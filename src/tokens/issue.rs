@@ -55,14 +55,13 @@ impl TokenIssuer {
         let keyring = self.keyring.load_full();
         let (mint, scope) = self.draft(&keyring, &session)?;
         let lifetime = self.access_lifetime(&session)?.min(self.session_lifetime(&session)?);
-        // Verifiers accept the token until its `exp` plus the leeway, so the session must live as
-        // long.
+        // The token is valid until its `exp` plus the leeway, so the session must live as long.
         let end = lifetime.saturating_add(self.rules.validation.leeway_in_force());
         let opened = self.open(&session, end, end).await?;
         mint.access(&opened.identity(&session.subject, lifetime), &scope, &session.custom)
     }
 
-    /// Records in the replica that the store has ended a session as part of another operation.
+    /// Records in the replica that the store has ended a session during a login or a refresh.
     pub(super) fn session_ended(&self, subject: &Subject, session_id: &SessionId, at: Timestamp) {
         if let Some(replica) = &self.replica {
             // The replica keeps the entry for as long as a node could accept tokens of the session.
@@ -73,7 +72,7 @@ impl TokenIssuer {
         }
     }
 
-    /// Checks the parameters of a session before the store opens the session.
+    /// Checks the parameters of a session before the store opens it. Returns its mint and scope.
     fn draft<'a, C: Serialize>(
         &'a self,
         keyring: &'a Keyring,
@@ -132,7 +131,7 @@ impl TokenIssuer {
                     self.observer.observe(|| Observation::SessionEnded { cause: SessionEnd::Evicted });
                     self.events.emit(&SecurityEvent::SessionEvicted { subject: session.subject.clone(), session_id });
                 }
-                // If the store's clock is at its maximum, the session has no lifetime.
+                // The store's clock is at its maximum, so the session would have no lifetime.
                 if refresh_end.as_secs() <= now.as_secs() {
                     return Err(StoreError::new(StoreErrorKind::Untrusted).into());
                 }
@@ -140,8 +139,7 @@ impl TokenIssuer {
                 Ok(OpenedSession { sid, now, generation, refresh_end, last_revocation })
             }
             Opened::Superseded { .. } => Err(Error::LoginSuperseded),
-            // The id has 128 random bits, which do not repeat. A store that reports a repetition is
-            // not trustworthy.
+            // The id has 128 random bits. A store that already has this id is not trustworthy.
             Opened::Exists { .. } => Err(StoreError::new(StoreErrorKind::Untrusted).into()),
         }
     }

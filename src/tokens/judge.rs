@@ -1,4 +1,4 @@
-//! The errors and verdicts that follow from the clock, the replica and the store's answers.
+//! The errors that follow from the clock, the replica's verdict and the store's answers.
 
 use crate::{
     clock::{Clock, Timestamp},
@@ -12,9 +12,9 @@ use crate::{
 
 use super::conditions::Conditions;
 
-/// Returns the error for a token that fails the checks of its text or times. Until the store has
-/// answered once, the estimate of its time is the Unix epoch. A failed check of times is then a
-/// failure of the store.
+/// Returns the error for a token whose text or times are refused. Until the store has answered
+/// once, the estimate of its time is the Unix epoch. A refusal because of the token's times is then
+/// the error [`StoreErrorKind::Unavailable`].
 #[cold]
 pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {
     let is_about_time = matches!(error, TokenError::NotYetValid { .. } | TokenError::Expired { .. });
@@ -27,8 +27,8 @@ pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Cond
     error.into()
 }
 
-/// Refuses a refresh token whose revocation is in the deny set of this node, even if the store has
-/// lost the revocation.
+/// Returns an error if the deny set of this node contains a revocation of this refresh token. The
+/// store may have lost the revocation.
 pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Result<(), TokenError> {
     let bearer = bearer(claims)?;
     match replica.verdict(&replica.route(&bearer), &bearer, Alive::default(), claims.memo()) {
@@ -39,7 +39,7 @@ pub(super) fn refuse_if_revoked<C>(replica: &Replica, claims: &Claims<C>) -> Res
 
 pub(super) const NO_SESSION: TokenError = TokenError::Claims("`sid` is missing");
 
-/// Returns the ids and times of a token of this service.
+/// Returns the ids and times with which the replica finds revocations of an own token.
 pub(super) fn bearer<C>(claims: &JwtClaims<C>) -> Result<Bearer<'_>, TokenError> {
     claims.session_id().map(|session_id| bearer_of(claims, session_id.as_str())).ok_or(NO_SESSION)
 }
@@ -61,10 +61,10 @@ fn bearer_of<'a, C>(claims: &'a JwtClaims<C>, session_id: &'a str) -> Bearer<'a>
     }
 }
 
-/// The store's time at which a token was not revoked, and the server that answered.
+/// The store's time in an answer that does not refuse the token, and the server that answered.
 pub(super) type Confirmation = (Timestamp, Option<ServerId>);
 
-/// Judges a token of this service by the store's answer about its session.
+/// Returns the verdict on an own token by the store's answer about the token's session.
 pub(super) fn judge_session<C>(claims: &JwtClaims<C>, checked: &Checked) -> Result<Confirmation, Error> {
     match checked.state {
         SessionState::Active { counter, .. } => match claims.token_type() {

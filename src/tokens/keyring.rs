@@ -1,4 +1,4 @@
-//! The current keys, and the data that changes with them.
+//! The current keys of the service, with their encoders and their version.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,26 +14,25 @@ pub(super) struct Keyring {
     pub(super) keys: KeySet,
     /// `None` if the service only verifies tokens.
     pub(super) signer: Option<Signer>,
-    /// The number of earlier key sets of the service. Each cached token belongs to the version of
-    /// the keys that verified it.
+    /// The number of earlier key sets. A cached token has the version of the keys that verified it.
     pub(super) version: u64,
 }
 
 pub(super) struct CurrentKeyring {
     keyring: ArcSwap<Keyring>,
     rules: KeyRules,
-    /// Serializes replacements, so that versions increase in the order in which keys take effect.
+    /// Allows one replacement at a time, so that a later key set has a higher version.
     replacing: Mutex<()>,
 }
 
-/// The encoders of the tokens that the signing key signs.
+/// The encoders for access and refresh tokens, made from the signing key.
 pub(super) struct Signer {
     pub(super) access: Encoder,
     pub(super) refresh: Encoder,
     pub(super) signature_len: usize,
 }
 
-/// The requirements of a service on its first keys and on all later ones.
+/// The requirements of a service that each of its key sets must meet.
 #[derive(Clone, Copy)]
 pub(super) struct KeyRules {
     /// True if the service issues tokens and so needs a signing key.
@@ -47,7 +46,7 @@ impl CurrentKeyring {
         Ok(Self { keyring, rules, replacing: Mutex::new(()) })
     }
 
-    /// Loads the keyring for code that does not `.await` while it has the guard. The guard keeps
+    /// Returns the present keyring. The guard must not live across an `.await`, because it keeps
     /// replaced keys in memory.
     pub(super) fn load(&self) -> Guard<Arc<Keyring>> {
         self.keyring.load()
@@ -57,7 +56,7 @@ impl CurrentKeyring {
         self.keyring.load_full()
     }
 
-    /// Replaces the keys, then calls `then` with the new version.
+    /// Replaces the keys, then calls `then` with the new version. An error keeps the old keys.
     pub(super) fn replace(&self, keys: KeySet, then: impl FnOnce(u64)) -> Result<(), ConfigError> {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.keyring.load().version + 1;

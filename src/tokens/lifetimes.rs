@@ -4,29 +4,27 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// Time for which the store keeps a revocation beyond the token's `exp` and the leeway. It covers
-/// clock differences and commands in progress (`docs/protocol.md`, section 9).
+/// The extra time for which the store keeps a revocation after the token's `exp` and the leeway. It
+/// covers clock differences and commands in progress (`docs/protocol.md`, section 9).
 pub(super) const MARGIN: Duration = Duration::from_secs(60);
 
-/// The maximum of each lifetime: 100 years. Sums of such times do not overflow.
+/// The maximum of each lifetime: 100 years, so that sums of lifetimes do not overflow.
 pub(super) const LONGEST_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// The lifetimes of one service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetimes {
     pub(super) access: Duration,
-    /// Maximum time between two refreshes of a session.
+    /// The longest time between two refreshes of a session.
     pub(super) idle: Duration,
-    /// Maximum lifetime of a session.
+    /// The longest lifetime of a session, which refreshes do not extend.
     pub(super) session: Duration,
     pub(super) reuse_grace: Duration,
-    /// Time for which the store keeps a revocation beyond the token's `exp`: leeway plus
-    /// [`MARGIN`].
+    /// The time for which the store keeps a revocation after `exp`: the leeway plus [`MARGIN`].
     pub(super) after_end: Duration,
 }
 
-/// Returns an error for a lifetime that is out of range or not in whole seconds. Tokens express
-/// times in whole seconds.
+/// Returns an error for a lifetime that is out of range or has a fraction of a second.
 pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Result<(), ConfigError> {
     let problem = if lifetime < Duration::from_secs(1) {
         "is shorter than a second"
@@ -40,9 +38,8 @@ pub(super) fn check_lifetime(setting: &'static str, lifetime: Duration) -> Resul
     Err(ConfigError::out_of_range(setting, problem, "give whole seconds, from one to 100 years"))
 }
 
-/// Returns the longest time for which this service can accept a token of another issuer. `longest`
-/// is the longest accepted lifetime. The store must keep a denial (a revocation of such a token)
-/// for the returned time.
+/// Returns the time for which the store must keep a denial: a revocation of another issuer's token.
+/// `longest` is the longest lifetime that the service accepts for such a token.
 pub(super) fn max_external_lifetime(longest: Duration, after_end: Duration, leeway: Duration) -> Duration {
     longest.saturating_add(after_end).saturating_add(leeway)
 }

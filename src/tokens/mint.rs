@@ -1,4 +1,4 @@
-//! Minting of tokens: building their claims and signing them.
+//! Minting (creating and signing) of tokens.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     store::LogStamp,
 };
 
-/// The claims that all tokens of a service share, and the rules for tokens.
+/// The claims that all own tokens share, and the rules that they must meet.
 pub(super) struct MintRules {
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
@@ -31,8 +31,7 @@ pub(super) struct MintRules {
 impl MintRules {
     /// Returns a mint that signs with this keyring.
     pub(super) fn mint<'a>(&'a self, keyring: &'a Keyring) -> Result<Mint<'a>, Error> {
-        // `Keyring::new` has checked that a service that issues tokens has a signer and a signing
-        // key.
+        // `Keyring::new` returns an error if a service that issues tokens has no signing key.
         match (&keyring.signer, keyring.keys.signing_key()) {
             (Some(signer), Some(key)) => Ok(Mint { rules: self, signer, key }),
             _ => Err(Error::Signing),
@@ -40,8 +39,8 @@ impl MintRules {
     }
 }
 
-/// The identity of a token, derived from the session's record and the refresh token. So the tokens
-/// of a repeated refresh have the same identity (`docs/protocol.md`, section 3).
+/// The identity of a new token. It depends only on the session's record and the refresh token. So a
+/// repeated refresh gives the same identity (`docs/protocol.md`, section 3).
 pub(crate) struct Identity<'a> {
     pub(super) subject: &'a Subject,
     pub(super) sid: &'a SessionId,
@@ -49,26 +48,26 @@ pub(crate) struct Identity<'a> {
     pub(super) generation: u64,
     /// The store's time of the login or rotation that allowed the token.
     pub(super) issued_at: Timestamp,
-    /// The end of the session if it is not refreshed again.
+    /// The time at which the session ends if the client does not refresh it again.
     pub(super) session_end: Timestamp,
     /// The lifetime of the session's access tokens. The refresh token contains this lifetime, so
     /// that a repeated refresh on a node with another setting gives the same `exp`.
     pub(super) access_lifetime: Duration,
-    /// The store's time of its answer.
+    /// The store's time in its answer to the login or refresh.
     pub(super) now: Timestamp,
-    /// The stamp (the name) of the subject's last revocation, if some node may not have read the
-    /// revocation yet.
+    /// The stamp: a short name of the subject's last revocation, if some node may not have read
+    /// this revocation yet.
     pub(super) last_revocation: Option<LogStamp>,
 }
 
 impl Identity<'_> {
-    /// Returns an error in the last second of a session. Token times are whole seconds, so a new
-    /// token would have no lifetime.
+    /// Returns an error in the last second of a session. The times in tokens are whole seconds, so
+    /// a new token would expire immediately.
     pub(super) fn has_time_left(&self) -> Result<(), TokenError> {
         if self.session_end.as_secs() > self.issued_at.as_secs() { Ok(()) } else { Err(TokenError::SessionExpired) }
     }
 
-    /// Returns the prefix that the `jti` of the access token and of the refresh token share.
+    /// Returns the common start of the `jti` of the access token and of the refresh token.
     pub(crate) fn token_id_stem(&self) -> String {
         format!("{}.{}", self.sid, self.counter)
     }
@@ -78,7 +77,7 @@ impl Identity<'_> {
     }
 }
 
-/// The signer and the rules for the tokens of one operation.
+/// The signer, the key and the rules with which one operation mints its tokens.
 pub(super) struct Mint<'a> {
     rules: &'a MintRules,
     signer: &'a Signer,
@@ -86,9 +85,8 @@ pub(super) struct Mint<'a> {
 }
 
 impl Mint<'_> {
-    /// Returns an error if the mint cannot make tokens with these claims, or if this service would
-    /// refuse them. The caller calls this before it changes the store. The claims then cannot make
-    /// the later signing fail.
+    /// Returns an error if this service would refuse tokens with these claims. Called before the
+    /// store changes, so that the claims cannot make the later signing fail.
     pub(super) fn check<C: Serialize>(&self, subject: &Subject, scope: &Scope, custom: &C) -> Result<(), Error> {
         let sid = &SessionId::from("0123456789012345678901");
         let identity = Identity {
@@ -102,12 +100,12 @@ impl Mint<'_> {
             now: Timestamp::default(),
             last_revocation: None,
         };
-        // The longest `jti` that this service makes: stem, random part and suffix.
+        // The longest `jti` of an own token: stem, random part and suffix.
         let jti = TokenId::from(format!("{}.{sid}.a", identity.token_id_stem()));
         let stamp = LogStamp::new(Timestamp::END_OF_TIME, "").to_text();
         let claims = self.claims(&identity, TokenType::Refresh, jti, Timestamp::END_OF_TIME, scope, custom);
-        // Only access tokens contain the stamp, and only refresh tokens the lifetime. One check of
-        // claims with both covers both types.
+        // Only access tokens contain the stamp, and only refresh tokens contain the access
+        // lifetime. So one check of claims with both covers both types.
         let claims = claims.with_stamp(Some(stamp));
         if !self.rules.validation.has_required(&claims) {
             return Err(Error::Issue(
@@ -138,7 +136,7 @@ impl Mint<'_> {
         Ok(TokenPair { access, refresh, session_id: identity.sid.clone() })
     }
 
-    /// Mints the access token of this identity. The token expires with its session at the latest.
+    /// Mints the access token of this identity. The token expires at the latest with its session.
     pub(super) fn access<C: Serialize>(
         &self,
         identity: &Identity<'_>,
@@ -149,7 +147,7 @@ impl Mint<'_> {
         self.access_with_id(jti, identity, scope, custom)
     }
 
-    /// Mints an access token with the id `jti` instead of the id that belongs to this identity.
+    /// Mints an access token with the id `jti` instead of the id of this identity.
     pub(super) fn access_with_id<C: Serialize>(
         &self,
         jti: TokenId,
@@ -200,8 +198,8 @@ impl Mint<'_> {
     }
 }
 
-/// Returns 128 random bits as 22 characters of base64url. A random UUID has 122 bits and would take
-/// 14 bytes more in every record.
+/// Returns 128 random bits as 22 characters of base64url. A UUID has only 122 random bits, and
+/// takes 14 bytes more in every record.
 pub(crate) fn random_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
     // Without random bytes, an attacker could guess the id, and ids could repeat.

@@ -19,24 +19,24 @@
 //!
 //! # Refresh tokens
 //!
-//! A client can exchange a refresh token once. The new pair of tokens is the *successor* of the old
-//! token. A client may send the old token again within [`TokenServiceBuilder::reuse_grace`] while
-//! the successor is unused, for example from two tabs or after a lost response. The service then
-//! returns **the same successor again**. It derives the successor's identity (`jti`, `iat`, `exp`)
-//! from the session's record. So a repetition creates no second token, and the store saves no
-//! responses. The service treats any other repetition as theft (RFC 9700 section 4.14.2). The store
-//! ends the session with all its tokens, and the service emits [`SecurityEvent::ReuseDetected`].
+//! A client exchanges a refresh token once, for a new pair of tokens: the *successor* of the old
+//! token. A client may use the old token again, for example from two tabs or after a lost response:
 //!
-//! The user lookup, the check of the new claims and the choice of the key can fail. The service
-//! runs these steps *before* the store rotates the session, and only signs afterwards. Otherwise,
-//! after a failure of the user database, the service could treat the client's next attempt as
-//! theft.
+//! - Within [`TokenServiceBuilder::reuse_grace`], while the successor is unused, the service
+//!   returns **the same successor again**. It derives the successor's `jti`, `iat` and `exp` from
+//!   the session's record, so the store saves no tokens and no responses.
+//! - Otherwise the service takes the use for theft (RFC 9700 section 4.14.2). The store ends the
+//!   session with all its tokens, and the service emits [`SecurityEvent::ReuseDetected`].
+//!
+//! The service asks the application for claims, checks them and chooses the key *before* the store
+//! rotates the session. If one of these steps fails, the refresh token stays unused, and the client
+//! can try again.
 //!
 //! # Times
 //!
-//! `iat` is the store's time from the answer that allowed the token. It is not the node's time. So
-//! a node that stalls, or has a fast clock, cannot make a token that expires after the record of
-//! its revocation (`docs/protocol.md`, section 3).
+//! The `iat` of a token is the store's time of the login or refresh that allowed the token. It is
+//! not the node's time. So a node that stalls, or has a fast clock, cannot issue a token that
+//! expires after the record of its revocation (`docs/protocol.md`, section 3).
 //!
 //! # Changing your claims
 //!
@@ -51,17 +51,17 @@
 //! | a field is renamed, or has another type | are refused: [`TokenError::CustomClaims`] |
 //!
 //! So prefer `#[serde(default)]`. If a field has no good default, set an
-//! [`on_refresh`](TokenServiceBuilder::on_refresh) hook, which gets the old claims of a refresh
+//! [`on_refresh`](TokenServiceBuilder::on_refresh) hook. The hook gets the old claims of a refresh
 //! token and returns new claims. If a node refuses a client's access token, the client then
 //! refreshes and continues. Without a hook, the service refuses the refresh too, and the user must
-//! log in again. The refresh endpoint brings its own hook
-//! ([`renew_from`](crate::users::renew_from)), which builds the claims from your user data. A
-//! refusal because of old claims does not use up the refresh token.
+//! log in again. The refresh endpoint has its own hook ([`renew_from`](crate::users::renew_from)),
+//! which builds the claims from your user data. A refusal because of old claims does not use up the
+//! refresh token.
 //!
 //! A new field must not have a reserved name, such as `scope`: see
 //! [`claims`](TokenServiceBuilder::claims). `build` finds reserved names in a struct with derived
-//! `Deserialize`. It cannot find them in flattened fields, maps, untagged enums and manual
-//! implementations. With such a name, the first login fails. So add a test that logs in once.
+//! `Deserialize`, but not in flattened fields, maps, untagged enums and manual implementations. If
+//! `build` misses a reserved name, the first login fails. So add a test that logs in once.
 //!
 //! A revocation never reads your claims. So [`revoke_token`](TokenService::revoke_token) revokes a
 //! leaked token with claims of any version.

@@ -1,4 +1,4 @@
-//! The origin of a verified token, and the reason why a token is not verified.
+//! The party that issued a verified token, or the reason why a token is not verified.
 
 use std::sync::Arc;
 
@@ -12,15 +12,16 @@ use crate::{
 pub(super) enum Origin {
     /// This service, or one with the same keys.
     Own,
-    /// Another issuer: its index, and the version of the keys that verified the token.
+    /// Another issuer. `index` is its place in the list of accepted issuers. `version` is the
+    /// version of the keys that verified the token.
     External { index: usize, version: u64 },
 }
 
 /// The reason why a token is not verified.
 pub(super) enum Unverified {
     Refused(Error),
-    /// The issuer with this index has no key for the token in this version of its keys. A later
-    /// version may have the key.
+    /// The keys of the issuer with this index, in this version, do not contain the token's key. A
+    /// later version may contain the key.
     UnknownKey {
         index: usize,
         version: u64,

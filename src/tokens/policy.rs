@@ -1,4 +1,4 @@
-//! The authorities over the revocation of tokens.
+//! The store and the denylist that decide about the revocation of tokens.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ pub(super) struct Authority {
     denylist: Option<Arc<dyn Denylist>>,
 }
 
-/// The authority over one token.
+/// The source that decides about the revocation of one token.
 #[derive(Clone, Copy)]
 pub(super) enum TokenAuthority<'a> {
-    /// The store, for an own token. The service accepts the token while its session is alive. If
-    /// the store does not contain the session, the service refuses the token.
+    /// The store of sessions, for an own token. If the token's session has ended or is not in the
+    /// store, the service refuses the token.
     Sessions(&'a Arc<dyn SessionStore>),
     /// The denylist, for a token under [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy).
     Denylist(&'a Arc<dyn Denylist>),
-    /// None, for a token under [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy).
+    /// No source, for a token under [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy).
     Nothing,
 }
 
@@ -51,17 +51,17 @@ impl Authority {
         self.denylist.as_ref()
     }
 
-    /// Returns the authority over the service's own tokens.
+    /// Returns the source that decides about own tokens.
     pub(super) fn of_own(&self) -> Result<TokenAuthority<'_>, TokenError> {
         self.sessions().map(TokenAuthority::Sessions).ok_or(TokenError::UnknownIssuer)
     }
 
-    /// Returns the authority over the tokens of another issuer.
+    /// Returns the source that decides about the tokens of another issuer.
     pub(super) fn of_external(&self, is_revocable: bool) -> Result<TokenAuthority<'_>, TokenError> {
         match (is_revocable, &self.denylist) {
             (false, _) => Ok(TokenAuthority::Nothing),
             (true, Some(denylist)) => Ok(TokenAuthority::Denylist(denylist)),
-            // `build` gives each service with revocable issuers a denylist.
+            // `build` returns an error if an issuer is revocable and the store has no denylist.
             (true, None) => Err(TokenError::UnknownIssuer),
         }
     }

@@ -1,4 +1,4 @@
-//! The readiness of a service: one strict read and one harmless write.
+//! The readiness of a node: one strict read and one harmless write show whether its store works.
 
 use std::{
     future::{Future, IntoFuture},
@@ -20,14 +20,14 @@ use crate::{
     store::{BoxFuture, DenyQuery, SessionStore},
 };
 
-/// The maximum age of a cached answer. It limits the probes of each node to one a second, however
-/// often clients ask.
+/// The time for which a node reuses the outcome of a probe. So each node makes at most one probe a
+/// second, however often clients ask.
 const LIFETIME: Duration = Duration::from_secs(1);
 
-/// The time limit of each call. The stores of this crate have shorter deadlines.
+/// The time limit of each call to the store. The stores of this crate have shorter deadlines.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// An id that no token of a service has. The strict read asks for it.
+/// The id for which the strict read asks. No token of a service has this id.
 const NOBODY: &str = "-";
 
 /// The readiness of a node to receive requests. See
@@ -46,7 +46,7 @@ pub struct Readiness {
 /// The outcome of a probe, and the time at which it ended.
 type Outcome = (Result<(), StoreErrorKind>, Duration);
 
-/// A probe that any number of callers share. It proceeds only while a caller waits for it.
+/// A probe that several callers can await. It makes progress only while a caller waits for it.
 type SharedProbe = Shared<BoxFuture<Outcome>>;
 
 /// The last probe, and the time at which it began.
@@ -54,14 +54,14 @@ type SharedProbe = Shared<BoxFuture<Outcome>>;
 pub(super) struct LastProbe(Mutex<Option<(SharedProbe, Duration)>>);
 
 impl LastProbe {
-    /// Returns the probe in progress, or one that ended at most [`LIFETIME`] ago. Otherwise begins
-    /// another with `start`.
+    /// Returns the probe in progress, or a probe that ended less than [`LIFETIME`] ago. Otherwise
+    /// starts a new probe with `start`.
     fn current(&self, now: Duration, start: impl FnOnce() -> BoxFuture<Outcome>) -> SharedProbe {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((probe, began)) = &*last {
             let is_current = match probe.peek() {
                 Some((_, ended)) => now.saturating_sub(*ended) < LIFETIME,
-                // All callers may have left an older one, so its answers may be old.
+                // If all callers have left, the probe stands still, and its outcome would be old.
                 None => now.saturating_sub(*began) < 2 * LIMIT,
             };
             if is_current {
@@ -74,8 +74,8 @@ impl LastProbe {
     }
 }
 
-/// Makes a strict read and a harmless write, at most once a second and never two at once. Notes
-/// their outcomes as conditions, and returns the first failure.
+/// Makes a strict read and a harmless write, at most once a second and never two at once. Records
+/// the outcomes in `conditions`, and returns the first failure.
 pub(super) async fn probe(
     authority: &Authority,
     last: &LastProbe,
@@ -95,19 +95,19 @@ pub(super) async fn probe(
 async fn ask(authority: &Authority, store: &dyn SessionStore, conditions: &Conditions) -> Result<(), StoreErrorKind> {
     let read = within_limit(read(authority)).await;
     conditions.note_read(&read);
-    // A store that answers no read would make the caller wait twice.
+    // If the read fails, skips the write: the caller would otherwise wait for two timeouts.
     read.map_err(|error| error.kind())?;
     let written = within_limit(store.probe().into_future()).await;
     conditions.note_write(&written);
     written.map_err(|error| error.kind())
 }
 
-/// Ends a call of a store that sets no deadline itself.
+/// Ends a call after [`LIMIT`] with a timeout error, because a store may set no deadline.
 async fn within_limit(call: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
     timeout(LIMIT, call).await.unwrap_or_else(|_| Err(StoreErrorKind::Timeout.into()))
 }
 
-/// Reads as the check of a request does.
+/// Makes the same read as the check of a request.
 async fn read(authority: &Authority) -> Result<(), StoreError> {
     let (subject, sid, jti) = (Subject::new(NOBODY), SessionId::new(NOBODY), TokenId::new(NOBODY));
     if let Some(store) = authority.sessions() {

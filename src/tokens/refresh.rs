@@ -41,8 +41,8 @@ use crate::{
 /// # Ok::<(), tower_bearer::error::ConfigError>(())
 /// ```
 pub trait OnRefresh<C>: Send + Sync + 'static {
-    /// Returns the decision, before the store uses up the refresh token. After an error or a panic,
-    /// the client may try again with the same token.
+    /// Returns the decision, before the store uses up the refresh token. After an error or a panic
+    /// of the hook, the client may try again with the same token.
     ///
     /// If the client disconnects, the server may drop the future.
     fn on_refresh(&self, session: Refreshing<C>) -> BoxFuture<Result<Renewal<C>, BoxError>>;
@@ -58,18 +58,17 @@ where
     }
 }
 
-/// A refresh token before its exchange: the input of [`OnRefresh`].
+/// A refresh token that the service is about to exchange: the input of [`OnRefresh`]. A cheap
+/// handle: clones share the claims.
 ///
 /// The token's text, signature and registered claims are valid. Its custom claims may be those of
 /// an older version of the application (see [Changing your claims](super#changing-your-claims)).
-///
-/// A cheap handle: clones share the claims.
 pub struct Refreshing<C = crate::NoClaims>(Arc<Presented<C>>);
 
 /// The claims of a refresh token.
 struct Presented<C> {
     claims: Claims<RawClaims>,
-    /// The claims as `C`, or the reason why they do not fit.
+    /// The claims with custom claims of type `C`, or the reason why the custom claims do not fit.
     custom: Result<Claims<C>, TokenError>,
 }
 
@@ -80,8 +79,8 @@ impl<C> Refreshing<C> {
         &self.0.claims
     }
 
-    /// Returns the application's own claims. `None` if they do not deserialize to `C`, or lack a
-    /// claim of [`require_claims`](super::TokenServiceBuilder::require_claims).
+    /// Returns the application's own claims. Returns `None` if they do not deserialize to `C`, or
+    /// if a claim of [`require_claims`](super::TokenServiceBuilder::require_claims) is missing.
     #[must_use]
     pub fn custom(&self) -> Option<&C> {
         self.0.custom.as_ref().ok().map(|claims| claims.custom())
@@ -101,7 +100,7 @@ impl<C> Clone for Refreshing<C> {
 }
 
 impl<C> fmt::Debug for Refreshing<C> {
-    /// Leaves out the custom claims, which may be personal data.
+    /// Omits the custom claims, which may be personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refreshing").field("claims", &self.0.claims).finish_non_exhaustive()
     }
@@ -128,20 +127,17 @@ pub enum Renewal<C> {
 /// The part of a service that exchanges refresh tokens.
 pub(super) struct Refresher<C> {
     pub(super) issuer: Arc<TokenIssuer>,
-    /// The rules for tokens, without the claims that the application requires. `on_refresh` may add
-    /// those.
+    /// The rules for refresh tokens, without `require_claims`: `on_refresh` may add those claims.
     pub(super) validation: Arc<Validation>,
     pub(super) clock: Arc<dyn Clock>,
-    /// [`Claims::parse_custom`] for `C`. A function pointer, so that no method needs more bounds on
-    /// `C`.
+    /// [`Claims::parse_custom`] for `C`. A function pointer needs no bounds on `C`.
     pub(super) parse_custom: fn(&Claims<RawClaims>) -> Result<Claims<C>, TokenError>,
     pub(super) hook: Option<Arc<dyn OnRefresh<C>>>,
 }
 
 impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
-    /// Begins an exchange: verifies the token, checks the replica's deny set, and asks the
-    /// application. Does not use up the token yet. Calls `fallback` if the service has no
-    /// `on_refresh` hook.
+    /// Begins an exchange: verifies the token, checks the replica's deny set, and calls the hook.
+    /// Does not use up the token. Calls `fallback` if the service has no `on_refresh` hook.
     pub(super) async fn begin(
         &self,
         refresh_token: &str,
@@ -158,7 +154,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let sid = token.claims().session_id().cloned().ok_or(NO_SESSION)?;
         let (replaced, scope) = self.renew(&token, &sid, fallback).await?;
         let exchange = Exchange { issuer, keyring, token, sid, counter, replaced, scope };
-        // Reports unusable claims before the store rotates the session.
+        // Unusable claims must fail before the store rotates the session.
         let mint = issuer.rules.mint(&exchange.keyring)?;
         mint.check(exchange.token.claims().subject(), &exchange.scope, exchange.custom()?)?;
         Ok(exchange)
@@ -176,8 +172,8 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         Ok(Refreshing(Arc::new(Presented { claims, custom })))
     }
 
-    /// Asks the application for claims and scope. Returns no claims if the new tokens keep those of
-    /// the refresh token. Returns an error if the hook panics.
+    /// Calls the hook, and returns the new claims and the scope. Returns no claims if the new
+    /// tokens keep the claims of the refresh token. Returns an error if the hook panics.
     async fn renew(
         &self,
         token: &Refreshing<C>,
@@ -210,8 +206,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
     }
 }
 
-/// A verified refresh token, with the claims and the scope of its successor (the new pair of
-/// tokens).
+/// A verified refresh token, with the claims and the scope for the new pair of tokens.
 pub(crate) struct Exchange<'a, C> {
     issuer: &'a TokenIssuer,
     /// The keys for the whole exchange, even if another thread replaces the service's keys.
@@ -219,7 +214,7 @@ pub(crate) struct Exchange<'a, C> {
     token: Refreshing<C>,
     sid: SessionId,
     counter: u32,
-    /// The new custom claims. `None` to keep those of the refresh token.
+    /// The new custom claims. `None` if the new tokens keep those of the refresh token.
     replaced: Option<C>,
     scope: Scope,
 }
@@ -258,8 +253,8 @@ impl<C: Serialize> Exchange<'_, C> {
             Rotated::Unknown { .. } => return Err(TokenError::UnknownSession.into()),
             Rotated::Expired { .. } => return Err(TokenError::SessionExpired.into()),
         };
-        // Only signing is left. If the application failed after the rotation, the store could treat
-        // the client's next attempt as reuse (`docs/protocol.md`, section 3).
+        // Only the signing is left. If the hook ran here and failed, the refresh token would be
+        // used up, and the next attempt could count as theft (`docs/protocol.md`, section 3).
         let identity = Identity {
             counter: successor.counter,
             issued_at: successor.issued_at,
@@ -271,8 +266,8 @@ impl<C: Serialize> Exchange<'_, C> {
         Ok((pair, result))
     }
 
-    /// Asks the store for the current state of the session. Does not use up the refresh token.
-    /// Returns an error if the token is not the newest of its session.
+    /// Returns the identity of a new access token, by the store's record of the session. Does not
+    /// use up the refresh token. Returns an error if that token is not the newest of its session.
     pub(crate) async fn current_identity(&self) -> Result<Identity<'_>, Error> {
         let claims = self.token.claims();
         let checked = self.issuer.store.check(claims.subject(), &self.sid, claims.token_id()).await?;
@@ -299,13 +294,13 @@ impl<C: Serialize> Exchange<'_, C> {
             session_end,
             access_lifetime: self.access_lifetime(),
             now,
-            // The store's answer to a check does not contain the stamp.
+            // The store's answer to `check` contains no stamp.
             last_revocation: None,
         }
     }
 
-    /// Returns the lifetime of the new access tokens. Uses the configured lifetime for refresh
-    /// tokens of older versions of this crate, which do not contain a lifetime.
+    /// Returns the lifetime of new access tokens. A refresh token of an older version of this crate
+    /// contains no lifetime. The configured lifetime then applies.
     fn access_lifetime(&self) -> Duration {
         let lifetime = self.token.claims().access_lifetime().unwrap_or(self.issuer.lifetimes.access);
         lifetime.min(self.issuer.rules.validation.max_access_lifetime_in_force())
@@ -313,7 +308,7 @@ impl<C: Serialize> Exchange<'_, C> {
 }
 
 impl<C> Exchange<'_, C> {
-    /// Returns the custom claims of the successor.
+    /// Returns the custom claims of the new tokens.
     fn custom(&self) -> Result<&C, TokenError> {
         match &self.replaced {
             Some(replaced) => Ok(replaced),

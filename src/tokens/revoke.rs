@@ -27,29 +27,27 @@ pub(super) struct Revoker {
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) keyring: Arc<CurrentKeyring>,
     pub(super) issuers: Arc<AcceptedIssuers>,
-    /// The rules for tokens, without the claims that the application requires, so that any token
-    /// can be revoked.
+    /// The rules for tokens, without `require_claims`: a token without these claims is revocable.
     pub(super) validation: Arc<Validation>,
-    /// Time for which the store keeps a revocation beyond the token's `exp`.
+    /// The time for which the store keeps a revocation after the token's `exp`.
     pub(super) after_end: Duration,
-    /// Time for which the store keeps a denial: the longest time for which this service can accept
-    /// another issuer's token.
+    /// The time for which the store keeps a denial: a revocation of another issuer's token.
     pub(super) keep_denials: Duration,
     pub(super) observer: SharedObserver,
     pub(super) streams: TokenStreams,
     pub(super) conditions: Arc<Conditions>,
 }
 
-/// The open streams about which the watcher asks the store after a revocation, if the node has no
-/// replica.
+/// The subject or id whose open streams the revocation can concern. If the node has no replica, it
+/// asks the store about these streams after the revocation.
 enum Announced {
     Subject(Subject),
     External(String, ExternalId),
 }
 
 impl Revoker {
-    /// Revokes the token with this text. Does not read its custom claims, so that leaked tokens of
-    /// older versions of the application can be revoked too.
+    /// Revokes the token with this text. Does not read the custom claims, so that tokens of older
+    /// versions of the application can be revoked too.
     pub(super) fn revoke_token(&self, token: &str) -> Revoke {
         if let Some(revoke) = self.revoke_external_token(token) {
             return revoke;
@@ -70,8 +68,7 @@ impl Revoker {
         Ok(claims)
     }
 
-    /// Revokes the token with this text if an accepted issuer has issued it. Otherwise returns
-    /// `None`.
+    /// Revokes the token if its `iss` names an accepted issuer. Otherwise returns `None`.
     fn revoke_external_token(&self, token: &str) -> Option<Revoke> {
         let token = UnverifiedToken::parse(token, self.validation.longest_token()).ok()?;
         let name = token.issuer()?;
@@ -85,8 +82,8 @@ impl Revoker {
         })
     }
 
-    /// Returns true if another issuer has issued the token. Claims that an application constructs
-    /// only name their issuer, so this compares the name with the accepted issuers.
+    /// Returns true if another issuer has issued the token. Claims that an application has
+    /// constructed only name their issuer, so their `iss` is compared with the accepted issuers.
     fn is_external<C>(&self, claims: &JwtClaims<C>) -> bool {
         claims.is_external() || claims.issuer().is_some_and(|issuer| self.issuers.index_of(issuer).is_some())
     }
@@ -95,7 +92,8 @@ impl Revoker {
         if self.is_external(claims) {
             return self.revoke_external_claims(claims);
         }
-        // Verified claims have valid ids, but an application can construct other claims.
+        // Verified claims have valid ids. Claims that an application has constructed may have
+        // others.
         let sid = claims.session_id().map(|sid| (SESSION_ID, sid.as_str()));
         let ids = [(SUBJECT, claims.subject().as_str()), (TOKEN_ID, claims.token_id().as_str())];
         if let Err(error) = check_ids(ids.into_iter().chain(sid)) {
@@ -111,8 +109,8 @@ impl Revoker {
         self.revoke(announced, None, move |store| async move { store.revoke_token(&subject, &jti, until).await })
     }
 
-    /// Revokes another issuer's token. Revokes its session if it has no id, and the tokens of its
-    /// subject up to now if it has no session either.
+    /// Revokes another issuer's token. If the token has no id, revokes its session. If it has no
+    /// session either, revokes the tokens of its subject that were issued up to now.
     fn revoke_external_claims<C>(&self, claims: &JwtClaims<C>) -> Revoke {
         let issuer = claims.issuer().unwrap_or_default();
         let Some(store) = self.authority.store() else { return Revoke::failed(not_revocable()) };
@@ -126,7 +124,8 @@ impl Revoker {
         // covers the difference between the issuer's clock and the store's.
         let until = claims.expires_at().saturating_add(self.after_end);
         let until = until.saturating_add(self.validation.leeway_in_force());
-        // A node judges the token by its own clock, which may lag behind the store's.
+        // The earlier time gives the longer `keep`: a node judges the token by its own clock, which
+        // may lag behind the store's.
         let now = store.now().min(self.conditions.clock().now());
         let keep = until.saturating_since(now).min(self.keep_denials);
         let id = ExternalId::Token(claims.token_id().clone());
@@ -241,16 +240,16 @@ impl Revoker {
     }
 }
 
-/// A `jti` that no token of this service has. `has_session` passes this id to the store, because
-/// the store's contract does not allow an empty id.
+/// A `jti` that no own token has. `has_session` gives it to the store, because the store does not
+/// allow an empty id.
 const NO_TOKEN: &str = "-";
 
 const SUBJECT: &str = "subject";
 const SESSION_ID: &str = "session id";
 const TOKEN_ID: &str = "token id";
 
-/// Rejects ids that no token can have. Otherwise the store would save them, and every node would
-/// read them from the log.
+/// Returns an error for an id that no token can have. Otherwise the store would save the id, and
+/// every node would read it from the log.
 fn check_ids<'a>(ids: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), Error> {
     match ids.into_iter().find(|(_, text)| !is_id(text)) {
         Some((id, _)) => Err(Error::InvalidId { id }),
@@ -268,42 +267,41 @@ fn not_revocable() -> Error {
     )
 }
 
-/// Returns the error for a store that breaks its contract. The store may or may not have made the
-/// revocation. The caller must repeat it, as after any error.
+/// Returns the error for a store that confirms a revocation without its log entry. The caller must
+/// repeat the revocation, because the store may not have made it.
 fn not_logged() -> Error {
     let cause = "the store has a revocation log, but confirmed a revocation without its entry; set `Revoked::logged`";
     StoreError::new(StoreErrorKind::Untrusted).with_source(cause).into()
 }
 
-/// A revocation. When awaited, it resolves to the store's confirmation or an error.
+/// A revocation. When awaited, it resolves to the store's confirmation or an error. If the caller
+/// drops it early, the store makes the revocation completely or not at all.
 ///
-/// The revocation then holds on this node immediately. [`Consistency`](super::Consistency)
-/// describes when it holds on other nodes.
-///
-/// If the caller drops the future early, the store makes the revocation completely or not at all.
+/// After the confirmation, the revocation holds on this node immediately, and on other nodes as
+/// described at [`Consistency`](super::Consistency).
 #[must_use = "nothing is revoked until this is awaited"]
 pub struct Revoke {
     future: BoxFuture<Result<Revoked, Error>>,
-    /// The store that makes the revocation. `None` if the call has failed already.
+    /// The store that makes the revocation. `None` if the call has already failed.
     store: Option<Arc<dyn SessionStore>>,
 }
 
 impl Revoke {
     /// Makes the future resolve only when the revocation holds on every node.
     ///
-    /// The wait is the sum of two times. One is the longest staleness with which any node was ever
-    /// configured. The other is the failover bound: the longest time for which a node may use a
-    /// replaced server. See [`Status::bound_ms`](super::Status::bound_ms). If the failover bound is
-    /// unknown, the wait does not include it. If both times are zero, the future resolves
-    /// immediately.
+    /// After the store's confirmation, the future waits for the sum of two times. If both are zero,
+    /// it resolves immediately.
     ///
-    /// If the store has no log, every node asks the store about each token. So the wait is only the
-    /// store's [`failover_bound`](SessionStore::failover_bound), if known.
+    /// - The longest staleness with which any node was ever configured.
+    /// - The failover bound: the longest time for which a node may use a replaced server (see
+    ///   [`Status::bound_ms`](super::Status::bound_ms)). Zero if unknown.
     ///
-    /// A store with a log saves the maximum of each time together with its data. If a node once had
-    /// a staleness of an hour, each wait lasts at least an hour. When no such node runs any more,
-    /// an operator can lower `dmax` and `fmax` in the key `m` of each bucket (`docs/protocol.md`,
-    /// section 1).
+    /// If the store has no log, every node asks the store about each token. The future then waits
+    /// only for the store's [`failover_bound`](SessionStore::failover_bound), if known.
+    ///
+    /// A store with a log saves the maximum of each time. If a node once had a staleness of an
+    /// hour, each wait lasts at least an hour. When no such node runs any more, an operator can
+    /// lower `dmax` and `fmax` in the key `m` of each bucket (`docs/protocol.md`, section 1).
     ///
     /// The future returns an error only if the revocation fails. If the caller drops the future
     /// during the wait, the store has already confirmed the revocation.

@@ -9,14 +9,14 @@ use crate::observe::Observation;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The handle of the task. Dropping it ends the task.
+/// The handle of the sampling task. The task ends when the handle is dropped.
 pub(super) struct Sampler(AbortHandle);
 
 impl Sampler {
-    /// Starts the task. Returns `None` without an observer or outside of a Tokio runtime.
+    /// Starts the task. Returns `None` if there is no observer or no Tokio runtime.
     pub(super) fn start<C: Send + Sync + 'static>(checker: &Arc<Checker<C>>) -> Option<Self> {
         let runtime = Handle::try_current().ok().filter(|_| checker.observer.is_set())?;
-        // The checker ends with its service, not with this task.
+        // The task must not keep the checker alive after its service has ended.
         let checker = Arc::downgrade(checker);
         let task = async move {
             while let Some(checker) = checker.upgrade() {

@@ -54,7 +54,7 @@ use crate::{
 /// # }
 /// ```
 pub struct TokenService<C = NoClaims> {
-    /// Separate from the other parts, because the check of a request uses only the checker.
+    /// A separate `Arc`, because the check of a request uses only the checker.
     pub(crate) checker: Arc<Checker<C>>,
     parts: Arc<Parts<C>>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Parts<C> {
     pub(super) auth_clock: AuthClock,
     pub(super) events: Events,
     pub(super) last_probe: LastProbe,
-    /// The task that reports the state of the cache, if there is an observer.
+    /// The task that reports the size of the cache, if there is an observer.
     pub(super) _sampler: Option<Sampler>,
 }
 
@@ -90,27 +90,27 @@ impl<C> fmt::Debug for TokenService<C> {
 /// Checks.
 impl<C: Send + Sync + 'static> TokenService<C> {
     /// Verifies a token and checks that it is not revoked, as the middleware does for every
-    /// request. The check asks the store, unless this node may decide under
+    /// request. Asks the store, unless this node may decide under
     /// [`Consistency::BoundedStaleness`](super::Consistency::BoundedStaleness).
     ///
     /// A refresh token is valid only while it is the newest of its session. Only the store can
     /// decide this. To exchange the token, call [`refresh`](Self::refresh).
     ///
-    /// Dropping the future has no effect: a check changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Errors
     ///
     /// * [`Error::Token`] with the reason if the token is refused.
     /// * [`Error::Store`] if the store failed. The token may or may not be valid.
+    /// * [`Error::IssuerKeys`] if the node has no keys of the token's issuer.
     /// * [`Error::Application`] if the [`validator`](super::TokenServiceBuilder::validator) failed.
     pub async fn validate_token(&self, token: &str, expected: TokenType) -> Result<Claims<C>, Error> {
         self.validate(token, expected, Freshness::AsConfigured).await
     }
 
-    /// Verifies a token as [`validate_token`](Self::validate_token) does, but accepts the token
-    /// only after the store has confirmed that the token is not revoked. Use this method for
-    /// actions that must fail immediately after a logout. See also
-    /// [`AuthLayer::strong`](crate::AuthLayer::strong).
+    /// Verifies a token as [`validate_token`](Self::validate_token) does, but accepts it only after
+    /// the store has confirmed that it is not revoked. Use this method for actions that must fail
+    /// immediately after a logout. See also [`AuthLayer::strong`](crate::AuthLayer::strong).
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::STRONG).await
     }
 
-    /// Checks verified claims again, as the middleware checks the token of a new request. Checks
-    /// the times, and the revocation of the token, its session and its subject. Then calls the
+    /// Checks verified claims again, as the middleware checks the token of a new request: their
+    /// times, the revocation of token, session and subject, and the application's
     /// [`validator`](super::TokenServiceBuilder::validator).
     ///
     /// Use this method in a long-running handler, before a step that needs the rights of the token.
@@ -146,24 +146,22 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
-    /// Starts a watch over the token of these claims. The future resolves with the cause when a
-    /// revocation of the token, its session or its subject reaches this node. It also resolves if
-    /// the store does not answer for too long.
+    /// Watches the token of these claims until you drop the returned future. The future resolves
+    /// with the cause in these cases:
     ///
-    /// Use this method for sockets and tasks that outlive their request, and pass the claims of
-    /// that request. The watch begins with this call, and ends when you drop the future. A
-    /// revocation resolves the future within milliseconds while this node follows the store's log.
-    /// Whatever fails, the future resolves within
-    /// [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
+    /// - A revocation of the token, its session or its subject reaches this node: within
+    ///   milliseconds while this node follows the store's log.
+    /// - The store does not answer. The future resolves within
+    ///   [`stream_staleness`](super::TokenServiceBuilder::stream_staleness).
+    /// - The token expires, but only if you call [`Cutoff::at_expiry`].
     ///
-    /// If another service verified the claims, that service watches them. A refresh does not
-    /// resolve the future, because a socket belongs to its session. The expiry of the token
-    /// resolves the future only if you call [`Cutoff::at_expiry`]. Without it, the future stays
-    /// pending for ever for a token under
-    /// [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless), because nothing
-    /// revokes such a token.
+    /// A refresh does not resolve the future, because a socket belongs to its session. Nothing
+    /// revokes a token under [`IssuerPolicy::Stateless`](crate::issuers::IssuerPolicy::Stateless),
+    /// so only its expiry can resolve the future. If another service verified the claims, that
+    /// service watches them.
     ///
-    /// Call this in a Tokio runtime. Without a runtime, no timer wakes the future.
+    /// Use this method for sockets and tasks that outlive their request, with the claims of that
+    /// request. Call it in a Tokio runtime. Without a runtime, no timer wakes the future.
     ///
     /// ```
     /// # use tower_bearer::{Claims, TokenService};
@@ -226,13 +224,14 @@ impl<C> TokenService<C> {
     }
 
     /// Makes a revocation of another node hold on this node, for every request that begins after
-    /// this call returns.
+    /// this call returns. The call returns immediately.
     ///
-    /// [`Revoked::position`](crate::store::Revoked::position) returns the position. Your services
-    /// can send it to each other as text. Accept positions only from your own services, because a
-    /// position makes requests ask the store. The call returns immediately. The node reads the log.
-    /// If it had not read it up to the position before, it asks the store about each token of that
-    /// bucket until this read ends. Without bounded staleness the node asks in any case.
+    /// Get the position from [`Revoked::position`](crate::store::Revoked::position), and send it to
+    /// the other services as text. Accept positions only from your own services, because a position
+    /// makes requests ask the store.
+    ///
+    /// The node reads the log up to the position. Until then, it asks the store about each token of
+    /// the position's bucket. Without bounded staleness, the node asks in any case.
     pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.checker.replica {
             replica.require_position(position);
@@ -240,25 +239,23 @@ impl<C> TokenService<C> {
     }
 
     /// Returns true if this node has read the revocation at this position of the store's log. The
-    /// revocation then holds on this node even if the store loses it.
+    /// revocation then holds on this node even if the store loses it. Also returns true if the node
+    /// follows no log, as with the memory store under [`Strong`](super::Consistency::Strong).
     ///
     /// A revocation by this node holds here immediately. The node reads it from the log only later,
-    /// at the next nudge (a pub/sub message) or poll. Returns `true` if the node follows no log, as
-    /// with the memory store under [`Strong`](super::Consistency::Strong).
+    /// at the next nudge (a pub/sub message) or poll.
     #[must_use]
     pub fn has_applied(&self, position: &LogPosition) -> bool {
         self.checker.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
     }
 
-    /// Replaces the keys of this service and its clones: to rotate a key (see [`KeySet`]) or to
-    /// remove a leaked key.
+    /// Replaces the keys of this service and its clones, to rotate a key (see [`KeySet`]) or to
+    /// remove a leaked key. The call changes only this node. Replace the keys on every node.
     ///
-    /// A check that begins after this call uses only the new keys: the call clears the
+    /// A check that begins after this call uses only the new keys, because the call clears the
     /// verified-token cache. Operations in progress still use the old keys. So keep the old signing
     /// key as a verifying key. Remove the old key immediately only if it leaked. Concurrent calls
     /// take effect one after another.
-    ///
-    /// The call changes only this node. Replace the keys on every node.
     ///
     /// ```
     /// use tower_bearer::{
@@ -285,9 +282,9 @@ impl<C> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// A service that issues tokens returns an error in three cases: the set has no signing key,
-    /// the key cannot sign, or its `kid` is too long for
-    /// [`max_token_len`](super::TokenServiceBuilder::max_token_len). The old keys then stay in use.
+    /// If the service issues tokens: the set has no signing key, the key cannot sign, or its `kid`
+    /// is too long for [`max_token_len`](super::TokenServiceBuilder::max_token_len). If the service
+    /// has no own tokens: always. The old keys then stay in use.
     pub fn replace_keys(&self, keys: KeySet) -> Result<(), ConfigError> {
         self.checker.replace_keys(keys)
     }
@@ -299,13 +296,13 @@ impl<C> TokenService<C> {
         self.subjects().status().await
     }
 
-    /// Returns the readiness of this node: asks the store for a strict read and for a harmless
+    /// Returns the readiness of this node. Asks the store for a strict read and for a harmless
     /// write, at most once a second. Never fails. Dropping the future changes nothing.
     ///
-    /// A node is not ready while the store refuses one of the two. Other
+    /// A node is not ready if the store refuses the read or the write. Other
     /// [conditions](super::Condition), such as a difference between clocks, do not change the
-    /// readiness. They often concern all nodes at once, and a load balancer would then remove nodes
-    /// that serve requests correctly.
+    /// readiness. They often concern all nodes at once, and a load balancer would remove nodes that
+    /// serve requests correctly.
     pub async fn readiness(&self) -> Readiness {
         self.subjects().readiness().await
     }
@@ -330,10 +327,11 @@ impl<C> TokenService<C> {
     /// Returns the start time of an authentication. Call it **before** you check the password, and
     /// pass the result to [`NewSession::auth_time`](super::NewSession::auth_time).
     ///
-    /// The result is the store's time, estimated without a call to the store. The estimate lags: in
-    /// a `RedisStore` by 15 ms more for each minute without a call. If all of the user's sessions
-    /// were revoked within that lag, the login fails with [`Error::LoginSuperseded`]. Then
-    /// authenticate again from the start, a little later, as the login endpoint does.
+    /// The result is an estimate of the store's time, made without a call to the store. The
+    /// estimate lags: in a `RedisStore` by 15 ms more for each minute without a call. If all of the
+    /// user's sessions were revoked within that lag, the login fails with
+    /// [`Error::LoginSuperseded`]. Then authenticate again from the start, a little later, as the
+    /// login endpoint does.
     #[must_use]
     pub fn auth_time(&self) -> AuthTime {
         self.parts.auth_clock.now()
@@ -345,12 +343,12 @@ impl<C> TokenService<C> {
         self.parts.auth_clock.recent().await
     }
 
-    /// Returns the start time of the second attempt, after a superseded login.
+    /// Returns the start time for the second attempt of a login that was superseded.
     pub(crate) async fn auth_time_after_supersession(&self) -> Result<AuthTime, Error> {
         Ok(self.parts.auth_clock.after_supersession().await?)
     }
 
-    /// Reports to the application that a correct login was superseded twice.
+    /// Emits [`SecurityEvent::LoginSuperseded`], after a correct login was superseded twice.
     pub(crate) fn report_superseded_login(&self, subject: Subject) {
         #[cfg(feature = "tracing")]
         tracing::warn!(%subject, "a valid login failed: all sessions were revoked during both attempts; find the cause");
@@ -374,9 +372,8 @@ impl<C> TokenService<C> {
 
 /// Issue and refresh.
 impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
-    /// Opens a session and mints its access token and its refresh token.
-    ///
-    /// Dropping the future may leave a session without a client. That session expires.
+    /// Opens a session and mints its access token and its refresh token. If you drop the future,
+    /// the store may contain a session without a client. That session expires.
     ///
     /// # Errors
     ///
@@ -390,10 +387,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     }
 
     /// Opens a session with one access token, without a refresh token. The session ends with the
-    /// token.
-    ///
-    /// Dropping the future has the same effect as with
-    /// [`create_token_pair`](Self::create_token_pair).
+    /// token. If you drop the future, the store may contain a session without a client.
     ///
     /// # Errors
     ///
@@ -405,8 +399,7 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
     /// Opens a session and returns only its refresh token, for a client that fetches its access
     /// tokens itself.
     ///
-    /// Dropping the future has the same effect as with
-    /// [`create_token_pair`](Self::create_token_pair).
+    /// If you drop the future, the store may contain a session without a client.
     ///
     /// # Errors
     ///
@@ -417,15 +410,15 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
     /// Exchanges a refresh token for a new pair of its session. The token is then used up.
     ///
-    /// A repetition within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace) gives tokens of
-    /// the same identity (`jti`, `iat`, `exp`), while the new refresh token is unused. Their bytes
-    /// may differ if the algorithm randomizes signatures. So a client can safely repeat the request
-    /// after a lost response or a dropped future.
+    /// A client can safely repeat the request after a lost response or a dropped future. A
+    /// repetition within [`reuse_grace`](super::TokenServiceBuilder::reuse_grace), while the new
+    /// refresh token is unused, gives tokens with the same `jti`, `iat` and `exp`. Their bytes may
+    /// differ if the algorithm randomizes signatures.
     ///
     /// # Errors
     ///
-    /// * [`Error::Token`] if the token is refused. The reason is [`TokenError::Reused`] if the
-    ///   token was used before. The store has then revoked its session.
+    /// * [`Error::Token`] if the token is refused. [`TokenError::Reused`] means that the token was
+    ///   used before, and that the store has revoked its session.
     /// * [`Error::Application`] if [`on_refresh`](super::TokenServiceBuilder::on_refresh) failed,
     ///   and [`Error::Issue`] if the new claims are not allowed. The token stays usable.
     /// * [`Error::Store`] if the store failed. The token may or may not be used up. Try again with
@@ -451,8 +444,8 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
         refreshed.map(|(pair, _)| pair)
     }
 
-    /// Checks a refresh token and asks the application for its new claims. Does not use up the
-    /// refresh token yet.
+    /// Checks a refresh token and calls the `on_refresh` hook for the new claims. Does not use up
+    /// the refresh token yet.
     pub(crate) async fn begin_exchange(
         &self,
         refresh_token: &str,
@@ -464,22 +457,22 @@ impl<C: Serialize + Send + Sync + 'static> TokenService<C> {
 
 /// Revocation.
 impl<C: Send + Sync + 'static> TokenService<C> {
-    /// Revokes the token with this text. If the token is a refresh token, revokes its whole
-    /// session. [`revoke_claims`](Self::revoke_claims) says what happens to a token of another
-    /// issuer that has no id.
-    ///
-    /// Does not read custom claims, and so also revokes tokens of older versions of the
-    /// application.
+    /// Revokes the token with this text. Revokes the whole session of a refresh token. For another
+    /// issuer's token without an id, see [`revoke_claims`](Self::revoke_claims). Does not read
+    /// custom claims, and so also revokes tokens of older versions of the application.
     ///
     /// Idempotent. Also accepts an expired token: for example, an old refresh token ends its
     /// session. Nothing happens until you `.await` the returned value.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Token`] if the text is not a token that this service accepts.
-    /// [`Error::IssuerKeys`] if the node has no key for another issuer's token. [`Error::Store`] if
-    /// the store did not confirm the revocation; repeat the call until it succeeds.
-    /// [`Error::Issue`] if this service cannot revoke the token.
+    /// When awaited:
+    ///
+    /// * [`Error::Token`] if the text is not a token that this service accepts.
+    /// * [`Error::IssuerKeys`] if the node has no key for another issuer's token.
+    /// * [`Error::Store`] if the store did not confirm the revocation. Repeat the call until it
+    ///   succeeds.
+    /// * [`Error::Issue`] if this service cannot revoke the token.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_token(&self, token: &str) -> Revoke {
         self.parts.revoker.revoke_token(token)
@@ -487,35 +480,36 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes the token that has these claims, as [`revoke_token`](Self::revoke_token) does.
     ///
-    /// If another issuer's token has no id (`jti`), this revokes the token's session. If it has no
-    /// session either, this revokes the tokens of its subject that were issued up to now.
+    /// If another issuer's token has no id (`jti`), revokes the token's session. If the token has
+    /// no session either, revokes the tokens of its subject that were issued up to now.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if this
-    /// service cannot revoke the token.
+    /// As [`revoke_session`](Self::revoke_session), and [`Error::Issue`] if the service cannot
+    /// revoke the tokens of this issuer.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_claims<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         self.parts.revoker.revoke_claims(claims)
     }
 
-    /// Revokes a session: its refresh token and all its access tokens. Idempotent.
-    ///
-    /// Does not end a session of another subject.
+    /// Revokes a session: its refresh token and all its access tokens. Does nothing if the session
+    /// belongs to another subject. Idempotent.
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the
-    /// service has no tokens of its own.
+    /// When awaited:
+    ///
+    /// * [`Error::Store`] if the store did not confirm the revocation. Repeat the call until it
+    ///   succeeds.
+    /// * [`Error::InvalidId`] if an id is malformed.
+    /// * [`Error::Issue`] if the service has no tokens of its own.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_session(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_session(subject.into(), session_id.clone(), SessionEnd::Revoked)
     }
 
-    /// Returns the claims of a token with which its user logs out. The token may have expired, and
-    /// may have been revoked: a logout only ends the session of the token.
+    /// Returns the claims of a token with which its user logs out. Also accepts an expired or
+    /// revoked token, because a logout only ends the token's session.
     pub(crate) fn claims_at_logout(&self, token: &str, token_type: TokenType) -> Result<JwtClaims<NoClaims>, Error> {
         self.parts.revoker.own_claims(token, token_type)
     }
@@ -525,8 +519,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.checker.max_token_len
     }
 
-    /// Revokes the session of these claims with the cause "logout". Revokes the token if it has no
-    /// session.
+    /// Revokes the session of these claims, and reports the cause "logout" to the observer. If the
+    /// claims have no session, revokes the token.
     pub(crate) fn log_out<D>(&self, claims: &JwtClaims<D>) -> Revoke {
         match claims.session_id() {
             Some(sid) if claims.is_external() => {
@@ -538,8 +532,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         }
     }
 
-    /// Returns the revocations of another issuer's tokens, sessions and subjects. `issuer` is the
-    /// `iss` of the tokens.
+    /// Returns the methods that revoke another issuer's tokens, sessions and subjects. `issuer` is
+    /// the `iss` of the tokens.
     ///
     /// ```
     /// # async fn f(tokens: tower_bearer::TokenService) -> Result<(), tower_bearer::Error> {
@@ -561,20 +555,14 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     ///
     /// # Errors
     ///
-    /// When awaited: [`Error::Store`] if the store did not confirm the revocation; repeat the call
-    /// until it succeeds. [`Error::InvalidId`] if an id is malformed. [`Error::Issue`] if the
-    /// service has no tokens of its own.
+    /// As [`revoke_session`](Self::revoke_session).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject(&self, subject: impl Into<Subject>) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), None)
     }
 
-    /// Revokes all sessions of a user except this session: "log out everywhere else". Does not
-    /// revive this session if it has already ended.
-    ///
-    /// # Errors
-    ///
-    /// As [`revoke_all_for_subject`](Self::revoke_all_for_subject).
+    /// Revokes all sessions of a user except this session: "log out everywhere else". If this
+    /// session has already ended, it stays ended.
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))

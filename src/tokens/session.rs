@@ -12,7 +12,7 @@ use crate::{
     jwt::{NoClaims, Scope},
 };
 
-/// The parameters of a session, after a successful login.
+/// The parameters of a session that the service opens after a successful login.
 ///
 /// ```
 /// use tower_bearer::NewSession;
@@ -70,37 +70,33 @@ impl<C> NewSession<C> {
         self
     }
 
-    /// Sets the label of the session in listings, such as a device or an address. At most 1 KiB.
+    /// Sets the text that lists of sessions show for this session, such as a device. At most 1 KiB.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// Sets the time at which the authentication began: the result of
-    /// [`TokenService::auth_time`](super::TokenService::auth_time) from **before** the check of the
-    /// password.
+    /// Sets the time at which the authentication began. Get it from
+    /// [`TokenService::auth_time`](super::TokenService::auth_time) **before** you check the
+    /// password. The login endpoint of this crate does so.
     ///
-    /// If all of the user's sessions were revoked after this time, the store refuses the session
-    /// ([`Error::LoginSuperseded`](crate::Error::LoginSuperseded)). Without this time, a login that
-    /// checked the old password just before a password change would still succeed. The login
-    /// endpoint of this crate sets this time.
+    /// If all of the user's sessions were revoked after this time, the login fails with
+    /// [`Error::LoginSuperseded`](crate::Error::LoginSuperseded). So a login that checked the old
+    /// password just before a password change does not succeed.
     #[must_use]
     pub fn auth_time(mut self, auth_time: AuthTime) -> Self {
         self.auth_time = Some(auth_time.timestamp());
         self
     }
 
-    /// Sets the lifetime of the session's access tokens. Whole seconds, at most
-    /// [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
+    /// Sets the lifetime of the session's access tokens until the session ends. Whole seconds, at
+    /// most [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
     /// configured [`access_lifetime`](super::TokenServiceBuilder::access_lifetime).
     ///
-    /// This lifetime applies to the session until its end. A later change of the configured
-    /// lifetime does not affect it.
-    ///
     /// If this lifetime is longer than the configured lifetime of every node, nodes ask the store
-    /// about the tokens at each request. The reason is that the log keeps revocations only as long
-    /// as configured lifetimes need.
+    /// about the tokens at each request. The log keeps revocations only as long as the configured
+    /// lifetimes require.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(lifetime);
@@ -126,8 +122,7 @@ impl<C> fmt::Debug for NewSession<C> {
     }
 }
 
-/// An issued token. Its `Debug` text does not show the token. Dropping the value wipes the token
-/// from memory.
+/// An issued token. `Debug` does not show its text. Dropping the value wipes the text from memory.
 #[derive(Clone)]
 pub struct IssuedToken {
     pub(super) token: Zeroizing<String>,
@@ -155,8 +150,7 @@ impl IssuedToken {
         &self.scope
     }
 
-    /// Returns the lifetime that remained at the time of the store's answer, in seconds, rounded
-    /// down.
+    /// Returns the remaining lifetime at the store's answer, in seconds, rounded down.
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.expires_at.saturating_since(self.now).as_secs()
@@ -169,12 +163,12 @@ impl fmt::Debug for IssuedToken {
     }
 }
 
-/// An access and a refresh token of one session.
+/// An access token and a refresh token of one session.
 ///
-/// Serializes to a token response (RFC 6749 section 5.1) with the members of `fastcore.security`.
-/// These are `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`,
-/// `access_expires_in`, `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send the
-/// response with `Cache-Control: no-store`.
+/// Serializes to a token response (RFC 6749 section 5.1) with the members of `fastcore.security`:
+/// `access_token`, `refresh_token`, `token_type` (`"bearer"`), `expires_in`, `access_expires_in`,
+/// `refresh_expires_in` (whole seconds) and, if not empty, `scope`. Send the response with
+/// `Cache-Control: no-store`.
 #[derive(Clone, Debug)]
 pub struct TokenPair {
     pub(super) access: IssuedToken,

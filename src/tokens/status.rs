@@ -25,20 +25,20 @@ use crate::{
     replica::{Replica, ReplicaState, ReplicaStatus},
 };
 
-/// The state of a [`TokenService`](super::TokenService). It contains no secret and serializes to
-/// JSON.
+/// The state of a [`TokenService`](super::TokenService). Contains no secret and serializes to JSON.
 ///
 /// # The store's clock
 ///
-/// The store's clock stamps the tokens of this service, and judges their times. So a difference
-/// between the clocks of node and store has no effect on these tokens.
+/// The `iat` of this service's own tokens is the store's time, and the store's clock judges their
+/// times. So a difference between the clocks of node and store has no effect on these tokens.
 ///
-/// If the store's clock goes back, this node holds its estimate until the store's clock has caught
-/// up. So no expired token becomes valid again. If the step is longer than
-/// [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the estimate follows the
-/// store's clock, because it would otherwise refuse every new token. Tokens that expired within the
-/// length of the step may then be valid again. A step of more than the leeway is a [`Condition`]. A
-/// node that starts after the step does not know the earlier time.
+/// If the store's clock goes back, this node stops its estimate of the store's time until the
+/// store's clock has caught up. So no expired token becomes valid again. A step of more than the
+/// leeway is a [`Condition`]. A node that starts after the step does not know the earlier time.
+///
+/// If the step is longer than [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the
+/// estimate follows the store's clock, because this node would otherwise refuse every new token.
+/// Tokens that expired within the length of the step may then be valid again.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -52,17 +52,16 @@ pub struct Status {
     pub store_latency_us: Option<u64>,
     /// The source of decisions about revocations.
     pub consistency: ConsistencyStatus,
-    /// The longest time until a confirmed revocation holds on this node, whatever fails, in
-    /// milliseconds. This is the staleness plus the longest time for which this node may use a
-    /// replaced server. `None` if unknown.
+    /// The longest time until a confirmed revocation holds on this node, in milliseconds. `None` if
+    /// unknown. See [the bound](super::Consistency#the-bound).
     pub bound_ms: Option<u64>,
     /// The reason why `bound_ms` is unknown, with a remedy.
     pub bound_reason: Option<String>,
     /// The store's time minus this node's, in milliseconds. `None` without a store, or before its
     /// first answer.
     pub clock_skew_ms: Option<i64>,
-    /// The texts of [`conditions`](Self::conditions), without those that `bound_reason` and
-    /// `replica` already give.
+    /// The texts of [`conditions`](Self::conditions), except those that `bound_reason` and
+    /// `replica` contain.
     pub warnings: Vec<String>,
     /// The conditions that an operator should resolve, with their start. The service may still
     /// serve requests.
@@ -77,10 +76,10 @@ pub struct Status {
     /// The number of verified access tokens in the cache (see
     /// [`verified_cache`](super::TokenServiceBuilder::verified_cache)).
     pub verified_tokens: usize,
-    /// The weight of these tokens in bytes, which the byte bound limits. An entry weighs at least
-    /// the bound in bytes divided by the bound in entries.
+    /// The weight of these tokens in bytes, which `verified_cache` limits. A token weighs at least
+    /// the byte limit divided by the entry limit.
     pub verified_tokens_bytes: u64,
-    /// The state of the open streams (responses, sockets and tasks) with tokens of this service.
+    /// The state of the open responses, sockets and tasks whose tokens this service accepted.
     pub streams: StreamStatus,
     /// The state of each accepted issuer's keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -97,7 +96,7 @@ pub enum ServiceHealth {
     /// The store answers, or the service has none.
     Ok,
     /// The store does not answer. The endpoint [`health`](crate::endpoints::Endpoints::health) also
-    /// returns this if the store refuses a read or a write.
+    /// returns this value if the store refuses a read or a write.
     Unavailable,
 }
 
@@ -140,7 +139,8 @@ impl Status {
 }
 
 impl Status {
-    /// Notes that this node is not ready, with the refused read or write as the store's error.
+    /// Sets the status of a node that is not ready. The text of the refused read or write becomes
+    /// the store's error, if the store has none.
     pub(crate) fn note_unready(&mut self) {
         let is_refused = |condition: &&Condition| {
             matches!(condition.kind, ConditionKind::ReadsRefused | ConditionKind::WritesRefused)
@@ -167,7 +167,7 @@ fn as_str<S: Serializer>(algorithm: &Algorithm, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(algorithm.as_str())
 }
 
-/// The parts of a service whose state [`Status`] reports.
+/// The parts of a service that the [`Status`] describes.
 pub(super) struct Subjects<'a, C> {
     pub(super) authority: &'a Authority,
     pub(super) replica: Option<&'a Replica>,
@@ -180,7 +180,7 @@ pub(super) struct Subjects<'a, C> {
 }
 
 impl<C> Subjects<'_, C> {
-    /// Asks the store, and returns the status.
+    /// Pings the store, and returns the status.
     pub(super) async fn status(&self) -> Status {
         let store = self.authority.store();
         let started = Instant::now();
@@ -239,7 +239,7 @@ impl<C> Subjects<'_, C> {
         Readiness { is_ready, conditions: self.conditions.list() }
     }
 
-    /// Notes the conditions that other parts of the crate know and log.
+    /// Records the conditions that other parts of the crate have found and logged.
     fn note_derived(&self, replica: Option<&ReplicaStatus>, no_bound: Option<&str>) {
         let behind = replica.filter(|replica| replica.state != ReplicaState::Leased).and_then(|replica| replica.reason);
         let behind = behind.map(|reason| format!("this node has no lease for some users: {reason}"));
@@ -254,7 +254,7 @@ impl<C> Subjects<'_, C> {
     }
 }
 
-/// Returns the text of the condition `issuer_keys`, or `None` if the last fetch succeeded.
+/// Returns the text of the condition `issuer_keys`. Returns `None` if the last fetch succeeded.
 fn failing_keys(status: &IssuerStatus) -> Option<String> {
     let IssuerStatus { issuer, keys, is_fresh, last_error, .. } = status;
     let error = last_error.as_ref()?;
@@ -265,8 +265,8 @@ fn failing_keys(status: &IssuerStatus) -> Option<String> {
     })
 }
 
-/// Returns the longest time for which a node may use a replaced server, or the reason why the time
-/// is unknown.
+/// Returns the longest time for which a node may use a replaced server. The error is the reason why
+/// the time is unknown.
 fn failover_bound(authority: &Authority) -> Result<Duration, String> {
     match authority.store() {
         Some(store) => store.failover_bound(),

@@ -1,17 +1,17 @@
-//! The clock that judges a service's own tokens: the store's.
+//! The clock that judges the times of a service's own tokens: the store's.
 //!
-//! The store's clock stamps these tokens. *When nodes judged them by their own clocks and the store
-//! was 6 s ahead, each new token got 401, and each refresh `invalid_grant`.*
+//! The `iat` of these tokens is the store's time. If each node judged them by its own clock, a node
+//! whose clock is more than the leeway behind would refuse each new token.
 //!
 //! # A store's clock that goes back
 //!
-//! The estimate holds its highest value until the store's clock has reached that value again. So no
-//! expired token becomes valid again. New tokens are valid meanwhile, because their `exp` is later
-//! than the held value.
+//! The estimate of the store's time stays at its highest value until the store's clock has reached
+//! that value again. So no expired token becomes valid again. Meanwhile new tokens are valid,
+//! because their `exp` is later than the highest value.
 //!
-//! This holds for steps up to the lifetime of a new access token. After a longer step, new tokens
-//! would be refused for as long as the step. The estimate then follows the store's clock, and
-//! [`ConditionKind::StoreClockWentBack`] says so.
+//! If the step is longer than the lifetime of a new access token, the highest value would be later
+//! than the `exp` of new tokens. So the estimate then follows the store's clock. The condition
+//! [`ConditionKind::StoreClockWentBack`] reports the step.
 
 use std::{
     fmt,
@@ -28,33 +28,34 @@ use crate::{
     store::SessionStore,
 };
 
-/// The smallest difference between the clocks that is a condition, whatever the leeway.
+/// The smallest difference between the clocks that is a condition, even with a shorter leeway.
 const SMALLEST_SKEW: Duration = Duration::from_secs(1);
 
-/// A clock that shows the store's time, estimated without I/O.
+/// A clock that estimates the store's time without I/O.
 pub(super) struct StoreClock {
     node: Arc<dyn Clock>,
     store: Arc<dyn SessionStore>,
     conditions: Arc<Conditions>,
     /// The difference between the store's time and the node's coarse time. See [`Offset`].
     offset: AtomicU64,
-    /// The highest estimate, in ms.
+    /// The highest estimate so far, in ms.
     highest: AtomicU64,
-    /// The time until which tokens that had expired may be valid again, in ms. This node sets it
-    /// when it follows a step back.
+    /// The end of the time in which expired tokens may be valid again, in ms of the store's time.
+    /// Set when the estimate follows a long step back.
     revivable_until: AtomicU64,
-    /// The step and the skew in seconds that were noted last.
+    /// The step back and the clock difference, in seconds, that were last reported as conditions.
     noted: [AtomicU64; 2],
     holds: ClockHolds,
 }
 
-/// The times that decide how a clock that goes back is judged.
+/// The limits by which [`StoreClock`] judges a step back of the store's clock.
 #[derive(Clone, Copy)]
 pub(super) struct ClockHolds {
     pub(super) leeway: Duration,
-    /// The longest step back for which the estimate holds: the life of a new access token.
+    /// The longest step back after which the estimate keeps its highest value: the lifetime of a
+    /// new access token.
     pub(super) longest: Duration,
-    /// The longest life of an access token that the service accepts.
+    /// The longest lifetime of an access token that the service accepts.
     pub(super) longest_life: Duration,
 }
 
@@ -77,10 +78,10 @@ impl StoreClock {
         }
     }
 
-    /// Returns the estimate of the store's time. Notes the conditions that it shows.
+    /// Returns the estimate of the store's time. Begins or ends the conditions about the clocks.
     fn judged(&self) -> Timestamp {
         let told = self.store.now();
-        // The store has not answered yet. No token is valid at the epoch.
+        // The store has not answered yet. At the epoch, no token is valid.
         if told == Timestamp::default() {
             return told;
         }
@@ -92,19 +93,19 @@ impl StoreClock {
         now
     }
 
-    /// Follows a step back that is too long to be held.
+    /// Moves the highest estimate back to `told`, the store's time, because the step is too long.
     #[cold]
     fn follow_back(&self, told: Timestamp, highest: Timestamp) -> Timestamp {
         let order = Ordering::Relaxed;
         if self.highest.compare_exchange(highest.as_millis(), told.as_millis(), order, order).is_ok() {
-            // Tokens of before the step end by then. Those of after it have a later `iat`.
+            // Tokens from before the step have expired by then. Later tokens have a later `iat`.
             let end = highest.min(told.saturating_add(self.holds.longest_life));
             self.revivable_until.fetch_max(end.as_millis(), order);
         }
         told
     }
 
-    /// Returns true if a condition has to be written again: it has begun, or its seconds differ.
+    /// Returns true if the caller must write the condition again: it is new, or `seconds` changed.
     fn is_news(&self, kind: ConditionKind, seconds: u64) -> bool {
         let [step, skew] = &self.noted;
         let noted = if kind == ConditionKind::ClockSkew { skew } else { step };
@@ -152,7 +153,7 @@ impl StoreClock {
                 (skew + Duration::from_millis(500)).as_secs()
             );
             self.conditions.begin(ConditionKind::ClockSkew, &text);
-        // A smaller limit for the end prevents a message at each change around one limit.
+        // The limit for the end is smaller, so that small changes around it cause no messages.
         } else if skew <= most / 2 {
             self.conditions.end(ConditionKind::ClockSkew);
         }
@@ -161,7 +162,8 @@ impl StoreClock {
     #[cold]
     fn renewed(&self, coarse: Timestamp) -> Timestamp {
         let now = self.judged();
-        // Both times are exact here. The coarse time lags, and so does its sum with the difference.
+        // Both times are exact, so their difference is exact too. `coarse` lags, so the estimate
+        // that `at` makes from it lags too.
         let node = self.node.now();
         match Offset::between(now, node, coarse) {
             Some(offset) if now > Timestamp::default() => {
@@ -198,27 +200,27 @@ impl fmt::Debug for StoreClock {
     }
 }
 
-/// The difference between two clocks in ms, and the tick of the node's clock at which it was
-/// measured. One atomic number holds both, so that a thread never reads parts of two measurements.
+/// The difference between two clocks in ms, and the tick of the node's clock at its measurement.
+/// One atomic number contains both, so that a thread never reads parts of two measurements.
 ///
-/// The difference is used during this tick and the next. So a step of the node's clock makes it
-/// unusable, and a used difference is at most two ticks old.
+/// The difference is valid during this tick and the next. So it is at most two ticks old, and not
+/// used after a step of the node's clock.
 #[derive(Clone, Copy)]
 struct Offset(u64);
 
 impl Offset {
-    /// Bits of the difference. They hold a year in each direction. The others repeat after half a
-    /// year without a request.
+    /// The bits of the difference: enough for a year in each direction. The other bits count ticks,
+    /// and repeat after half a year without a request.
     const BITS: u32 = 36;
     const BIAS: i64 = 1 << (Self::BITS - 1);
     const MASK: u64 = (1 << Self::BITS) - 1;
-    /// Bits by which a time in ms becomes a tick: 64 ms.
+    /// The number of bits by which a time in ms is shifted to get its tick: a tick lasts 64 ms.
     const TICK: u32 = 6;
     const TICKS: u64 = (1 << (64 - Self::BITS)) - 1;
-    /// A value that is too old for any time after the year 1970.
+    /// The value before the first measurement. Never valid.
     const UNKNOWN: u64 = 0;
 
-    /// Measures the difference. Returns `None` if it is too large.
+    /// Returns the difference with its tick, or `None` if the difference is too large.
     fn between(store: Timestamp, node: Timestamp, coarse: Timestamp) -> Option<Self> {
         let millis = |time: Timestamp| i64::try_from(time.as_millis()).ok();
         let difference = millis(store)?.checked_sub(millis(node)?)?.checked_add(Self::BIAS)?;
@@ -230,7 +232,7 @@ impl Offset {
         (coarse.as_millis() >> Self::TICK) & Self::TICKS
     }
 
-    /// Returns the store's time at the node's time `coarse`, or `None` if the difference is old.
+    /// Returns the store's time at the node's time `coarse`. `None` if the difference is too old.
     #[inline]
     fn at(self, coarse: Timestamp) -> Option<Timestamp> {
         let ticks = Self::tick(coarse).wrapping_sub(self.0 >> Self::BITS) & Self::TICKS;

@@ -1,4 +1,4 @@
-//! The registries of open streams, one for each authority over the revocation of tokens.
+//! The registries of open streams: one for each source of decisions about revocations.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use crate::{
     store::Revocation,
 };
 
-/// The open streams of a service. A registry has one clock and one authority. Own tokens and those
-/// of other issuers need different ones, so each kind of token has its own registry.
+/// The open streams of a service. Each registry has one clock and one source of decisions about
+/// revocations. Own tokens and other issuers' tokens need different clocks and sources, so they
+/// have different registries.
 #[derive(Clone)]
 pub(super) struct TokenStreams {
     own: Streams,
@@ -35,7 +36,7 @@ impl TokenStreams {
         self.revocable.as_ref()
     }
 
-    /// Returns the registry for tokens with these properties.
+    /// Returns the registry for own tokens (`None`), or for another issuer's token (`Some`).
     pub(super) fn of(&self, external: Option<&External>) -> &Streams {
         let others = match external {
             None => None,
@@ -45,7 +46,8 @@ impl TokenStreams {
         others.unwrap_or(&self.own)
     }
 
-    /// Sets the replica whose log proves the streams. The registries share its tasks.
+    /// Gives the replica and its tasks to the registries. The replica's log then confirms the
+    /// tokens of the streams.
     pub(super) fn follow(&self, replica: &Arc<Replica>, tasks: ReplicaTasks) {
         let tasks = Arc::new(tasks);
         for streams in self.followers() {
@@ -53,7 +55,7 @@ impl TokenStreams {
         }
     }
 
-    /// Returns the listener to which the replica announces revocations.
+    /// Returns the listener through which the replica reports revocations to the registries.
     pub(super) fn listener(&self) -> Box<dyn RevocationListener> {
         Box::new(Listeners(self.followers().map(Streams::listener).collect()))
     }
@@ -68,7 +70,7 @@ impl TokenStreams {
     }
 }
 
-/// The listeners of several registries.
+/// The listeners of several registries, as one listener.
 struct Listeners(Vec<Box<dyn RevocationListener>>);
 
 impl RevocationListener for Listeners {

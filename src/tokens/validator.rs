@@ -1,4 +1,4 @@
-//! The application's own check of a token that is otherwise valid.
+//! The application's own check of a token, after all other checks.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -22,7 +22,7 @@ pub enum Validity {
 
 pub(super) type Validator<C> = Arc<dyn Fn(&Claims<C>) -> Result<Validity, BoxError> + Send + Sync>;
 
-/// Calls the validator. If the validator fails or panics, returns an error.
+/// Calls the validator. Returns an error if the validator refuses the token, fails or panics.
 pub(super) fn ask<C>(validator: &Validator<C>, claims: Claims<C>) -> Result<Claims<C>, Error> {
     match catch_unwind(AssertUnwindSafe(|| validator(&claims))) {
         Ok(Ok(Validity::Valid)) => Ok(claims),

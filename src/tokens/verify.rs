@@ -24,7 +24,8 @@ impl<C> Checker<C> {
         token: &str,
         token_type: TokenType,
     ) -> Result<(Claims<C>, Origin), Unverified> {
-        // Only own refresh tokens have a meaning here: a client sends others to their issuer.
+        // A refresh token is always an own token: a client sends another issuer's refresh token to
+        // that issuer.
         if self.issuers.is_empty() || token_type == TokenType::Refresh {
             return self.verify_own(keyring, token, token_type);
         }
@@ -59,8 +60,8 @@ impl<C> Checker<C> {
         index: usize,
     ) -> Result<(Claims<C>, Origin), Unverified> {
         let (issuer, convert) = self.issuer(index).ok_or(TokenError::UnknownIssuer)?;
-        // The version must be older than the keys. Otherwise `await_key` could miss a fetch that
-        // ends between the two loads.
+        // The version must be loaded before the keys. Otherwise `await_key` could overlook a fetch
+        // that ends between the two loads.
         let version = issuer.keys.version();
         let current = issuer.keys.load();
         let Some(current) = &*current else { return Err(Unverified::UnknownKey { index, version }) };
@@ -82,10 +83,11 @@ impl<C> Checker<C> {
         Some((self.issuers.get(index)?, self.converters.get(index)?))
     }
 
-    /// Returns the origin of claims that were verified before. Accepts own tokens that another
-    /// service has verified. Refuses other issuers' tokens that another service has verified,
-    /// because it may have other settings for the issuer. Refuses tokens whose key the issuer has
-    /// withdrawn.
+    /// Returns the origin of claims that this or another service has verified before. Refuses
+    /// another issuer's token in two cases:
+    ///
+    /// - Another service has verified it. That service may have other settings for the issuer.
+    /// - The issuer has withdrawn the token's key.
     pub(super) fn origin_of(&self, claims: &Claims<C>) -> Result<Origin, TokenError> {
         let Some(external) = claims.external() else { return Ok(Origin::Own) };
         let index = claims.issuer().and_then(|issuer| self.issuers.index_of(issuer));
@@ -112,7 +114,7 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns the authority over the revocation of a token.
+    /// Returns the source that decides about the revocation of a token.
     #[inline]
     pub(super) fn authority_of(&self, origin: Origin) -> Result<TokenAuthority<'_>, TokenError> {
         match origin {
@@ -124,8 +126,8 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns true if the keys that verified the token are still the present keys of its issuer.
-    /// Always true for own tokens, because the cache forgets them when the keys change.
+    /// Returns true if the issuer's keys have not changed since they verified the token. Always
+    /// true for own tokens, because the service clears the cache when its keys change.
     #[inline]
     pub(super) fn has_present_keys(&self, origin: Origin) -> bool {
         match origin {

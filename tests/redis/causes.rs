@@ -79,10 +79,8 @@ async fn a_server_that_cannot_be_reached() {
         }
     });
     let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let sentence = server(
-        port,
-        "closed the connection; read its log (a port that demands TLS closes each connection at once: write rediss://)",
-    );
+    let sentence =
+        server(port, "closed the connection; read the server's log, and write rediss:// if the port demands TLS");
     assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &sentence);
     task.abort();
 }
@@ -222,8 +220,7 @@ async fn a_server_that_refuses_a_command() {
     assert_open(&read, &RedisCause::MissingRight(Some("HMGET".to_owned())), rest);
     // The error of a script names no command.
     run(&["ACL", "SETUSER", "default", "+hmget", "-hset"]).await;
-    let rest =
-        "refuses this user a command or a key; find it with ACL LOG, and grant the rights of docs/operations/redis.md";
+    let rest = "refuses this user a command or a key; find which one with ACL LOG, and grant the rights of docs/operations/redis.md";
     assert_open(&open(&store).await, &RedisCause::MissingRight(None), rest);
     run(&["ACL", "SETUSER", "default", "+hset", "resetkeys", "~other"]).await;
     assert_open(&open(&store).await, &RedisCause::MissingRight(None), rest);
@@ -273,8 +270,8 @@ async fn a_server_whose_tls_does_not_fit() {
         builder.connect().await.expect_err(url)
     };
     let url = format!("rediss://127.0.0.1:{port}/");
-    let rest = "demands a client certificate, or refuses the one that it got; pass one of an authority that it trusts, with \
-                its key, to `client_certificate`";
+    let rest = "demands a client certificate, or refuses the one that it got; pass a certificate of an authority \
+                that the server trusts, with its key, to `client_certificate`";
     for client in [None, Some("server")] {
         let error = connect(&url, "ca", client).await;
         assert_error(&error, &RedisCause::ClientCertificate, ConnectErrorKind::Tls, &server(port, rest));
@@ -292,12 +289,11 @@ async fn a_server_whose_tls_does_not_fit() {
     assert_error(&error, &RedisCause::WrongCertificateName, ConnectErrorKind::Tls, &sentence);
 
     let error = connect(&format!("rediss://127.0.0.1:{}/", plain.port()), "ca", None).await;
-    let rest = "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, correct the port in the URL, because this one has no TLS, otherwise check the server's load";
+    let rest = "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if the server answers, the port has no TLS, so correct the port in the URL, otherwise check the server's load";
     assert_error(&error, &RedisCause::NoTlsAnswer, ConnectErrorKind::Unreachable, &server(plain.port(), rest));
 
     let error = self::connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let rest =
-        "closed the connection; read its log (a port that demands TLS closes each connection at once: write rediss://)";
+    let rest = "closed the connection; read the server's log, and write rediss:// if the port demands TLS";
     assert_error(&error, &RedisCause::Closed, ConnectErrorKind::Unreachable, &server(port, rest));
 }
 
@@ -329,7 +325,7 @@ async fn a_server_that_refuses_the_clients_version_or_ciphers() {
     for options in [&old_version[..], &old_cipher, &no_certificate] {
         let (_redis, port) = crate::tls::start_with("server", options);
         let error = connect_by_tls(port, "ca").await;
-        let rest = "failed the TLS handshake; read in its log what it demands of this node: a `client_certificate`, or a protocol or cipher other than TLS 1.2 and 1.3 with ECDHE";
+        let rest = "failed the TLS handshake; read the reason in the server's log: it may demand a `client_certificate`, or a protocol or cipher other than TLS 1.2 and 1.3 with ECDHE";
         assert_error(&error, &RedisCause::Tls, ConnectErrorKind::Tls, &server(port, rest));
     }
 }
@@ -377,7 +373,9 @@ async fn a_sentinel_in_place_of_a_server() {
     let listens = async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok();
     eventually("the sentinel listens", listens).await;
     let error = connect(&format!("redis://127.0.0.1:{port}/")).await;
-    let sentence =
-        server(port, "is a sentinel; write redis-sentinel://host:port#name, with the name that it gives the primary");
+    let sentence = server(
+        port,
+        "is a sentinel; write redis-sentinel://host:port#name with the primary's name in the sentinel's configuration",
+    );
     assert_error(&error, &RedisCause::Sentinel, ConnectErrorKind::Configuration, &sentence);
 }

@@ -290,7 +290,7 @@ async fn a_right_that_is_missing_for_one_bucket_is_the_whole_reads_error_and_the
         (
             StoreErrorKind::Rejected,
             format!(
-                "the Redis server at 127.0.0.1:{} refuses this user a command or a key; find it with ACL LOG, and grant \
+                "the Redis server at 127.0.0.1:{} refuses this user a command or a key; find which one with ACL LOG, and grant \
          the rights of docs/operations/redis.md",
                 server.port()
             )

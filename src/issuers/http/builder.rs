@@ -153,8 +153,8 @@ impl HttpKeysBuilder {
             .no_zstd()
             .no_deflate()
             .connect_timeout(CONNECT_DEADLINE)
-            // The next fetch is minutes away. Until then, the server often closes the idle
-            // connection without notice.
+            // Closes the connection soon after a fetch, because the next fetch comes minutes later.
+            // By then, the server has often closed the connection without notice.
             .pool_idle_timeout(FETCH_DEADLINE)
             // Firewalls of some issuers refuse requests without a `User-Agent`.
             .user_agent(concat!("tower-bearer/", env!("CARGO_PKG_VERSION")));

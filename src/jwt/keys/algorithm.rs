@@ -213,8 +213,8 @@ impl Backend {
         signer.try_sign(message).map_err(|_| Error::Signing)
     }
 
-    /// Returns a verifier for one key, or `None` if the backend refuses the key. The verifiers of
-    /// AWS-LC check only the type of the key.
+    /// Returns a verifier for one key, or `None` if the backend refuses the key. `RustCrypto` also
+    /// refuses a point off its curve. AWS-LC refuses only a key of the wrong type.
     pub(super) fn verifier(self, algorithm: Algorithm, key: &DecodingKey) -> Option<Box<dyn JwtVerifier>> {
         (self.0.verifier_factory)(&algorithm.to_jsonwebtoken(), key).ok()
     }

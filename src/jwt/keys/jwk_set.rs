@@ -177,8 +177,8 @@ struct Read {
 }
 
 impl Read {
-    /// Returns the key. If the JWK had no `kid`, removes the default name of the key, because the
-    /// tokens that it signs have no `kid` either.
+    /// Returns the key. If its JWK has no `kid`, removes the name that the key got by default,
+    /// because the tokens of the key's owner have no `kid` either.
     fn named(self) -> VerifyingKey {
         if self.has_kid { self.key } else { self.key.without_kid() }
     }
@@ -192,8 +192,8 @@ fn verifying(asked: Option<&[Algorithm]>, members: Members) -> Result<Read, Conf
 /// Returns the keys, or an error if two keys have the same name. In the operator's own set, a `kid`
 /// belongs to exactly one key, even across algorithms (RFC 7517 section 4.5).
 ///
-/// A key without `kid` is compared by its default name, so that the set cannot contain the same key
-/// twice.
+/// A JWK without `kid` counts with the default name of its key (see [`VerifyingKey`]). So the
+/// function also finds a key that occurs twice without `kid`.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {
@@ -211,7 +211,7 @@ fn unambiguous(keys: Vec<Read>) -> Vec<VerifyingKey> {
     let mut places = HashMap::new();
     let mut found: Vec<(Read, bool)> = Vec::with_capacity(keys.len());
     for read in keys {
-        // For a key without `kid`, `key.kid()` is the thumbprint.
+        // If the JWK has no `kid`, `key.kid()` returns the thumbprint, the default name of the key.
         let name = (read.key.algorithm(), read.has_kid, read.key.kid().map(str::to_owned));
         let place = *places.entry(name).or_insert(found.len());
         match found.get_mut(place) {

@@ -97,8 +97,9 @@ impl SigningKey {
     /// * The text is not exactly one private key in one of these forms. SEC1, encrypted keys and
     ///   certificates are refused.
     /// * The key does not fit the algorithm.
-    /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
-    ///   exponent, or comes from the ROCA generator.
+    /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`).
+    /// * The public exponent of an RSA key is even, below 3 or over 32 bits long.
+    /// * An RSA key comes from the faulty generator of CVE-2017-15361 (ROCA).
     /// * The public half does not verify a signature of the private half.
     /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
@@ -286,8 +287,9 @@ impl VerifyingKey {
     /// * The text is not exactly one public key in one of these forms. Private keys and
     ///   certificates are refused.
     /// * The key does not fit the algorithm.
-    /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`), an unfit
-    ///   exponent, or comes from the ROCA generator.
+    /// * An RSA key has less than 2048 or more than 8192 bits (4096 with `rust-crypto`).
+    /// * The public exponent of an RSA key is even, below 3 or over 32 bits long.
+    /// * An RSA key comes from the faulty generator of CVE-2017-15361 (ROCA).
     /// * The public key is not a point of its curve.
     /// * No signature backend is compiled in.
     pub fn from_pem(algorithm: Algorithm, pem: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
@@ -426,16 +428,16 @@ impl VerifyingKey {
         Self { verifier, kid: public.thumbprint(backend, algorithm), issuer: None }.named(setting)
     }
 
-    /// Returns the key if its default name was computed. Otherwise the backend is faulty. The error
-    /// then appears at the creation of the key, and not at the first key rotation.
+    /// Returns the key, or an error if the backend failed to compute its default name. Without this
+    /// check, the key would have no name, and its tokens no `kid`.
     fn named(self, setting: &'static str) -> Result<Self, ConfigError> {
         if self.kid.is_some() {
             return Ok(self);
         }
         Err(ConfigError::unsupported(
             setting,
-            "is a key that the signature backend cannot hash",
-            "check how the backend was built",
+            "is a key whose default name (`kid`) the signature backend failed to compute",
+            "try the other backend (feature `aws-lc-rs` or `rust-crypto`)",
         ))
     }
 

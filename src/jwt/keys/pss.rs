@@ -79,7 +79,8 @@ fn split(half: Half, der: &[u8]) -> Option<(Reader<'_>, Reader<'_>)> {
     (algorithm.element(OBJECT_IDENTIFIER)? == RSASSA_PSS).then_some((algorithm, key))
 }
 
-/// Returns the key in PKCS#1, which follows the algorithm in SPKI and PKCS#8.
+/// Returns the key in PKCS#1. `rest` contains the elements that follow the algorithm in SPKI or
+/// PKCS#8: the key and, in PKCS#8, optional attributes.
 fn key_of(half: Half, mut rest: Reader<'_>) -> Option<&[u8]> {
     let key = match half {
         // The first byte of a bit string is the number of unused bits at its end.

@@ -127,8 +127,9 @@ fn is_one_byte_repeated(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| Some(byte) == bytes.first())
 }
 
-/// Returns true if the secret is the example, or the example repeated and then filled up with one
-/// byte. The last repetition can be incomplete. Ignores ASCII case.
+/// Returns true if the secret is the example, the example repeated, or one of the two with padding.
+/// The padding is one byte at the end, repeated any number of times. The last repetition of the
+/// example can be incomplete. Ignores ASCII case.
 fn is_example(secret: &[u8], example: &[u8]) -> bool {
     let same = secret.iter().zip(example.iter().cycle()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
     same >= example.len() && secret.get(same..).is_some_and(is_one_byte_repeated)

@@ -54,6 +54,8 @@ pub(crate) struct VerifiedJws {
 /// [`TokenService::validate_token`](crate::TokenService::validate_token) or
 /// [`validate_jwt_stateless`](crate::jwt::validate_jwt_stateless).
 ///
+/// # Errors
+///
 /// * [`TokenError::Malformed`]: the text or header breaks a rule,
 /// * [`TokenError::UnknownKey`]: no key of the set has the header's algorithm and `kid`,
 /// * [`TokenError::Signature`]: no such key verifies the signature.

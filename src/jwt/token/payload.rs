@@ -1,8 +1,9 @@
 //! Reads the payload of a token as claims (RFC 7519 section 4): an object without duplicate
 //! members.
 //!
-//! Every registered claim that is present must have the type of its RFC. All other members are the
-//! application's claims.
+//! A registered claim must have the type of its RFC. Two claims of this crate, `atl` and
+//! `tb_stamp`, can have any type. All members that the crate does not use are the application's
+//! claims.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -23,11 +24,15 @@ use crate::{
     jwt::json::{self, FromMembers, Name, NumericDate},
 };
 
-/// The application's claims of a token as JSON: every member except the registered claims.
+/// The application's claims of a token as JSON.
+///
+/// In a token of this crate, these are all claims except those of the crate, such as `sub`, `sid`
+/// and `scope`. In a token of another issuer, these are all claims except the registered claims of
+/// RFC 7519.
 ///
 /// The claims of every token fit this type, also if the application's claims type has changed since
 /// the token was issued. [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts
-/// them to another type.
+/// the claims to another type.
 pub type RawClaims = Map<String, Value>;
 
 /// The claims that the parser has read from a payload. `None` means that the claim is absent.
@@ -125,8 +130,8 @@ impl<'de> FromMembers<'de> for Payload {
                 }
                 other => drop(self.custom.insert(name.to_owned(), other)),
             },
-            // Accepts any value. If the value is not a stamp that this crate wrote, the replica
-            // treats it as the stamp of an entry that no log contains.
+            // Accepts any value. If this crate has not written the value, no log entry has this
+            // stamp. The node then asks the store about the token, as for every unknown stamp.
             "tb_stamp" => {
                 self.stamp = Some(match map.next_value::<Value>()? {
                     Value::String(text) => text.into(),
@@ -348,8 +353,8 @@ pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, 
         .map_err(|Misfit { field, problem }| TokenError::CustomClaims { claim: field, problem })
 }
 
-/// A deserializer of the application's claims. Its errors name the wrong field, but never quote a
-/// value of the token, unlike the errors of `serde_json`.
+/// A deserializer of the application's claims. If a claim does not fit its field, the error names
+/// the field. Unlike the errors of `serde_json`, it never quotes a value of the token.
 ///
 /// For types other than structs, the errors name no field, because `serde_json` reads these types.
 struct CustomClaims(RawClaims);

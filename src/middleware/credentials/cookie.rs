@@ -1,15 +1,15 @@
 //! Tokens in the `Cookie` field (RFC 6265 section 5.4). HTTP/2 allows several lines (RFC 9113
 //! section 8.2.3).
 //!
-//! The parser reads bytes, because another cookie with invalid text must not hide the token.
+//! The parser reads bytes, so that invalid text in another cookie does not hide the token.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
 
-/// Reads the cookie with one of these names. Returns `Malformed` for two of them, because a
-/// neighbouring domain can set the second one. A single cookie with an empty value is absent: some
-/// frameworks clear a cookie that way.
+/// Reads the cookie with one of these names. Returns `Malformed` for two such cookies, because a
+/// neighbouring domain may have set one. Returns `Absent` for a single cookie with an empty value,
+/// because some frameworks clear a cookie that way.
 pub(in crate::middleware) fn read<'a>(
     headers: &'a HeaderMap,
     names: &[impl AsRef<str>],
@@ -62,8 +62,7 @@ fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii)
 }
 
-/// Returns the index of the name and the value if the pair has one of the names. Names are
-/// case-sensitive.
+/// Returns the index of the name in `names`, and the value. Names are case-sensitive.
 fn value<'a>(pair: &'a [u8], names: &[impl AsRef<str>]) -> Option<(usize, &'a [u8])> {
     let equals = pair.iter().position(|&byte| byte == b'=')?;
     let (name, value) = pair.split_at_checked(equals)?;

@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The number of bytes by which a query, or all cookies, may exceed the maximum length of a token.
-/// Without the limit, any client could make the search cost more than the check of a token (`cargo
-/// bench --bench hostile`). Servers commonly accept 8 KiB for each.
+/// The number of bytes by which a query, or all cookies together, may be longer than the longest
+/// token. The limit keeps the search cheaper than the check of a token (`cargo bench --bench
+/// hostile`).
 pub(super) const MAX_EXTRA_BYTES: usize = 8 * 1024;
 
 /// The maximum number of query parameters, cookies or WebSocket protocols in a request. Browsers
@@ -28,18 +28,17 @@ pub(in crate::middleware) enum Credential<'a> {
     Token(TokenText<'a>),
 }
 
-/// A text in a location of a token. Its grammar is not checked yet, because a cached token does not
-/// need that check.
+/// The text of a credential. Its grammar is unchecked, because a cached token needs no check.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) struct TokenText<'a> {
-    /// Truncated to one byte more than the maximum length of a token.
+    /// The text, truncated to 1 byte more than the maximum length of a token.
     bytes: Cow<'a, [u8]>,
     max_token_len: usize,
 }
 
 impl<'a> Credential<'a> {
-    /// Returns the credential in a location that contains only a token.
+    /// Creates a credential from the text in a location.
     #[inline]
     pub(super) fn of(text: impl Into<Cow<'a, [u8]>>, max_token_len: usize) -> Self {
         let longest = max_token_len.saturating_add(1);
@@ -68,10 +67,9 @@ impl TokenText<'_> {
         &self.bytes
     }
 
-    /// Returns the text if it has the grammar of a `b64token`; `None` if it is malformed.
+    /// Returns the text if it has the grammar of a `b64token`, otherwise `None`.
     ///
-    /// The grammar of a text that is longer than any token is not checked, because a later step
-    /// refuses the text for its length.
+    /// Does not check a text that is longer than `max_token_len`, because a later step refuses it.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)
@@ -98,8 +96,7 @@ pub(in crate::middleware) fn in_authorization(headers: &HeaderMap, max_token_len
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
         _ => return Credential::Absent,
     };
-    // RFC 6750 section 2.1 allows only spaces after the scheme. A tab also ends the scheme, so the
-    // field is malformed.
+    // RFC 6750 section 2.1 allows only spaces after the scheme. With a tab, the field is malformed.
     match rest.first() {
         None | Some(b'\t') => return Credential::Malformed,
         Some(b' ') => {}
@@ -117,8 +114,8 @@ enum Line<'a> {
     Several,
 }
 
-/// The start of a line, without surrounding spaces. It is long enough for a scheme, spaces, the
-/// longest token and one byte more.
+/// The start of a line, without surrounding spaces. It has room for a scheme, some spaces and a
+/// token that is 1 byte too long.
 struct LineStart<'a> {
     text: &'a [u8],
     is_cut: bool,
@@ -140,8 +137,8 @@ fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> 
 }
 
 impl<'a> LineStart<'a> {
-    /// Returns this part of the line as a token. In a cut line, the part must be longer than any
-    /// token. Otherwise the line has too many spaces, and is malformed.
+    /// Returns `part` of the line as a token, or `Malformed` if spaces take so much of the line
+    /// that it was cut.
     #[inline]
     fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {
@@ -162,8 +159,8 @@ pub(super) fn in_header<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token
 }
 
 /// Checks the grammar `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="` (RFC 6750
-/// section 2.1). Also accepts padding before a dot. A token with padded segments is an invalid
-/// token (401), and not a malformed request (400): see RFC 7515 section 2.
+/// section 2.1). Also accepts padding before a dot, so that a token with padded segments gets 401
+/// (invalid token) and not 400 (RFC 7515 section 2).
 #[allow(clippy::needless_bitwise_bool, reason = "branches would prevent vectorization of the loop")]
 fn is_b64token(text: &[u8]) -> bool {
     let is_legal = |byte: u8| {

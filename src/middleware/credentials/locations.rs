@@ -15,8 +15,8 @@ use crate::{cookies::check_cookie_name, error::ConfigError};
 /// The credential in the locations other than `Authorization`.
 pub(in crate::middleware) struct Found<'a> {
     pub(in crate::middleware) credential: Credential<'a>,
-    /// True if only cookies contain it. The browser may then have added it to a request of another
-    /// site.
+    /// True if only cookies contain the credential. A browser may have added it to a request that
+    /// another site caused.
     pub(in crate::middleware) is_in_cookie: bool,
 }
 
@@ -26,8 +26,7 @@ pub(in crate::middleware) struct Found<'a> {
 pub(in crate::middleware) struct Locations {
     queries: Vec<String>,
     cookies: Vec<String>,
-    /// Cookies with other secrets, which the layer does not read. It removes them as it removes a
-    /// credential.
+    /// Cookies that the layer does not read, but removes together with the credentials.
     other_cookies: Vec<String>,
     headers: Vec<HeaderName>,
     websocket_protocol: Option<String>,
@@ -70,11 +69,11 @@ impl Locations {
             return Err(ConfigError::new(
                 "allow_header",
                 "names a field that contains more than a token",
-                "remove it: the layer always reads `Authorization`; for the others use `allow_cookie` or \
+                "remove the call: the layer always reads `Authorization`; for the others use `allow_cookie` or \
                  `allow_websocket_protocol`",
             ));
         }
-        // If the list contained a name twice, one field would become two credentials.
+        // Avoids duplicates, because `find` would take one field for two credentials.
         if !self.headers.contains(&name) {
             self.headers.push(name);
         }
@@ -98,7 +97,7 @@ impl Locations {
         (websocket::read(headers, name, max_token_len) != Credential::Absent).then_some(name)
     }
 
-    /// Returns the credential in these locations, which is `Malformed` if they contain several.
+    /// Returns the credential in these locations, or `Malformed` if they contain several.
     pub(in crate::middleware) fn find<'a, B>(&self, request: &'a Request<B>, max_token_len: usize) -> Found<'a> {
         let mut found = Credential::Absent;
         for name in &self.headers {

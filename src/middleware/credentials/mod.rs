@@ -4,8 +4,7 @@
 //!
 //! The layer reads all allowed locations. A request may contain only one credential (RFC 6750
 //! section 2). The layer rejects a request with several credentials, even if they are the same
-//! token. So it never guesses which credential the client means, and never tries a second one after
-//! a bad one.
+//! token. So the layer need not guess which credential the client means.
 
 mod cookie;
 mod credential;
@@ -23,7 +22,7 @@ pub(super) use self::{
     locations::Locations,
 };
 
-/// Reads the cookie with this name: see [`cookie::read`].
+/// Reads the cookie with this name, by [`cookie::read`].
 pub(super) fn in_cookie<'a>(headers: &'a HeaderMap, name: &str, max_token_len: usize) -> Credential<'a> {
     cookie::read(headers, &[name], max_token_len)
 }

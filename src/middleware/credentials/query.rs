@@ -6,7 +6,7 @@ use http::{Uri, uri::PathAndQuery};
 
 use super::credential::{Credential, MAX_EXTRA_BYTES, MAX_PAIRS};
 
-/// Reads the parameter with one of these names. Returns `Malformed` for two of them.
+/// Reads the parameter with one of these names. Returns `Malformed` for two such parameters.
 pub(super) fn read<'a>(query: &'a str, names: &[String], max_token_len: usize) -> Credential<'a> {
     if query.len() > max_token_len.saturating_add(MAX_EXTRA_BYTES) {
         return Credential::Malformed;
@@ -41,14 +41,14 @@ pub(super) fn strip(uri: &mut Uri, names: &[String]) {
     }
     let target = if others.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), others.join("&")) };
     let mut parts = uri.clone().into_parts();
-    // The shorter query is valid, so neither fallback should apply. If one does, the URI loses its
-    // path, but also the credential.
+    // The shorter query is valid, so the fallbacks should never apply. A fallback would drop the
+    // path together with the credential.
     parts.path_and_query = Some(PathAndQuery::try_from(target).unwrap_or_else(|_| PathAndQuery::from_static("/")));
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
-/// Returns true if the parameter's decoded name is in `names`. These names contain no space, so `+`
-/// needs no decoding. The comparison makes no copy, and stops at the first difference.
+/// Returns true if the parameter's decoded name is in `names`. Does not decode `+`, because the
+/// names contain no space.
 fn bears_name(pair: &str, names: &[String]) -> bool {
     let name = pair.split_once('=').map_or(pair, |(name, _)| name);
     names.iter().any(|own| percent_encoding::percent_decode_str(name).eq(own.bytes()))

@@ -1,5 +1,5 @@
-//! Tokens in `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4): the only field that a browser's
-//! `WebSocket` lets a page set. The page offers two protocols, a name and the token.
+//! Tokens in `Sec-WebSocket-Protocol` (RFC 6455 section 11.3.4), the only field that a web page can
+//! set for a WebSocket. The page offers two protocols: a name and the token.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
 
@@ -9,18 +9,18 @@ use crate::error::ConfigError;
 /// Returns an error if `name` cannot be the name of a protocol. RFC 6455 section 4.1 allows the
 /// characters of RFC 9110 section 5.6.2.
 pub(super) fn check_name(name: &str) -> Result<(), ConfigError> {
-    // The name of a field has these characters too.
+    // A header field's name has the same grammar.
     if HeaderName::from_bytes(name.as_bytes()).is_ok() {
         return Ok(());
     }
     Err(ConfigError::new(
         "allow_websocket_protocol",
-        "has a name that no protocol can have",
+        "has an empty name, or a name with characters that a protocol cannot have",
         "use letters, digits, `-`, `.` and `_`, as in `bearer`",
     ))
 }
 
-/// Reads the token: the protocol that follows the protocol `name`. Returns `Malformed` for a name
+/// Reads the token, which is the protocol after the protocol `name`. Returns `Malformed` for a name
 /// without a token, and for a second pair of name and token.
 pub(super) fn read<'a>(headers: &'a HeaderMap, name: &str, max_token_len: usize) -> Credential<'a> {
     let (mut found, mut seen, mut is_next) = (Credential::Absent, 0, false);

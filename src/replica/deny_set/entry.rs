@@ -24,15 +24,16 @@ const EPOCH: Range<usize> = 1..3;
 /// The latest time that fits into the 4 bytes of an entry's `until`.
 pub(super) const LAST_SECOND: Timestamp = Timestamp::from_secs(u32::MAX as u64);
 
-// An entry from the log has the number of the epoch in which the node read it. The highest numbers
-// have these special meanings:
+// An epoch is the time between two breaks of the log. An entry from the log has the number of the
+// epoch in which the node read it. The highest numbers have these special meanings:
 
-/// Epoch of entries that come from the store's refusals instead of the log. The node never
+/// Special epoch of entries that come from the store's refusals instead of the log. The node never
 /// republishes these entries.
 pub(in crate::replica) const EPOCH_LOCAL: u16 = u16::MAX;
-/// Epoch of this node's own revocations whose entries the node has not found in the log yet.
+/// Special epoch of this node's own revocations whose entries the node has not found in the log
+/// yet.
 pub(in crate::replica) const EPOCH_PENDING: u16 = EPOCH_LOCAL - 1;
-/// Epoch of entries that the store has lost. The node republishes them.
+/// Special epoch of entries that the store has lost. The node republishes them.
 pub(in crate::replica) const EPOCH_LOST: u16 = EPOCH_PENDING - 1;
 /// The highest number of an epoch of the log. The number of the next epoch is 0.
 pub(in crate::replica) const LAST_EPOCH: u16 = EPOCH_LOST - 1;
@@ -66,7 +67,8 @@ pub(super) struct Entry<'a> {
 
 impl EntryKind {
     /// Returns true if entries of this kind have a strength (a generation or a time). A revocation
-    /// of one session or token of this crate has none, because it is always complete.
+    /// of one session or token of this crate has none, because it cannot be weaker or stronger than
+    /// another.
     pub(super) fn has_strength(self) -> bool {
         !matches!(self, Self::Session | Self::Token)
     }
@@ -107,8 +109,8 @@ impl<'a> Entry<'a> {
         let mut bytes = Vec::with_capacity(self.len());
         bytes.push(self.kind as u8 | self.first.form() << FIRST | self.second.form() << SECOND);
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
-        // This time saturates in 2106. Only republishing uses it. A segment has the exact time at
-        // which it ends.
+        // From the year 2106 on, this is the latest time that fits. That does no harm, because a
+        // segment stores the exact time until which its entries matter.
         bytes.extend_from_slice(&u32::try_from(self.until.as_secs()).unwrap_or(u32::MAX).to_le_bytes());
         if self.kind.has_strength() {
             bytes.extend_from_slice(&self.number.to_le_bytes());

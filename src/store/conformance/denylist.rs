@@ -70,8 +70,9 @@ pub(super) async fn a_denied_token_is_denied(user: User) -> Outcome {
     Ok(())
 }
 
-/// Denies a session or subject, and then queries a token with the ids `of`. Returns the moment of
-/// the denial. Returns an error if the moment is not within half a second after the call.
+/// Denies a session or subject, and then queries a token with the ids `of`. Returns the moment up
+/// to which tokens are denied. Returns an error if this moment is not within half a second after
+/// the call.
 async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timestamp> {
     let answer = deny(user, id, LONG).await?;
     let denial = denied(user, of).await?;
@@ -82,7 +83,7 @@ async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timest
     Ok(before)
 }
 
-/// Returns true if `before` is a correct moment for a denial at `now`.
+/// Returns true if a denial at `now` may revoke the tokens that were issued up to `before`.
 pub(super) fn is_moment_of(before: Timestamp, now: Timestamp) -> bool {
     now <= before && before < now.saturating_add(HALF_A_SECOND)
 }
@@ -163,7 +164,7 @@ pub(super) async fn a_denial_is_remembered_for_its_time(user: User) -> Outcome {
 }
 
 pub(super) async fn a_denial_is_remembered_for_as_long_as_denials_are_kept(user: User) -> Outcome {
-    // A node that accepts tokens for the time `LONG` makes this call.
+    // A node makes this call if it accepts tokens for up to `LONG` after their issue.
     user.denylist()?.keep_denials_for(LONG);
     let mut until = Timestamp::default();
     for id in [token("x"), session("x"), subject("x")] {

@@ -56,11 +56,11 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use self::outcome::{Broken, Outcome};
 use super::{BoxFuture, SessionStore};
 
-/// The time limit of one rule. The suite reports a rule that takes longer as broken, because each
-/// call must end within a deadline of the store.
+/// The time limit of one rule. Each call must end within a deadline of the store, so the suite
+/// reports a rule that takes longer as broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The name of the rule in the report if the suite has checked no rule.
+/// The name of the violation that the suite reports if it has checked no rule at all.
 const AT_LEAST_ONE_RULE: &str = "at_least_one_rule_is_checked";
 
 /// Checks all rules of the parts that the store has. The suite calls `new_store` once for each
@@ -96,7 +96,7 @@ async fn check_rules(
         }
     }
     if checked == 0 {
-        // Without this, a suite that has checked nothing would report success.
+        // A run that has checked nothing must not report success.
         broken.push(Violation {
             rule: AT_LEAST_ONE_RULE,
             what: "the suite checked no rule; name at least one `Part`".to_owned(),

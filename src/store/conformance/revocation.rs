@@ -103,8 +103,8 @@ pub(super) async fn a_session_that_was_revoked_before_it_was_opened_is_never_ope
     let session_found = user.revoke_session("s").await?.found;
     let all_found = user.revoke_all(Some("s")).await?.found;
     ensure!(!session_found && !all_found, "a revocation without a session has `found` true");
-    // If the store has lost the session's record, its tokens may still be valid. So no call may
-    // open a session with this id.
+    // The store does not know the session, but may have lost its record. The tokens of a lost
+    // session may still be valid, so no call may open a session with the same id.
     let reopened = user.store.open(user.session("s")).await?;
     ensure!(matches!(reopened, Opened::Exists { .. }), "the store opened a revoked session: {reopened:?}");
     ensure!(!user.is_active("s").await?, "the session is alive");

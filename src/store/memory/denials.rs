@@ -43,7 +43,8 @@ impl Denials {
         let end = window_end(now);
         let before = match &deny.id {
             ExternalId::Token(_) => None,
-            // If the clock was set back, the existing denial has the later moment, and keeps it.
+            // If the clock was set back, the existing `before` is later than `end`. The later time
+            // applies.
             ExternalId::Session(_) | ExternalId::Subject(_) => Some(known.map_or(end, |known| known.before.max(end))),
         };
         let wanted = later(end, deny.keep);
@@ -64,16 +65,18 @@ impl Denials {
         Ok(log.revoked(now, found, revocation, until, position))
     }
 
-    /// Records that the store keeps denials for `keep` from now on, instead of `before`.
+    /// Records that the store keeps denials for the time `keep` from now on. Until now, the store
+    /// kept them only for the time `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // After an increase, denials from before it may be missing for the time `keep`. If the next
-        // increase follows in this time, the shorter `before` of the two applies.
+        // A token from before an increase may be valid for `keep` after the increase, although the
+        // store has deleted its denial. If two increases follow each other within this time,
+        // `kept_longer` describes both: it has the shorter `before` of the two.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
 
-    /// Writes a lost denial to the store again, unless the store still has it.
+    /// Writes a denial that a node republishes. Changes nothing if the store still has the denial.
     pub(super) fn republish(
         &mut self,
         name: &str,

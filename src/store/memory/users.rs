@@ -26,7 +26,7 @@ use crate::{
 /// The maximum number of expired records that each change removes. A change adds fewer records than
 /// this, so expired records do not pile up.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
-/// The longest expected duration of a login. A repeated `revoke_all` that ends no session sets
+/// The longest expected duration of a login. If a repeated `revoke_all` ends no session, it sets
 /// [`User::revoked_at`] to `now` only if the old value is at least this old. Otherwise a caller who
 /// repeats `revoke_all` could block all logins of the user.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
@@ -38,8 +38,8 @@ const LARGEST_PAGE: usize = 1000;
 /// The start of the cursor of a page. The id of the last session that the store has read follows.
 const CURSOR: &str = "after ";
 /// The maximum number of sessions that `revoke_all` or a login reads, because the user's records
-/// are locked during that time. If the user may have many sessions, a login reads up to
-/// `MOST_LOOKED_AT`.
+/// are locked during that time. A login reads up to `MOST_LOOKED_AT` if
+/// [`OpenSession::max_sessions`] is above 100.
 const LOOKED_AT: usize = 200;
 const MOST_LOOKED_AT: usize = 1000;
 /// The maximum number of sessions that one login evicts. The next logins evict the rest.
@@ -374,7 +374,8 @@ impl Shard {
         // would accept its tokens again.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
         // The store reads only the first `LOOKED_AT` sessions, because to read all of them could
-        // take long. If there are more sessions, one of them is probably alive.
+        // take long. If there are more sessions, `found` is true, because one of them is probably
+        // alive.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))
@@ -534,8 +535,8 @@ impl Shard {
         session.absolute_end = end;
         session.refresh_end = end;
         user.until = user.until.max(end);
-        // If the new end is earlier than the old one, the index must contain it now. If it is
-        // later, `prune` corrects the index.
+        // If the new end is earlier than the old end, the index must contain the new end now. If
+        // the new end is later, `prune` corrects the index.
         if end < session.indexed {
             let expiring = Expiring::Session(sid.clone());
             self.expiries.remove(&(session.indexed, subject.clone(), expiring.clone()));

@@ -59,7 +59,8 @@ pub struct Logged {
 }
 
 impl Logged {
-    /// Creates the entry. Both times are zero, as in a store that all nodes ask about each token.
+    /// Creates the entry with a `max_staleness` and a `max_failover` of zero. These values are
+    /// correct if all nodes ask the store about each token, and no server is ever replaced.
     #[must_use]
     pub fn new(revocation: Revocation, until: Timestamp, position: LogPosition) -> Self {
         Self { revocation, until, position, max_staleness: Duration::ZERO, max_failover: Duration::ZERO }

@@ -61,8 +61,8 @@ pub enum Opened {
         generation: u64,
         /// The time at which the session ends if it is not refreshed.
         refresh_end: Timestamp,
-        /// The sessions that the store evicted, the least recently used first. Empty if the store
-        /// lost the first answer and had to repeat the call.
+        /// The sessions that the store evicted, the least recently used first. Also empty if the
+        /// answer of the server was lost and the store repeated the call.
         evicted: Vec<SessionId>,
         /// The stamp of the user's last revocation, such as an eviction for this session. See
         /// [`Successor::last_revocation`].

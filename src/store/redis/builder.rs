@@ -1,5 +1,5 @@
-//! The settings of a store. [`RedisStoreBuilder::connect`] checks the settings and the servers, so
-//! that a misconfiguration does not fail a request later.
+//! The settings of a Redis store. [`RedisStoreBuilder::connect`] checks the settings and the
+//! servers. So a wrong setting shows at the start, and not in a later request.
 
 use std::{
     fmt,
@@ -38,8 +38,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 64;
 const DEFAULT_BUCKETS: u32 = 16;
-/// The shortest time for which the store keeps the log and the users' hashes. It is longer than a
-/// login takes, because a login must find the time of each `revoke_all` since its own start.
+/// The shortest time for which the store keeps the log and the users' hashes. It must be longer
+/// than any login takes. Otherwise the store could forget a `revoke_all` that ran during a login.
 const SHORTEST_KEEP: Duration = Duration::from_secs(60 * 60);
 #[cfg(feature = "sentinel")]
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
@@ -89,18 +89,18 @@ impl RedisStore {
         }
     }
 
-    /// Creates a builder for a Redis Cluster from the URLs of some of its servers. The store asks
-    /// these servers for the others.
+    /// Creates a builder for a Redis Cluster from the URLs of some of its servers.
     ///
-    /// All data of a user are in one slot. While that slot moves to another server, a call for its
-    /// bucket may fail with [`Unavailable`](crate::error::StoreErrorKind::Unavailable). The store
-    /// has separate connections to each primary. So a primary that hangs or is dead affects only
-    /// the users of its slots, until the cluster has replaced this primary. A primary that the
-    /// network has cut off may still answer for the time
-    /// [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
+    /// The store asks these servers for the others with `CLUSTER SLOTS`. It connects to the hosts
+    /// and ports in the answer, with the credentials and the TLS of the URLs.
     ///
-    /// The store sends `CLUSTER SLOTS` to the servers. It connects to the hosts and ports in the
-    /// answer, with the credentials and the TLS of the URLs.
+    /// * **A slot moves**: all data of a user are in one slot. While the slot moves to another
+    ///   server, calls about its users may fail with
+    ///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable).
+    /// * **A primary fails**: only the users of its slots are affected, until the cluster has
+    ///   replaced this primary. The store has separate connections to each primary.
+    /// * **The network cuts off a primary**: this primary may still answer, at most for the time
+    ///   [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster<U: Into<String>>(urls: impl IntoIterator<Item = U>) -> RedisStoreBuilder {
@@ -109,14 +109,13 @@ impl RedisStore {
 
     /// Creates a builder for the primary that the sentinels call `master_name`.
     ///
-    /// Within [`sentinel_patience`](RedisStoreBuilder::sentinel_patience), a majority of all
-    /// sentinels must have named the primary. The number of all sentinels is the number of these
-    /// URLs or, if higher, the number that a sentinel reports.
+    /// A majority of all sentinels must have named the primary within the last
+    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience). The number of all sentinels is
+    /// the number of URLs, or a higher number that a sentinel reports.
     ///
     /// The URLs contain the user and password for the sentinels.
-    /// [`credentials`](RedisStoreBuilder::credentials) sets those for the servers. TLS
-    /// (`rediss://`) and the database of the first URL apply to the servers too.
-    ///
+    /// [`credentials`](RedisStoreBuilder::credentials) sets the user and password for the servers.
+    /// The TLS (`rediss://`) and the database of the first URL also apply to the servers.
     /// [`builder`](Self::builder) takes all of these settings in one URL.
     #[cfg(feature = "sentinel")]
     #[must_use]
@@ -132,7 +131,7 @@ impl RedisStore {
 /// The settings of a [`RedisStore`].
 pub struct RedisStoreBuilder {
     target: Target,
-    /// The reason why the URL cannot be used.
+    /// The error of an invalid URL, which `connect` returns.
     problem: Option<ConfigError>,
     access: Access,
     prefix: String,
@@ -148,8 +147,8 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Creates a builder for a store that uses your own pool. See
-    /// [Your own pool](super#your-own-pool).
+    /// Creates a builder for a store that uses your own connection pool (see the
+    /// [module](super#your-own-pool)).
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         Self::from(Target::Pool(pool))
@@ -174,8 +173,9 @@ impl RedisStoreBuilder {
         }
     }
 
-    /// Sets the user and password for the servers behind sentinels. If the servers have only a
-    /// password, pass the user `default`. The credentials for the sentinels are part of their URLs.
+    /// Sets the user and password for the servers that the sentinels watch. Has no effect without
+    /// sentinels. If the servers have only a password, pass the user `default`. The URLs of the
+    /// sentinels contain the sentinels' own credentials.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -187,26 +187,26 @@ impl RedisStoreBuilder {
 
     /// Sets a function that returns the user and password for each new connection to a server.
     ///
-    /// So a password can change without a restart, and a token of a cloud's identity service can
-    /// serve as the password. The store calls the function whenever it connects: at the start,
-    /// after a connection broke, and for a new primary. It may call it several times
-    /// simultaneously. The URL must then contain no user and no password. The credentials for
-    /// sentinels stay in their URLs.
+    /// With this function, a password can change without a restart. A token of a cloud's identity
+    /// service can also serve as the password.
     ///
-    /// Calls wait while the function runs, so let it return stored credentials, and refresh them in
-    /// the background. A function that takes longer than [`timeout`](Self::timeout) counts as
-    /// failed. Calls then fail with [`CredentialsError`](super::CredentialsError) as the source,
-    /// and the next attempt calls the function again.
+    /// * **Calls**: the store calls the function at the start, after a connection broke, and for a
+    ///   new primary. It may make several calls simultaneously.
+    /// * **URL**: it must contain no user and no password for the servers. The URLs of sentinels
+    ///   still contain the credentials for the sentinels.
+    /// * **Time**: requests wait while the function runs. So let it return stored credentials, and
+    ///   refresh them in the background. The function fails if it takes longer than
+    ///   [`timeout`](Self::timeout).
+    /// * **Failure**: requests fail with [`CredentialsError`](super::CredentialsError) as the
+    ///   source. The next attempt to connect calls the function again. Logs and the status show the
+    ///   text of the function's error, so it must not contain a secret.
     ///
-    /// To change a password without a failed call, let the server accept both passwords for a
-    /// while:
+    /// To change a password without a failed request:
     ///
-    /// 1. `ACL SETUSER app >new`.
+    /// 1. Let the server accept both passwords: `ACL SETUSER app >new`.
     /// 2. Make the function return the new password, on every node.
-    /// 3. `ACL SETUSER app <old`. Open connections stay as they are. `CLIENT KILL USER app` ends
-    ///    them, and the nodes connect again.
-    ///
-    /// Logs and the status show the text of the function's error, so it must not contain a secret.
+    /// 3. Remove the old password: `ACL SETUSER app <old`. This does not close open connections.
+    ///    `CLIENT KILL USER app` closes them, and the nodes connect again.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -232,10 +232,10 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the certificate that the node presents to the servers, and to sentinels (mutual TLS).
+    /// Sets the certificate that the node presents to the servers and sentinels (mutual TLS).
     ///
     /// Both arguments are PEM texts: the certificate with its chain, and its private key without a
-    /// password. The URL must be one of TLS. To replace the certificate, build a new store.
+    /// password. The URL must use TLS. To replace the certificate, build a new store.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn client_certificate(mut self, certificates: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
@@ -244,7 +244,7 @@ impl RedisStoreBuilder {
     }
 
     /// Sets the authorities that may sign the certificates of the servers and sentinels, as one PEM
-    /// text. By default the node trusts those of the system. The URL must be one of TLS.
+    /// text. By default the node trusts the authorities of the system. The URL must use TLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn root_certificates(mut self, certificates: impl Into<Vec<u8>>) -> Self {
@@ -252,46 +252,45 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the prefix of every key: 1 to 64 bytes without braces. Default: `tb`.
-    ///
-    /// Deployments that share a server need different prefixes.
+    /// Sets the prefix of every key: 1 to 64 bytes without braces. Default: `tb`. Applications that
+    /// share a server need different prefixes.
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the count of buckets over which users are spread, 1 to 1024. Default: 16.
+    /// Sets the number of buckets, 1 to 1024. Default: 16. Each user belongs to one bucket.
     ///
-    /// Each bucket is in one slot of a Redis Cluster. The count cannot change while data exist
-    /// under the prefix: a node with another count cannot connect.
+    /// In a Redis Cluster each bucket is in one slot. The number cannot change while data exist
+    /// under the prefix: a node with another number cannot connect.
     #[must_use]
     pub fn buckets(mut self, buckets: u32) -> Self {
         self.buckets = buckets;
         self
     }
 
-    /// Sets the time limit of a call, at most a minute. Default: 500 ms. The limit includes the
-    /// time to connect and to repeat the call.
+    /// Sets the time limit of a call, at most 60 s. Default: 500 ms. The limit includes the time to
+    /// connect and to repeat the call.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the count of connections to each server, 1 to 64. Default: 2. All calls share these
-    /// connections. More connections help only if one core is too slow to read the answers.
+    /// Sets the number of connections to each server, 1 to 64. Default: 2. All calls share these
+    /// connections. More connections help only if one CPU core is too slow to read the answers.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Accepts a server whose `maxmemory-policy` is not `noeviction`. Default: no.
+    /// Accepts a server whose `maxmemory-policy` is not `noeviction`. Default: `false`.
     ///
-    /// A server that evicts keys may drop the denial of another issuer's token. The nodes then
-    /// accept this token again. The server may also drop a user's sessions, which logs the user
-    /// out.
+    /// Such a server may delete keys when its memory is full. If it deletes the denial of another
+    /// issuer's token, the nodes accept this token again. If it deletes a user's sessions, the user
+    /// is logged out.
     #[must_use]
     pub fn allow_eviction(mut self, allow: bool) -> Self {
         self.allow_eviction = allow;
@@ -299,21 +298,20 @@ impl RedisStoreBuilder {
     }
 
     /// Declares how another server can replace the server behind the URL. Without a declaration the
-    /// failover bound is unknown.
-    ///
-    /// Sentinels and a cluster need no declaration: [`connect`](Self::connect) rejects one there.
+    /// failover bound is unknown. Sentinels and a cluster need no declaration, and
+    /// [`connect`](Self::connect) then rejects it.
     #[must_use]
     pub fn failover(mut self, failover: Failover) -> Self {
         self.failover = Some(failover);
         self
     }
 
-    /// Sets the maximum age of the sentinels' answers: 1 s to a minute. Default: 5 s.
+    /// Sets the maximum age of the sentinels' answers: 1 s to 60 s. Default: 5 s.
     ///
     /// If no majority of the sentinels named the primary within this time, the node refuses
-    /// requests and revocations (503). So a node that is cut off from the sentinels does not use a
-    /// replaced primary for longer. Each sentinel needs a durable disk: a sentinel that lost its
-    /// state may vote for a replaced primary again.
+    /// requests and revocations (503). So a node that is cut off from the sentinels stops using a
+    /// primary that they may have replaced. Each sentinel needs a durable disk. If a sentinel loses
+    /// its state, it may vote for a replaced primary again.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel_patience(mut self, patience: Duration) -> Self {
@@ -321,11 +319,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Declares the cluster's `cluster-node-timeout`, up to 10 minutes. By default the store reads
-    /// the option with `CONFIG GET`, if the user has the right to it.
+    /// Declares the servers' option `cluster-node-timeout`, 1 ms to 10 minutes. By default the
+    /// store reads the option with `CONFIG GET`, if the user has the right to this command.
     ///
-    /// A primary that the network has cut off serves for at most this time. `CLUSTER FAILOVER
-    /// TAKEOVER` replaces a primary without a vote, and no bound holds after this command.
+    /// A primary that the network has cut off serves for at most this time. But no bound holds
+    /// after `CLUSTER FAILOVER TAKEOVER`, which replaces a primary without a vote.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {
@@ -336,11 +334,12 @@ impl RedisStoreBuilder {
     /// Connects, and checks the server's version, its eviction policy and the rights of the user.
     /// If data exist under the prefix, they must have this layout and number of buckets.
     ///
-    /// The rights include `ROLE` and, in a cluster, `CLUSTER SLOTS`. The rights to `SPUBLISH`,
-    /// `SSUBSCRIBE` and `INFO` are optional. [`Failover::Replicas`] requires the right to `INFO`.
-    /// Under it the store also waits until all Redis replicas have acknowledged a write, for at
-    /// most [`timeout`](Self::timeout) and half of `max_lag`. After that time the error contains
-    /// the number of replicas that have.
+    /// * **Rights**: the [module](super#rights) lists them. The rights to `SPUBLISH` and
+    ///   `SSUBSCRIBE` are optional. [`Failover::Replicas`] requires the right to `INFO`, which is
+    ///   otherwise optional.
+    /// * **Redis replicas**: under [`Failover::Replicas`], the store also waits until all Redis
+    ///   replicas have acknowledged a write. It waits for at most [`timeout`](Self::timeout) plus
+    ///   half of `max_lag`.
     ///
     /// # Errors
     ///
@@ -355,49 +354,48 @@ impl RedisStoreBuilder {
     }
 
     /// Connects as [`connect`](Self::connect) does, and tries again for at most `patience` while
-    /// the cause [may pass](ConnectError::is_transient): the server is not reachable, loads its
-    /// data, or does not answer in time. Refused credentials may pass too if a
-    /// [provider](Self::credentials_provider) returns them.
+    /// the cause of the failure [may pass](ConnectError::is_transient). So a node may start before
+    /// its Redis server.
     ///
-    /// So a node may start before its Redis server. The store logs the cause once, and again when
-    /// it changes. The last attempt begins when `patience` is over, and may take as long as one
-    /// [`connect`](Self::connect). With `Duration::MAX` the store tries for ever.
+    /// The cause may pass if the server is not reachable, loads its data, or answers too late.
+    /// Refused credentials may pass too if a [provider](Self::credentials_provider) returns them.
+    ///
+    /// The store logs each new cause once. The last attempt begins when `patience` is over, and may
+    /// take as long as one [`connect`](Self::connect). With `Duration::MAX` the store tries for
+    /// ever.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect): the error of the last attempt, or the first error that does
-    /// not pass by itself, immediately.
+    /// The error of the last attempt. An error that does not pass by itself ends the attempts.
     pub async fn connect_retrying(self, patience: Duration) -> Result<RedisStore, ConnectError> {
         let (parts, checks) = self.prepare()?;
         checks.repeatedly(&parts, patience).await?;
         Ok(watched(parts))
     }
 
-    /// Returns a store immediately. A task of the store connects, and makes the checks of
-    /// [`connect`](Self::connect) until the servers pass them.
+    /// Returns a store immediately. A background task connects, and repeats the checks of
+    /// [`connect`](Self::connect) until the servers pass them. So a node may start, and answer
+    /// requests that need no store, while its Redis server is away.
     ///
-    /// So a node may start, and answer requests that need no store, while its Redis server is away.
-    /// Until the checks pass, every call fails with
-    /// [`Unavailable`](crate::error::StoreErrorKind::Unavailable), and requests with a token get
-    /// 503. The first calls wait for the first attempt, until their deadline.
+    /// * **Until the checks pass**: every call fails with
+    ///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable), and requests with a token get
+    ///   503. The first calls wait for the first attempt, until their deadline.
+    /// * **Wrong setting** of the store or of the server: the store logs the error once at level
+    ///   ERROR, and [`warnings`](crate::store::SessionStore::warnings) contains it. The task
+    ///   repeats the checks every few seconds, so a change of the server's setting needs no
+    ///   restart.
+    /// * **End**: the task ends when the last clone of the store is dropped.
     ///
-    /// If a check finds a wrong setting, of the store or of the server, the calls keep failing. The
-    /// store logs the error once at level ERROR, and
-    /// [`warnings`](crate::store::SessionStore::warnings) contains it. The task repeats the checks
-    /// every few seconds, so a change of the server's setting needs no restart. The task ends with
-    /// the last clone of the store.
-    ///
-    /// The price: an operator learns of a wrong setting from the log and from the warnings, not
-    /// from a process that ends. Watch one of them, or use
+    /// A wrong setting does not end the process. So watch the log or the warnings, or use
     /// [`connect_retrying`](Self::connect_retrying).
     ///
     /// # Errors
     ///
-    /// A setting is wrong in itself, or the caller is outside a Tokio runtime.
+    /// A setting is invalid by itself, or the caller is outside a Tokio runtime.
     pub fn connect_lazy(self) -> Result<RedisStore, ConfigError> {
         let (parts, checks) = self.prepare()?;
         if Handle::try_current().is_err() {
-            let problem = "needs a task that connects, but there is no Tokio runtime";
+            let problem = "is called outside a Tokio runtime, so it cannot start its task";
             return Err(ConfigError::conflict("connect_lazy", problem, "call it inside a Tokio runtime"));
         }
         let parts = Arc::new(parts);
@@ -406,7 +404,7 @@ impl RedisStoreBuilder {
         Ok(RedisStore::of(parts))
     }
 
-    /// Checks the settings, and creates the parts of a store without a connection.
+    /// Checks the settings, and creates the parts of a store. Does not connect.
     fn prepare(mut self) -> Result<(Parts, Checks), ConfigError> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
@@ -414,7 +412,7 @@ impl RedisStoreBuilder {
         let keyspace = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
             let problem = format!("is {:?}", self.timeout);
-            return Err(ConfigError::out_of_range("timeout", problem, "choose more than zero and at most a minute"));
+            return Err(ConfigError::out_of_range("timeout", problem, "choose more than zero and at most 60 s"));
         }
         if self.connections == 0 || self.connections > MAX_CONNECTIONS {
             let (problem, remedy) = (format!("is {}", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
@@ -434,7 +432,8 @@ impl RedisStoreBuilder {
     }
 }
 
-/// Returns the store of parts that have passed the checks. Starts to watch the servers' settings.
+/// Creates a store from parts that have passed the checks. Starts the task that watches the
+/// servers' settings.
 fn watched(parts: Parts) -> RedisStore {
     let _ = parts.lookout.set(Lookout::start(&parts.client, ready(())));
     RedisStore::of(Arc::new(parts))
@@ -442,7 +441,7 @@ fn watched(parts: Parts) -> RedisStore {
 
 impl RedisStoreBuilder {
     /// Returns the way in which another server can replace the primary. Rejects a setting that does
-    /// not fit the target.
+    /// not fit the kind of URL.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
         let unfit =
             |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "leave it out"));
@@ -454,7 +453,8 @@ impl RedisStoreBuilder {
             (Target::Cluster(_), Some(timeout))
                 if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
             {
-                let (problem, remedy) = (format!("is {timeout:?}"), "give the servers' `cluster-node-timeout`");
+                let (problem, remedy) =
+                    (format!("is {timeout:?}"), "pass the value of the servers' `cluster-node-timeout`");
                 return Err(ConfigError::out_of_range("cluster_node_timeout", problem, remedy));
             }
             (Target::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
@@ -472,11 +472,7 @@ impl RedisStoreBuilder {
                     return Ok(Deployment::Sentinel { patience });
                 }
                 let problem = format!("is {patience:?}");
-                return Err(ConfigError::out_of_range(
-                    "sentinel_patience",
-                    problem,
-                    "choose 1 s to a minute, usually 5 s",
-                ));
+                return Err(ConfigError::out_of_range("sentinel_patience", problem, "choose 1 s to 60 s, usually 5 s"));
             }
             (_, Some(_)) => return unfit("sentinel_patience", "the store does not connect through sentinels"),
             _ => {}
@@ -488,7 +484,7 @@ impl RedisStoreBuilder {
 }
 
 impl fmt::Debug for RedisStoreBuilder {
-    /// Formats the settings without URL and password.
+    /// Formats the settings without the URL and the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStoreBuilder")
             .field("prefix", &self.prefix)

@@ -1,5 +1,5 @@
-//! Public functions that pass any bytes to the private parsers of Redis answers, for `fuzz/`. Only
-//! cargo-fuzz compiles this module.
+//! Public functions that pass arbitrary bytes to the private parsers of Redis answers, for `fuzz/`.
+//! Only cargo-fuzz compiles this module.
 
 use redis::Value;
 
@@ -20,8 +20,8 @@ use super::{
     store,
 };
 
-/// Parses any bytes as the record of a session. Then parses the same bytes behind the right tag,
-/// because the parser rejects a record with another tag.
+/// Parses arbitrary bytes as the record of a session. Then puts the right tag before the bytes and
+/// parses them again, because the parser rejects a record with another tag.
 pub fn record(bytes: &[u8]) {
     let tag = tag("alice", "s1");
     let _ = Record::parse(bytes, tag);
@@ -31,7 +31,7 @@ pub fn record(bytes: &[u8]) {
     }
 }
 
-/// Parses any bytes as an answer in RESP, with every parser.
+/// Parses arbitrary bytes as an answer in RESP, and passes the answer to every parser.
 pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let parts = || match value.clone() {

@@ -10,22 +10,24 @@
 //!
 //! # Guarantees
 //!
-//! Every change is one Lua script over keys of one slot, with Redis `TIME` as its clock. So no
-//! client reads half of a change. Once a change is acknowledged, every later call on every node
-//! reads the new state. If a command in a script fails (the user may lack the right to it), Redis
-//! keeps the effects of the earlier commands. So a script first ends a session, and then logs that
-//! end. If the entry is missing, the next script that reads the session writes the entry. Every
+//! Every change is one Lua script over keys of one slot. So no client reads half of a change. Once
+//! the server has acknowledged a change, every later call on every node reads the new state. Every
 //! call ends by its deadline ([`RedisStoreBuilder::timeout`]), even if the server or the network
 //! hangs.
 //!
-//! Every read of data also asks the server for its role. After a failover, a demoted primary still
-//! answers on open connections, from stale data. The store rejects an answer of a demoted primary
-//! and drops the connection.
+//! If a command in a script fails, Redis keeps the effects of the earlier commands. So a
+//! script first ends a session, and then logs that end. If the log entry is missing, the next
+//! script that reads the session writes the entry.
 //!
-//! A primary that the network has cut off keeps its role. So every read of data includes a write
-//! that changes nothing. Behind sentinels, a majority of the sentinels must name the server. A node
-//! may still use a replaced primary for a time. [`Failover`] declares the limit of that time, and
-//! [`failover_bound`](crate::store::SessionStore::failover_bound) returns the limit.
+//! After a failover, a demoted primary still answers on open connections, from stale data. So every
+//! read also asks the server for its role. If the server is not a primary, the store rejects the
+//! answer and drops the connection.
+//!
+//! A primary that the network has cut off keeps its role. So every read also includes a write that
+//! changes nothing, because a server that may not accept writes refuses it. Behind sentinels, a
+//! majority of the sentinels must also name the server. A node may still use a replaced primary for
+//! a limited time. [`Failover`] declares the limit, and
+//! [`failover_bound`](crate::store::SessionStore::failover_bound) returns it.
 //!
 //! # Rights
 //!
@@ -36,8 +38,8 @@
 //! ```
 //!
 //! In a cluster the user also needs `+cluster|slots`. With `+config|get` the store can read the
-//! settings that determine the failover bound. `docs/operations/redis.md` lists the single commands
-//! that suffice, and what each optional right gives.
+//! settings that determine the failover bound. `docs/operations/redis.md` lists the necessary
+//! commands, and the use of each optional right.
 //!
 //! # Failures
 //!
@@ -67,9 +69,8 @@
 //! # Storage
 //!
 //! Each user has one hash, which contains all data for a check. So a check is one `HMGET`. The
-//! checks of simultaneous requests form a batch, which checks the server once for all of them.
-//! `docs/protocol.md` lists the keys and their contents (section 1). The store writes ids and
-//! records to Redis, never a token.
+//! store sends the checks of simultaneous requests in one batch. `docs/protocol.md` lists the keys
+//! and their contents (section 1). The store writes ids and records to Redis, but no tokens.
 //!
 //! # Generations
 //!
@@ -77,29 +78,29 @@
 //! `g` above that of each session. A session with a lower generation than `g` is revoked. Only
 //! `revoke_all` and its republication write `g`.
 //!
-//! A new session gets the greatest of the server's time, `g`, and `o`, all in milliseconds. `o` is
-//! the highest generation that any session of this user ever had. `revoke_all` sets `g` one above
-//! the greatest of the three. Each part is needed:
+//! The generation of a new session is the greatest of three numbers in ms: the server's time, `g`,
+//! and `o`. `o` is the highest generation that any session of this user ever had. `revoke_all` sets
+//! `g` one above the greatest of the three. The reasons:
 //!
-//! * If a login raised `g`, the login would end the user's other sessions.
-//! * After a loss of data, `g` is missing, but nodes may remember an earlier `revoke_all`. If a new
-//!   session then had the generation 0, these nodes would refuse its tokens.
-//! * Without `o`, `revoke_all` could set `g` below the generations of the sessions that it has to
-//!   end, if the server's clock was set back.
+//! * A login does not raise `g`, because that would end the user's other sessions.
+//! * The server's time: after a loss of data, `g` is missing, but nodes may remember an earlier
+//!   `revoke_all`. These nodes would refuse the tokens of a session with the generation 0.
+//! * `o`: if the server's clock was set back, `revoke_all` could otherwise set `g` below the
+//!   generations of the sessions that it has to end.
 //!
 //! `r` is the time of the last `revoke_all`. The store refuses a login that began at `r` or
-//! earlier. The store cannot compare the login with `g` instead: if the server's clock was ahead
-//! once, `g` stays ahead. The store would then refuse every login until the clock reaches `g`.
+//! earlier. It does not compare the login with `g`, because `g` stays ahead if the server's clock
+//! was ahead once. The store would then refuse every login until the clock reaches `g`.
 //!
 //! # Sessions that ended
 //!
-//! The record of a revoked session stays. It has a flag and the time of the revocation. So a check
-//! returns *revoked* with that time, instead of *unknown*. The record also names the log entry of
-//! the revocation. A repeated revocation finds that entry and writes nothing.
+//! The store keeps the record of a revoked session, with a flag and the time of the revocation. So
+//! a check returns *revoked* with that time, instead of *unknown*. The record also names the log
+//! entry of the revocation. A repeated revocation finds that entry and writes nothing.
 //!
 //! Later scripts remove the records of sessions that ended longer ago than
-//! [`keep_log_for`](crate::store::RevocationLog::keep_log_for) demands. The keys of a user who
-//! never returns expire: every key except the bucket's `m` has a time to live.
+//! [`keep_log_for`](crate::store::RevocationLog::keep_log_for) demands. Every key except the
+//! bucket's `m` has a time to live, so the keys of a user who never returns expire.
 //!
 //! # Time
 //!
@@ -128,8 +129,8 @@
 //! # Your own pool
 //!
 //! [`RedisStoreBuilder::from_pool`] takes a [`deadpool_redis::Pool`] of the application. The store
-//! takes a few connections from the pool and never returns them. These connections must not receive
-//! pushes (no subscriptions, no client-side caching).
+//! takes a few connections from the pool and never returns them. These connections must
+//! not receive pushes, so the application must not subscribe or use client-side caching on them.
 
 mod builder;
 mod client;

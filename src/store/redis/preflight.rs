@@ -21,18 +21,18 @@ use crate::{
 };
 
 const OLDEST_VERSION: u32 = 7;
-/// The most buckets that [`touch_all`] touches simultaneously.
+/// The maximum number of buckets that [`touch_all`] handles simultaneously.
 const TOUCHES_AT_ONCE: usize = 64;
 
-/// Checks the servers, and makes the missing buckets. The store's timeout applies to each call.
+/// Checks the servers, and creates the missing buckets. The store's timeout applies to each call.
 ///
 /// # Errors
 ///
 /// A server does not meet the requirements, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     let is_checked = check_server(&parts.client, allow_eviction).await?;
-    // The guard needs the settings before `touch_all`, which writes the failover bound into each
-    // bucket.
+    // `touch_all` writes the failover bound into each bucket. The guard needs the settings to
+    // compute the bound.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
     parts.client.guard().note_settings(settings);
     if let Some(prover) = &parts.prover {
@@ -40,7 +40,7 @@ pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), Con
     }
     check_rights(parts.unchecked(parts.client.deadline())).await?;
     touch_all(parts).await?;
-    // The log has the warning once, because only the last of several attempts gets here.
+    // Only a successful attempt gets here, so the store logs the warning once.
     #[cfg(feature = "tracing")]
     if !is_checked {
         tracing::warn!(
@@ -52,18 +52,19 @@ pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), Con
     Ok(())
 }
 
-/// Rejects an old version, and an eviction policy that is not allowed. Returns false if the user
-/// has no right to `INFO`, so that both are unknown.
+/// Rejects a server that is too old, or whose eviction policy is not allowed. Returns false if the
+/// user has no right to `INFO`, so that this check is impossible.
 async fn check_server(client: &Client, allow_eviction: bool) -> Result<bool, ConnectError> {
     let Some(server) = lookout::info(client, "server").await.map_err(StoreError::from)? else {
         return Ok(false);
     };
     if let Some(version) = server.iter().find_map(|text| old_version(text)) {
         let remedy = format!("use Redis {OLDEST_VERSION}.0 or later, or Valkey");
-        let error = ConfigError::new("url", format!("leads to a server of version {version:.20}"), remedy);
+        let error =
+            ConfigError::new("url", format!("leads to a server of version {version:.20}, which is too old"), remedy);
         return Err(error.with_source(Unfit::Version(version.to_owned())).into());
     }
-    // If the setting allows the policy, `lookout` reports it as a warning.
+    // If `allow_eviction` permits the policy, `lookout` reports the policy as a warning.
     match lookout::eviction_policy(client).await.map_err(StoreError::from)? {
         Some(policy) if !allow_eviction => Err(ConfigError::new(
             "allow_eviction",
@@ -76,8 +77,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<bool, Con
     }
 }
 
-/// Rejects a user without the rights that the store needs. Without this check, the first
-/// revocation would fail.
+/// Rejects a user without a necessary right. Otherwise the first revocation would fail.
 async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     let keyspace = context.keyspace;
     let denied = ExternalKey { bucket: 0, ..keyspace.external("", &ExternalId::Token("".into())) };
@@ -97,7 +97,8 @@ async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     Err(error.with_source(Unfit::Rights(missing)).into())
 }
 
-/// Makes the missing buckets, and compares the layout of the existing ones with this node's.
+/// Creates the missing buckets. Returns an error if a bucket has another layout or number of
+/// buckets than this node.
 async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
     let buckets = parts.keyspace.buckets();
     let touches = stream::iter(0..buckets)
@@ -107,15 +108,15 @@ async fn touch_all(parts: &Parts) -> Result<(), ConnectError> {
         Err(error) if error.kind() == StoreErrorKind::Layout => {
             let problem =
                 format!("is {buckets}, but the data under the prefix have another layout or number of buckets");
-            let remedy = "give every node the same number and version, or choose another prefix";
+            let remedy = "give every node the same number of buckets and crate version, or choose another `prefix`";
             Err(ConfigError::new("buckets", problem, remedy).with_source(error).into())
         }
         outcome => Ok(outcome?),
     }
 }
 
-/// Returns the version in `INFO server` if it is too old. Valkey reports two versions: its own, and
-/// the version of the compatible Redis.
+/// Returns the version in `INFO server` if the server is too old. Valkey reports its own version
+/// and that of the compatible Redis, and one recent version is enough.
 fn old_version(server: &str) -> Option<&str> {
     let recent = |version: &&str| {
         version

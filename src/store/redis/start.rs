@@ -1,4 +1,4 @@
-//! The start of a store: the checks of the servers, repeated while their failure may pass.
+//! The start of a store: checks the servers, and repeats the checks while the failure may pass.
 
 use std::{sync::Weak, time::Duration};
 
@@ -14,23 +14,22 @@ use crate::{
     },
 };
 
-/// The pause after the first failed attempt. Each further failure doubles the pause.
+/// The pause after the first failed attempt. Each failure doubles it, up to `LONGEST_PAUSE`.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The pause after an error that does not pass by itself. It is long, because an operator must
-/// change a setting.
+/// The pause after an error that does not pass until an operator changes a setting.
 const PAUSE_IF_WRONG: Duration = Duration::from_secs(5);
 
 /// The settings of the checks.
 #[derive(Clone, Copy)]
 pub(crate) struct Checks {
     pub(crate) allow_eviction: bool,
-    /// True if a provider returns the credentials. Its next ones may be right.
+    /// True if a provider returns the credentials. The next credentials may then be right.
     pub(crate) asks_for_credentials: bool,
 }
 
 impl Checks {
-    /// Checks the servers once.
+    /// Checks the servers once. If they pass, the calls of the store may begin.
     pub(crate) async fn once(self, parts: &Parts) -> Result<(), ConnectError> {
         preflight::check(parts, self.allow_eviction).await?;
         #[cfg(feature = "tracing")]
@@ -44,10 +43,10 @@ impl Checks {
         Ok(())
     }
 
-    /// Checks the servers until they pass. Returns the last error after `patience`, or the first
-    /// error that does not pass by itself.
+    /// Checks the servers until they pass. Returns the last error when `patience` is over. Returns
+    /// an error that does not pass by itself immediately.
     pub(crate) async fn repeatedly(self, parts: &Parts, patience: Duration) -> Result<(), ConnectError> {
-        // A time that cannot be represented is never over.
+        // If the end is too far away to be represented, the attempts never end.
         let ends = Instant::now().checked_add(patience);
         let (mut attempts, mut pause) = (Attempts::default(), SHORTEST_PAUSE);
         loop {
@@ -65,7 +64,7 @@ impl Checks {
         }
     }
 
-    /// Checks the servers until they pass, or until the store is dropped.
+    /// Checks the servers until they pass, or until the last clone of the store is dropped.
     pub(crate) async fn in_background(self, parts: Weak<Parts>) {
         let (mut attempts, mut pause) = (Attempts::default(), SHORTEST_PAUSE);
         loop {
@@ -82,22 +81,22 @@ impl Checks {
         }
     }
 
-    /// Returns whether a later attempt may succeed although no setting changes.
+    /// Returns true if a later attempt may succeed although no setting changes.
     fn may_pass(self, error: &ConnectError) -> bool {
         let is_of_provider = self.asks_for_credentials && error.kind() == ConnectErrorKind::Unauthenticated;
         is_of_provider || error.is_transient()
     }
 }
 
-/// The attempts so far. Consecutive attempts with the same cause are logged once.
+/// The cause of the last failed attempt. The store logs each new cause once.
 #[derive(Default)]
 struct Attempts {
-    /// The cause of the last failure; `None` before the first one.
+    /// The cause of the last failure; `None` before the first failure.
     cause: Option<String>,
 }
 
 impl Attempts {
-    /// Logs a failure if its cause differs from that of the one before.
+    /// Logs a failure if its cause differs from the cause of the failure before.
     fn log(&mut self, error: &ConnectError, may_pass: bool) {
         let cause = chain(error);
         if self.cause.as_ref() == Some(&cause) {
@@ -117,7 +116,7 @@ impl Attempts {
         self.cause = Some(cause);
     }
 
-    /// Logs the end of the failures.
+    /// Logs that the store can use the server, if an earlier attempt failed.
     fn log_success(&self) {
         #[cfg(feature = "tracing")]
         if self.cause.is_some() {

@@ -1,4 +1,4 @@
-//! The implementation of [`SessionStore`]: arguments for the scripts, and parsers of their answers.
+//! The implementation of [`SessionStore`] with scripts, and the parsers of their answers.
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -31,16 +31,16 @@ use crate::{
 
 const DEFAULT_PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 1000;
-/// The lifetime of the key that [`SessionStore::probe`] writes, in ms.
+/// The lifetime, in ms, of the key that [`SessionStore::probe`] writes.
 const PROBE_LIFETIME: u32 = 60_000;
 
-/// A store of sessions in Redis. See the [module](super). Clones share connections and settings.
+/// A store in Redis (see the [module](super)). Clones share connections and settings.
 #[derive(Clone)]
 pub struct RedisStore {
     pub(super) parts: Arc<Parts>,
 }
 
-/// A call that has begun, and its deadline.
+/// The deadline of a call, and the parts of the store that the call uses.
 pub(super) struct Call {
     parts: Arc<Parts>,
     deadline: Instant,
@@ -54,17 +54,17 @@ impl Call {
 }
 
 impl RedisStore {
-    /// Creates the store of these parts.
+    /// Creates a store from its parts.
     pub(super) fn of(parts: Arc<Parts>) -> Self {
         Self { parts }
     }
 
-    /// Begins a call with a deadline of its own.
+    /// Begins a call. The store's timeout determines the deadline of the call.
     pub(super) fn begin(&self) -> Call {
         Call { deadline: self.parts.client.deadline(), parts: Arc::clone(&self.parts) }
     }
 
-    /// Runs a revocation. Rejects an id that is too long or empty.
+    /// Runs a script that revokes. Returns an error if an id is empty or too long.
     pub(super) fn revoke<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a str>,
@@ -77,7 +77,7 @@ impl RedisStore {
         StoreAnswer::pending(async move { revoked(script.bucket, script.run(call.context().await?).await?) })
     }
 
-    /// Creates the call of a script about a user.
+    /// Creates a call of a script about a user.
     fn about(&self, subject: &str, script: &'static Script, arguments: Vec<Vec<u8>>) -> ScriptCall {
         ScriptCall::about(subject, &self.parts.keyspace, script, arguments)
     }
@@ -114,8 +114,8 @@ impl SessionStore for RedisStore {
         StoreAnswer::pending(async move { opened(script.run(call.context().await?).await?) })
     }
 
-    /// Checks the session in a strict read: one round trip without a script. A script would cost
-    /// the server ten times as much. The method borrows the ids, to save copies in each request.
+    /// Checks the session with plain commands in one round trip, because a script would cost the
+    /// server ten times as much. Borrows the ids, to save copies in each request.
     fn check(&self, subject: &Subject, sid: &SessionId, jti: &TokenId) -> StoreAnswer<Checked> {
         let (subject, sid, jti) = (subject.as_str(), sid.as_str(), jti.as_str());
         let bucket = self.parts.keyspace.bucket_of(subject);
@@ -133,8 +133,8 @@ impl SessionStore for RedisStore {
         })
     }
 
-    /// Exchanges a refresh token's counter for the next one. If the server is out of memory,
-    /// only a replay within the grace succeeds. A reuse still revokes the session.
+    /// Exchanges a refresh token's counter for the next one. If the server is out of memory, only a
+    /// replay within the grace succeeds. A reuse still revokes the session.
     fn rotate(&self, rotate: RotateRefresh) -> StoreAnswer<Rotated> {
         let (subject, sid) = (rotate.subject.as_str(), rotate.sid.as_str());
         if let Err(error) = check_ids([subject, sid]) {
@@ -148,7 +148,8 @@ impl SessionStore for RedisStore {
             millis(rotate.grace),
         ];
         let mut script = self.about(subject, &scripts::ROTATE, arguments).expiring();
-        // Within the grace, a repetition gets the same successor. Later it would count as reuse.
+        // Within the grace, a repeated call gets the same successor. After the grace, the store
+        // would take the repeated call for reuse and end the session.
         script.repeatable = rotate.grace > self.parts.client.timeout().saturating_mul(2);
         let call = self.begin();
         StoreAnswer::pending(async move {
@@ -178,21 +179,20 @@ impl SessionStore for RedisStore {
 
     /// Ends all sessions of a user except `except`.
     ///
-    /// [`Revoked::found`] is exact if the user's hash has up to 128 fields (live sessions, ended
-    /// sessions, revoked tokens). For a larger hash, `found` is true in two cases. A session was
-    /// opened since the last call, or this call ends the session that the last call excepted.
-    /// A search of all fields of a large hash would take too long.
+    /// [`Revoked::found`] is exact if the user's hash has up to 128 fields. In a larger hash,
+    /// `found` is true in two cases: a session may have been opened since the last call, or this
+    /// call ends the session that the last call excepted.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
         let field = except.map(session_field).unwrap_or_default();
-        // The deadline prevents that a late repetition ends sessions that were opened after the
+        // Without a deadline, a late repetition could end sessions that were opened after the
         // caller gave up.
         let script = self.about(subject, &scripts::REVOKE_ALL, vec![field.into_bytes()]).expiring().repeatable();
         self.revoke([subject].into_iter().chain(except), script)
     }
 
-    /// Lists the user's live sessions. If sessions begin or end between two pages, both pages may
-    /// contain the same session (`HSCAN`).
+    /// Lists the user's live sessions. If sessions begin or end between two pages, `HSCAN` may
+    /// return the same session in both pages.
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage> {
         let is_cursor = |cursor: &String| decimal(cursor.as_bytes()).is_some();
         let cursor = page.cursor.filter(is_cursor).unwrap_or_else(|| "0".to_owned());
@@ -210,8 +210,8 @@ impl SessionStore for RedisStore {
         StoreAnswer::pending(async move { call.context().await?.client.ping(call.deadline).await })
     }
 
-    /// Writes a key of each server that no call reads. As a login, the write fails if the server
-    /// has no memory left.
+    /// Writes a key to each server, and fails if a login would fail because the server is out of
+    /// memory. No call reads the key.
     fn probe(&self) -> StoreAnswer<()> {
         let call = self.begin();
         StoreAnswer::pending(async move {
@@ -223,7 +223,7 @@ impl SessionStore for RedisStore {
                 checkout.command(&write, deadline).await?;
                 checkout.confirm()
             };
-            // The servers share one deadline, so the writes must not wait for each other.
+            // The writes run simultaneously, because they share one deadline.
             let writes = client.one_bucket_each(deadline).await?.into_iter().map(write);
             try_join_all(writes).await?;
             Ok(())
@@ -238,7 +238,7 @@ impl SessionStore for RedisStore {
         "redis"
     }
 
-    /// Returns the failover bound of the deployment:
+    /// Returns the failover bound, which depends on the deployment:
     ///
     /// * one address: the bound of [`Failover`](super::Failover),
     /// * sentinels: [`sentinel_patience`](super::RedisStoreBuilder::sentinel_patience),
@@ -260,7 +260,7 @@ impl SessionStore for RedisStore {
     }
 }
 
-/// Reads the answer of the script `OPEN`.
+/// Parses the answer of the script `OPEN`.
 fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened, StoreError> {
     match status.as_str() {
         "opened" => {
@@ -278,13 +278,13 @@ fn opened(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Opened
     }
 }
 
-/// Reads the time and the nonce of a user's last revocation. Returns `None` if both are empty.
+/// Parses the time and the nonce of a user's last revocation. Returns `None` if both are empty.
 fn last_revocation(rest: &mut Reply) -> Result<Option<LogStamp>, CommandError> {
     let (at, nonce) = (rest.text()?, rest.text()?);
     Ok(decimal(at.as_bytes()).map(|at| LogStamp::new(Timestamp::from_millis(at), &nonce)))
 }
 
-/// Reads the answer to the strict read of a check.
+/// Parses the answer to a check. Returns the state of the session and its token.
 pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag) -> Result<Checked, CommandError> {
     let now = now?;
     let mut fields = Reply::of(Value::Array(values))?.array()?;
@@ -293,16 +293,16 @@ pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
     let record = match record {
         Some(bytes) => Some(
             Record::parse(&bytes, expected)
-                .ok_or_else(|| CommandError::untrusted("the record is not the session's"))?,
+                .ok_or_else(|| CommandError::untrusted("the answer does not contain a record of this session"))?,
         ),
         None => None,
     };
-    // An unreadable mark counts as a revocation.
+    // If the mark cannot be parsed, the token counts as revoked.
     let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
-        // `revoke_all` at the time t sets the generation t + 1, or a higher generation if a clock
-        // was ahead.
+        // `revoke_all` at the time t sets the generation t + 1. It sets a higher generation if a
+        // clock was ahead before.
         Some(record) if record.generation < generation => {
             SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
         }
@@ -318,7 +318,7 @@ pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
     Ok(Checked { now, state, server: None })
 }
 
-/// Reads the answer of the script `ROTATE`.
+/// Parses the answer of the script `ROTATE`.
 pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> Result<Rotated, StoreError> {
     let mut successor = || -> Result<Successor, StoreError> {
         let counter = u32::try_from(rest.number()?).map_err(|_| malformed())?;
@@ -338,7 +338,7 @@ pub(crate) fn rotated(ScriptAnswer { now, status, mut rest }: ScriptAnswer) -> R
     }
 }
 
-/// Reads the answer of a script that revokes.
+/// Parses the answer of a script that revokes.
 pub(crate) fn revoked(bucket: u32, answered: ScriptAnswer) -> Result<Revoked, StoreError> {
     let ScriptAnswer { now, status, mut rest } = answered;
     if status != "ok" {
@@ -353,7 +353,7 @@ pub(crate) fn revoked(bucket: u32, answered: ScriptAnswer) -> Result<Revoked, St
     Ok(Revoked { now, found, logged: Some(logged) })
 }
 
-/// Reads a page of a user's sessions.
+/// Parses a page of a user's sessions.
 pub(crate) fn session_page(subject: &str, answered: ScriptAnswer) -> Result<SessionPage, CommandError> {
     let ScriptAnswer { now, mut rest, .. } = answered;
     let (generation, cursor) = (rest.number()?, rest.text()?);
@@ -361,7 +361,7 @@ pub(crate) fn session_page(subject: &str, answered: ScriptAnswer) -> Result<Sess
     while !found.is_empty() {
         let (field, record, label) = (found.text()?, found.bytes()?, found.text()?);
         let sid = sid_of(&field);
-        // The page omits an unreadable record. `check` returns an error for it.
+        // The page omits a record that cannot be parsed. `check` returns an error for this record.
         let record = record.and_then(|record| Record::parse(&record, tag(subject, sid)));
         if let Some(record) = record.filter(|record| record.is_alive(generation, now)) {
             sessions.push(SessionRecord {

@@ -42,25 +42,17 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// The maximum of `reuse_grace`, as in comparable systems. Within the grace, a thief can use a
-/// stolen token undetected.
+/// The maximum of `reuse_grace`. During the grace, a thief can use a stolen token undetected.
 const LONGEST_GRACE: Duration = Duration::from_secs(300);
-/// The default of `stream_staleness`. A longer staleness of requests replaces it.
+/// The default of `stream_staleness`, unless the staleness of requests is longer.
 const STREAM_STALENESS: Duration = Duration::from_secs(30);
-/// The bounds of `stream_staleness`. Below the lower bound, a pause of the runtime would cut
-/// streams.
+/// The limits of `stream_staleness`. Below 500 ms, a pause of the runtime would cut streams.
 const STREAM_STALENESS_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), DAY);
 
 impl<C> TokenServiceBuilder<C> {
-    /// Builds the service as [`build`](Self::build) does, and waits for the keys of all issuers
-    /// that it [accepts](Self::accept). Takes at most about five seconds. A drop of the future
-    /// drops the service.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`build`](Self::build). If a fetch of keys fails, the kind is
-    /// [`Unreachable`](crate::error::ConfigErrorKind::Unreachable), and the source is a
-    /// [`KeySourceError`](crate::issuers::KeySourceError).
+    /// Builds the service as [`build`](Self::build) does, and waits at most about five seconds for
+    /// the keys of all issuers that it [accepts](Self::accept). Dropping the future drops the
+    /// service.
     pub async fn connect(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -73,18 +65,13 @@ impl<C> TokenServiceBuilder<C> {
         Ok(tokens)
     }
 
-    /// Builds the service. Call this in a Tokio runtime if the node reads the store's log, as with
-    /// Redis under either [`Consistency`](crate::Consistency). A task on that runtime reads the
-    /// log. The tasks that fetch the keys of issuers need a runtime too.
+    /// Builds the service. The call needs a Tokio runtime if the store is in Redis, under bounded
+    /// staleness, or if the service fetches keys of other issuers. The tasks that read the store's
+    /// log and fetch keys run on that runtime.
     ///
     /// This call starts the fetches of keys, but does not wait for them as
     /// [`connect`](Self::connect) does. Until an issuer's first fetch ends, requests with its
     /// tokens wait for at most a second, and then get 503.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error for the first setting that is missing, out of range or in conflict with
-    /// another setting. The error names the setting and the remedy.
     pub fn build(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -188,8 +175,8 @@ impl<C> TokenServiceBuilder<C> {
     }
 }
 
-/// Rejects a claims type with a field of a reserved name. The parser never fills this field, and
-/// the encoder rejects the field.
+/// Returns an error if the claims type has a field with a reserved name. The parser would never
+/// fill this field, and the encoder would reject it.
 fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     match reserved_member_of::<C>() {
         None => Ok(()),
@@ -201,7 +188,7 @@ fn check_claims_type<C: DeserializeOwned>() -> Result<(), ConfigError> {
     }
 }
 
-/// The times for which the store keeps the log and the denials.
+/// The times for which the store keeps log entries, and revocations of other issuers' tokens.
 #[derive(Clone, Copy)]
 struct Keep {
     log: Duration,
@@ -220,7 +207,7 @@ impl<C: DeserializeOwned + 'static> Hooks<C> {
 }
 
 impl<C> Hooks<C> {
-    /// Rejects hooks that the service would never call.
+    /// Returns an error if the service would never call a given hook.
     fn check(&self, issues: bool) -> Result<(), ConfigError> {
         if let Some(hook) = self.lost {
             return Err(ConfigError::conflict(
@@ -246,8 +233,8 @@ impl Config {
         self.has_own_tokens() && !self.verify_only
     }
 
-    /// Returns true if the service has own tokens. A service that accepts other issuers has them
-    /// only if the builder has a setting of own tokens.
+    /// Returns true if the service has own tokens. If the service accepts other issuers, it has own
+    /// tokens only if a setting of own tokens is given, such as `secret` or `audience`.
     fn has_own_tokens(&self) -> bool {
         self.issuers.is_empty()
             || self.secret.is_some()
@@ -257,8 +244,8 @@ impl Config {
             || self.client_id.is_some()
     }
 
-    /// Rejects rules for own tokens if the service has none. *Otherwise a developer would believe
-    /// that the rules apply to the tokens of other issuers.*
+    /// Returns an error if rules for own tokens are given, but the service has no own tokens. The
+    /// developer could believe that the rules apply to the tokens of other issuers.
     fn check_rules_of_own_tokens(&self) -> Result<(), ConfigError> {
         if self.has_own_tokens() {
             return Ok(());
@@ -286,7 +273,7 @@ impl Config {
             return Err(ConfigError::missing(
                 "issuer",
                 "is missing, so the service cannot tell own tokens from those of other issuers",
-                "give the URL of your service",
+                "call `issuer(..)` with the URL of your service",
             ));
         }
         let issuers = std::mem::take(&mut self.issuers).into_iter();
@@ -315,7 +302,7 @@ impl Config {
         }
     }
 
-    /// Puts a wrapper around the store that reports its calls, if there is an observer.
+    /// If there is an observer, wraps the store so that the observer learns of each call.
     fn observe_store(&mut self) {
         if self.observer.is_set()
             && let Some(store) = self.store.take()
@@ -324,7 +311,7 @@ impl Config {
         }
     }
 
-    /// Replaces the clock by the store's for own tokens, unless the application has set a clock.
+    /// Makes the store's clock judge own tokens, unless the application has set a clock.
     fn judge_by_store(
         &mut self,
         authority: &Authority,
@@ -342,7 +329,7 @@ impl Config {
         self.clock = Arc::new(StoreClock::new(clock, Arc::clone(store), Arc::clone(conditions), holds));
     }
 
-    /// Warns if each restart refuses the tokens of other issuers from before it.
+    /// Warns if this node, after a restart, would refuse other issuers' earlier tokens.
     fn warn_about_memory(&self, authority: &Authority) {
         let is_memory = authority.store().is_some_and(|store| store.name() == "memory");
         if is_memory && authority.denylist().is_some() && !self.accepts_older_than_store {
@@ -370,7 +357,7 @@ impl Config {
         if !is_needed {
             return Err(ConfigError::conflict(
                 "store",
-                "is given, but the policy `Stateless` of all issuers never uses it",
+                "is given, but all issuers have the policy `Stateless`, which uses no store",
                 "remove the store, or use the policy `Denylist`",
             ));
         }
@@ -413,8 +400,8 @@ impl Config {
     }
 
     /// Creates the replica of the store's log and starts its tasks. A replica exists under bounded
-    /// staleness, and for any store that can lose data while this process runs. Also asks the store
-    /// to keep revocations for at least `keep`.
+    /// staleness, and also under `Strong` if the log needs feeds (tasks that read it). Sets the
+    /// times for which the store keeps revocations.
     fn replica(
         &self,
         authority: &Authority,
@@ -438,7 +425,7 @@ impl Config {
             (None, _) => {
                 return Err(ConfigError::conflict(
                     "consistency",
-                    "is given, but the policy `Stateless` of all issuers checks no revocations",
+                    "is given, but all issuers have the policy `Stateless`, which checks no revocations",
                     "remove it, or use the policy `Denylist`",
                 ));
             }
@@ -493,7 +480,7 @@ impl Config {
         denial_rules: DenialRules,
     ) -> Result<TokenStreams, ConfigError> {
         let Pace { staleness, deadline, .. } = self.consistency.pace(self.poll_interval)?;
-        // A log without feeds sends no nudges, so a cutoff takes up to this time.
+        // A log without feeds sends no nudges. A cutoff may then take one whole `interval`.
         let interval = self.poll_interval.unwrap_or(DEFAULT_INTERVAL);
         let staleness = self.stream_staleness(staleness)?;
         let (leeway, check_rate) = (denial_rules.leeway, self.max_questions);
@@ -558,7 +545,7 @@ impl Config {
         if self.issues() && access > session {
             return Err(ConfigError::conflict(
                 "access_lifetime",
-                "is longer than the session of the tokens (30 days unless `session_lifetime` is given)",
+                "is longer than `session_lifetime` (by default 30 days, or a longer `refresh_lifetime`)",
                 "shorten it, or raise `session_lifetime`",
             ));
         }
@@ -576,7 +563,7 @@ impl Config {
             return Err(ConfigError::out_of_range(
                 "reuse_grace",
                 "is over 5 minutes, during which a thief could use a stolen token unseen",
-                "give the seconds that a client needs to repeat a request",
+                "give 5 minutes or less, such as `Duration::from_secs(30)`",
             ));
         }
         Ok(Lifetimes {
@@ -588,11 +575,11 @@ impl Config {
         })
     }
 
-    /// Returns the rules for tokens, without the claims that the application requires.
+    /// Returns the rules for tokens, except for the claims of `require_claims`.
     fn lenient_validation(&self, lifetimes: &Lifetimes) -> Result<Validation, ConfigError> {
         let issues = self.issues();
-        // The encoder writes `atl` only into refresh tokens, `tb_stamp` into few tokens, and never
-        // writes `nbf`.
+        // Tokens never contain `nbf`. Only refresh tokens contain `atl`, and only a few access
+        // tokens contain `tb_stamp`.
         let never_written = |name: &&String| match name.as_str() {
             "nbf" | "atl" | "tb_stamp" => true,
             "client_id" => self.client_id.is_none(),
@@ -635,8 +622,8 @@ impl Config {
         if self.audience.is_none() && !self.also_accepted.is_empty() {
             return Err(ConfigError::missing(
                 "audience",
-                "is missing although other audiences are accepted: tokens issued here would be refused",
-                "give the audience of your own tokens",
+                "is missing, but `also_accept_audience` is given: tokens issued here would be refused",
+                "call `audience(..)` with the audience of your own tokens",
             ));
         }
         for audience in self.audience.iter().chain(&self.also_accepted) {

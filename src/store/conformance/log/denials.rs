@@ -133,7 +133,7 @@ pub(in super::super) async fn no_caller_makes_the_log_of_an_external_id_grow_fas
 }
 
 pub(in super::super) async fn what_is_denied_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
-    // A node that accepts tokens for the time `LONG * 40` makes this call.
+    // A node makes this call if it accepts tokens for up to `LONG * 40` after their issue.
     user.log()?.keep_log_for(LONG * 40);
     let mut reader = user.reader().await?;
     for id in [subject("u"), token("x")] {

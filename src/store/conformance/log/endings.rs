@@ -116,8 +116,8 @@ pub(in super::super) async fn a_repeated_revocation_writes_nothing_and_names_the
             let same = (&named.position, &named.revocation) == (&first.position, &first.revocation);
             ensure!(same, "{call}: the first entry is {first:?}, a repetition returned {answer:?}");
             ensure!(n == 0 || !answer.found, "{call}: a repetition has `found` true: {answer:?}");
-            // Only the first call writes an entry. A call of the kind "all" writes none, because an
-            // earlier `revoke_all` has ended all sessions.
+            // Only the first of the four calls writes an entry. If `call` is "all", even the first
+            // call writes none, because an earlier `revoke_all` has ended all sessions.
             let expected = usize::from(n == 0 && call != "all");
             ensure!(entries.len() == expected, "{call}, call {n}: the log has {entries:?}");
             ensure!(answer.now <= named.until, "{call}: `until` of the entry is in the past: {answer:?}");
@@ -223,7 +223,7 @@ pub(in super::super) async fn no_caller_makes_the_log_of_a_subject_grow_fast(use
 
 pub(in super::super) async fn what_is_revoked_is_remembered_for_as_long_as_the_log_is_kept(user: User) -> Outcome {
     let log = user.log()?;
-    // A node that accepts tokens for the time `LONG * 40` makes this call.
+    // A node makes this call if it accepts tokens for up to `LONG * 40` after their issue.
     log.keep_log_for(LONG * 40);
     user.open("s").await?;
     user.open_as(OpenSession { idle: SHORT, ..user.session("t") }).await?;

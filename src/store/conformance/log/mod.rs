@@ -149,7 +149,7 @@ pub(super) async fn the_longest_staleness_is_told_and_only_grows(user: User) -> 
     let bucket = log.bucket_of(&user.name);
     for (allowed, expected) in [(LONG, LONG), (LONG / 2, LONG), (LONG * 2, LONG * 2)] {
         log.allow_staleness(allowed);
-        // The next page must contain the staleness, even if no change comes before it.
+        // The next page must contain the new staleness, even if nothing was written since.
         let page = log.read(bucket, LogQuery::from_start()).await?;
         ensure!(
             page.max_staleness >= expected,

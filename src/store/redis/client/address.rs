@@ -10,13 +10,13 @@ pub(crate) type Address = (String, u16);
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels make it"))]
 pub(crate) struct Agreement {
-    /// The number of times that unknown sentinels have replaced all known ones.
+    /// The number of complete replacements of the sentinels that this node has detected.
     pub(crate) era: u64,
     pub(crate) address: Address,
     pub(crate) epoch: u64,
 }
 
-/// Returns the settings for another address, with the same credentials and TLS.
+/// Returns `info` with another address. Credentials and TLS settings stay the same.
 #[cfg(any(feature = "cluster", feature = "sentinel"))]
 pub(crate) fn at(info: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
     let address = match info.addr().clone() {

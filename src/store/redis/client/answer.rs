@@ -1,7 +1,7 @@
 //! A reader for the parts of a server's answer, and the errors of commands.
 //!
-//! The reader returns a [`CommandError`] for every unexpected part. An error contains a code or a
-//! fixed text, but no message: the server's may quote keys, and the redis client's the URL.
+//! The reader returns a [`CommandError`] for every unexpected part. Errors contain only codes and
+//! fixed texts, because messages of the server or of redis may contain keys or the URL.
 
 use std::{error::Error as _, ops::Add, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// The server's error code for a command to which the user has no right.
 const FORBIDDEN: &str = "NOPERM";
-/// The text in place of a code if redis reports that the server refused the user or password.
+/// The text in place of an error code, if redis reports a refused user or password.
 const UNAUTHENTICATED: &str = "authentication failed";
 
 /// The failure of a command: an error of the server, or no answer.
@@ -33,22 +33,22 @@ pub(crate) struct CommandError {
     address: Option<Arc<str>>,
     /// The cause, if known.
     cause: Option<RedisCause>,
-    /// The reason why a connection has no credentials, if that is the error.
+    /// The error of the credentials provider, if that error caused this one.
     credentials: Option<CredentialsError>,
 }
 
-/// The source of a [`StoreError`]: the error's code.
+/// The code of an error, as the source of a [`StoreError`].
 #[derive(Debug, thiserror::Error)]
 #[error("redis: {0}")]
 struct RedisCode(String);
 
 impl CommandError {
-    /// Creates an error with a code, or with a text of this crate.
+    /// Creates an error. `code` is an error code of the server, or a fixed text of this crate.
     pub(crate) fn new(kind: StoreErrorKind, broken: bool, code: &str) -> Self {
         Self { kind, broken, code: code.to_owned(), address: None, cause: None, credentials: None }
     }
 
-    /// Adds the address of the server, unless it is known.
+    /// Adds the address of the server, unless the error has one.
     pub(crate) fn at(mut self, address: Option<&Arc<str>>) -> Self {
         self.address = self.address.or_else(|| address.cloned());
         self
@@ -71,13 +71,13 @@ impl CommandError {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Turns this error into that of a server that may not be the primary. The store must drop the
+    /// Changes this error to that of a server that may not be the primary. The store must drop the
     /// connection, because a new connection may reach the primary.
     pub(crate) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }
 
-    /// Returns the error's code, or a text of this crate.
+    /// Returns the server's error code, or a fixed text of this crate.
     pub(crate) fn code(&self) -> &str {
         &self.code
     }
@@ -87,22 +87,22 @@ impl CommandError {
         self.cause == Some(RedisCause::Closed)
     }
 
-    /// Returns whether there was no answer in time.
+    /// Returns whether the answer did not arrive in time.
     pub(crate) fn is_late(&self) -> bool {
         self.kind == StoreErrorKind::Timeout
     }
 
-    /// Returns whether the server lacks the script.
+    /// Returns whether the server does not have the script that the command calls.
     pub(crate) fn is_unknown_script(&self) -> bool {
         self.code == "NOSCRIPT"
     }
 
-    /// Returns whether a cluster's node answered that another node must run the command.
+    /// Returns whether a server of a cluster answered that another server must run the command.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.code == "MOVED"
     }
 
-    /// Returns whether a connection got no credentials from the application's provider.
+    /// Returns whether the application's provider gave no credentials for a connection.
     pub(crate) fn is_of_credentials(&self) -> bool {
         self.credentials.is_some()
     }
@@ -124,7 +124,7 @@ impl From<CommandError> for StoreError {
         match (credentials, cause) {
             (Some(credentials), _) => Self::new(kind).with_source(credentials),
             (None, Some(cause)) => {
-                // A text without an address is no host, and may be a password in the wrong place.
+                // An unknown host may be a password in the wrong place, so the error omits it.
                 let address = address.filter(|_| cause != RedisCause::UnknownHost);
                 let failure = RedisFailure { address, cause };
                 Self::new(kind).with_source(failure)
@@ -150,7 +150,7 @@ impl From<RedisError> for CommandError {
 }
 
 impl CommandError {
-    /// Creates the error of an error of the redis client, without its cause.
+    /// Converts an error of the redis client. The caller adds the cause.
     fn without_cause(error: &RedisError) -> Self {
         if error.is_timeout() {
             return Self::timeout();
@@ -190,8 +190,8 @@ impl From<PoolError> for CommandError {
     }
 }
 
-/// Creates the error for a server's error code. The store must drop the connection if the code
-/// shows another role or state of the server, because a new connection may reach another server.
+/// Creates the error for an error code of the server. For a code such as `READONLY`, the store
+/// drops the connection, because a new connection may reach another server.
 fn from_code(code: &str) -> CommandError {
     let (kind, broken) = match code {
         "OOM" => (StoreErrorKind::OutOfMemory, false),
@@ -201,12 +201,12 @@ fn from_code(code: &str) -> CommandError {
         "WRONGTYPE" => (StoreErrorKind::Untrusted, false),
         _ => (StoreErrorKind::Rejected, false),
     };
-    // A code is one word in capitals. Any other text may contain data.
+    // An error code is one word in capitals. Any other text may contain data.
     let is_code = code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     CommandError::new(kind, broken, if is_code { code } else { "an error without a code" })
 }
 
-/// The unread rest of an array.
+/// The values of an array that the caller has not read yet.
 pub(crate) struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
@@ -305,7 +305,7 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Reads the number before the first dot. The value of a revocation is a number, a dot, and the
+/// Reads the number before the first dot. The store writes a revocation as a number, a dot, and the
 /// sequence of its log entry.
 pub(crate) fn leading_number(value: &[u8]) -> Option<u64> {
     value.split(|byte| *byte == b'.').next().and_then(decimal)
@@ -332,8 +332,8 @@ pub(crate) fn property<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// A moment of this node's monotonic clock, which also runs while the machine is suspended.
 ///
-/// On Linux, `Instant` stops during a suspension. Even after hours, an answer from before the
-/// suspension would look fresh.
+/// On Linux, `Instant` stops during a suspension. With `Instant`, an answer from before the
+/// suspension would look fresh even after hours.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Moment(Duration);
 
@@ -343,7 +343,7 @@ impl Moment {
         Self(SystemClock.elapsed())
     }
 
-    /// Returns the time from `earlier` to this moment; zero if `earlier` is in fact later.
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is not earlier.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

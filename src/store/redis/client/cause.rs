@@ -1,23 +1,23 @@
 //! The causes of failures of a Redis server, each with a sentence for operators.
 //!
-//! The sentences contain the server's address, and sometimes the name of a command. They contain
-//! no text of the server or of the redis client, because those may quote keys or the URL.
+//! The sentences contain the server's address, and sometimes the name of a command. They contain no
+//! text of the server or of the redis client, because such a text may contain keys or the URL.
 
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
-/// A failure of a Redis server, or of the connection to it: the source of a
-/// [`StoreError`](crate::error::StoreError) of this store.
+/// A failure of a Redis server, or of the connection to it. It is the source of a
+/// [`StoreError`](crate::error::StoreError).
 ///
 /// `docs/operations/errors.md` explains each sentence.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RedisFailure {
-    /// The host and port of the server; `None` if unknown, as behind the application's own pool.
-    /// For [`RedisCause::UnknownHost`] the host may be a password in the wrong place of the URL, so
-    /// the address is `None` too.
+    /// The host and port of the server; `None` if unknown, for example behind the application's own
+    /// pool. Also `None` for [`RedisCause::UnknownHost`], because the host in the URL may be a
+    /// misplaced password.
     pub address: Option<Arc<str>>,
     /// The cause of the failure.
     pub cause: RedisCause,
@@ -29,11 +29,11 @@ pub struct RedisFailure {
 pub enum RedisCause {
     /// The operating system of the server refused the connection.
     Refused,
-    /// The host's name has no address.
+    /// The host name has no address.
     UnknownHost,
     /// The server accepted the connection or the command, and did not answer in time.
     NoAnswer,
-    /// The server did not answer the TLS handshake in time. A Redis server without TLS does not.
+    /// The server did not answer the TLS handshake in time. A Redis server without TLS never does.
     NoTlsAnswer,
     /// The server or the network closed the connection.
     Closed,
@@ -43,18 +43,18 @@ pub enum RedisCause {
     WrongCertificateName,
     /// The server's certificate has expired or is not valid yet.
     CertificateTime,
-    /// The server demands a certificate of the client, or refused it.
+    /// The server demands a client certificate, or refused that of the node.
     ClientCertificate,
     /// The server answered the TLS handshake with another protocol.
     PlainServer,
-    /// TLS failed for another reason, for example without a common version or cipher. A server with
-    /// TLS 1.2 that demands a client certificate and gets none causes this too.
+    /// TLS failed for another reason, for example without a common version or cipher. With TLS 1.2,
+    /// a missing client certificate has this cause too.
     Tls,
-    /// The server refused the user or password, or demands one.
+    /// The server refused the user or password, or demands a password.
     Credentials,
-    /// The user lacks the right to a command, if known, or to keys.
+    /// The user lacks the right to a command or to keys. The value is the command, if known.
     MissingRight(Option<String>),
-    /// The server does not know a command. A provider may have disabled or renamed it.
+    /// The server does not know a command. The hosting provider may have disabled or renamed it.
     UnknownCommand(Option<String>),
     /// The server has reached `maxclients`.
     TooManyClients,
@@ -98,7 +98,7 @@ impl RedisCause {
         }
     }
 
-    /// Returns the cause of an error answer of the server.
+    /// Returns the cause of an error answer of the server, if it is known.
     pub(super) fn of_answer(code: &str, text: &str) -> Option<Self> {
         match code {
             "NOAUTH" | "WRONGPASS" => Some(Self::Credentials),
@@ -115,7 +115,7 @@ impl RedisCause {
         }
     }
 
-    /// Returns the cause of an error answer without a code of its own.
+    /// Returns the cause of an error answer by its text. Its code alone does not show the cause.
     fn of_text(text: &str) -> Option<Self> {
         if text.contains("max number of clients reached") {
             return Some(Self::TooManyClients);
@@ -123,11 +123,11 @@ impl RedisCause {
         if text.contains("SELECT is not allowed in cluster mode") {
             return Some(Self::ClusterDatabase);
         }
-        // Redis 7.0 gives the error of a script no code.
+        // In Redis 7.0, the error of a script has no code.
         if text.contains("ACL failure in script") || text.contains("executing the script can't run this command") {
             return Some(Self::MissingRight(quoted_command(text)));
         }
-        // Redis 7 starts with a lower-case letter, and Valkey's scripts with a capital.
+        // Redis 7 writes `unknown`, and scripts of Valkey write `Unknown`.
         if text.contains("nknown command") || text.contains("nknown Redis command") {
             return Some(Self::UnknownCommand(quoted_command(text)));
         }
@@ -136,7 +136,7 @@ impl RedisCause {
 
     /// Returns the cause of an I/O error.
     fn of_io(error: &RedisError) -> Option<Self> {
-        // redis wraps the error in an `Arc`, which `downcast_ref` does not see through.
+        // redis wraps the error in an `Arc`, so the first `downcast_ref` gets that `Arc`.
         let shared = error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?;
         let error = shared.downcast_ref::<io::Error>()?;
         #[cfg(feature = "tls")]
@@ -151,7 +151,7 @@ impl RedisCause {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::UnexpectedEof
             | io::ErrorKind::NotConnected => Some(Self::Closed),
-            // std has no kind for the resolver's errors.
+            // std has no `ErrorKind` for a failed name resolution.
             _ if error.to_string().starts_with("failed to lookup address") => Some(Self::UnknownHost),
             _ => None,
         }
@@ -187,8 +187,8 @@ impl RedisCause {
 /// The time limit of [`of_greeting`].
 const GREETING: Duration = Duration::from_millis(200);
 
-/// Returns the cause for which a server closes new connections, if it tells one. The redis client
-/// has no call that waits for the answer, so it reports only the close.
+/// Connects once more, and returns the cause that the server sends before it closes the connection.
+/// The redis client reports only that the connection was closed.
 pub(super) async fn of_greeting(host: &str, port: u16) -> Option<RedisCause> {
     let greeting = async {
         let mut stream = TcpStream::connect((host, port)).await.ok()?;
@@ -200,8 +200,8 @@ pub(super) async fn of_greeting(host: &str, port: u16) -> Option<RedisCause> {
     timeout(GREETING, greeting).await.ok()?
 }
 
-/// Returns the command that an error answer quotes. Anything other than a command's name is left
-/// out, because an answer may also quote keys.
+/// Returns the command that an error answer quotes. Returns `None` for other quoted texts, because
+/// they may be keys.
 fn quoted_command(text: &str) -> Option<String> {
     let name = text.split(['\'', '`']).nth(1)?;
     let is_name = !name.is_empty() && name.len() <= 32;
@@ -230,7 +230,7 @@ impl fmt::Display for RedisFailure {
 impl StdError for RedisFailure {}
 
 impl RedisCause {
-    /// Returns the end of the sentence, for a cause without a name of a command.
+    /// Returns the sentence after the server's address. It contains no name of a command.
     fn text(&self) -> &'static str {
         match self {
             Self::Refused => "refuses connections; check that it runs, and that host and port are correct",
@@ -240,13 +240,10 @@ impl RedisCause {
                  load and the network, otherwise raise `timeout`"
             }
             Self::NoTlsAnswer => {
-                "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if it answers, correct the \
-                 port in the URL, because this one has no TLS, otherwise check the server's load"
+                "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if the server answers, \
+                 the port has no TLS, so correct the port in the URL, otherwise check the server's load"
             }
-            Self::Closed => {
-                "closed the connection; read its log (a port that demands TLS closes each connection at once: write \
-                 rediss://)"
-            }
+            Self::Closed => "closed the connection; read the server's log, and write rediss:// if the port demands TLS",
             Self::UntrustedCertificate => {
                 "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`"
             }
@@ -257,12 +254,12 @@ impl RedisCause {
                 "has a certificate that is expired or not valid yet; renew it, and check the clocks"
             }
             Self::ClientCertificate => {
-                "demands a client certificate, or refuses the one that it got; pass one of an authority that it trusts, \
-                 with its key, to `client_certificate`"
+                "demands a client certificate, or refuses the one that it got; pass a certificate of an authority \
+                 that the server trusts, with its key, to `client_certificate`"
             }
             Self::PlainServer => "does not use TLS; correct the port, enable TLS on it, or write redis://",
             Self::Tls => {
-                "failed the TLS handshake; read in its log what it demands of this node: a `client_certificate`, or a \
+                "failed the TLS handshake; read the reason in the server's log: it may demand a `client_certificate`, or a \
                  protocol or cipher other than TLS 1.2 and 1.3 with ECDHE"
             }
             Self::Credentials => {
@@ -270,7 +267,7 @@ impl RedisCause {
                  `credentials_provider` returns"
             }
             Self::MissingRight(_) => {
-                "refuses this user a command or a key; find it with ACL LOG, and grant the rights of docs/operations/redis.md"
+                "refuses this user a command or a key; find which one with ACL LOG, and grant the rights of docs/operations/redis.md"
             }
             Self::UnknownCommand(_) => {
                 "does not know a command; use Redis 7 or later, and enable the commands of docs/operations/redis.md"
@@ -294,7 +291,7 @@ impl RedisCause {
             }
             Self::ClusterDown => "does not serve all slots of its cluster; repair the cluster (CLUSTERDOWN)",
             Self::Sentinel => {
-                "is a sentinel; write redis-sentinel://host:port#name, with the name that it gives the primary"
+                "is a sentinel; write redis-sentinel://host:port#name with the primary's name in the sentinel's configuration"
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::{
 
 /// The error of connecting a store to its servers.
 ///
-/// The variant says whether a setting is wrong, and [`kind`](Self::kind) names the cause.
+/// The variant shows if a setting is wrong. [`kind`](Self::kind) returns the cause.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -17,7 +17,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The server did not answer as expected. A later attempt may succeed.
-    #[error("the Redis server cannot be reached or did not answer as expected")]
+    #[error("the Redis server cannot be reached or did not answer as expected; see the source of this error")]
     Store(#[from] StoreError),
 }
 
@@ -31,7 +31,7 @@ pub enum ConnectErrorKind {
     /// The credentials provider gave no credentials. The source is a
     /// [`CredentialsError`](crate::store::redis::CredentialsError). A later attempt may succeed.
     Credentials,
-    /// TLS failed: a certificate of the server or of this node, or a server without TLS.
+    /// TLS failed: a certificate of the server or of this node is wrong, or the server has no TLS.
     Tls,
     /// The server refused the user or password.
     Unauthenticated,
@@ -39,17 +39,17 @@ pub enum ConnectErrorKind {
     Forbidden,
     /// The server's version is too old.
     Version,
-    /// The server may evict keys, and with them revocations.
+    /// The server's eviction policy may delete keys, and so revocations.
     Eviction,
-    /// The keys under the prefix have another layout or number of buckets.
+    /// The keys under the prefix have another layout, or another number of buckets.
     Layout,
     /// A setting of the store is wrong.
     Configuration,
-    /// The server answered with any other error, or with an answer that Redis does not give.
+    /// The server answered with any other error, or the answer does not fit the command.
     Server,
 }
 
-/// A property for which the store rejects the server; the source of a [`ConfigError`].
+/// A property for which the store rejects the server. It is the source of a [`ConfigError`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
     /// The server's version.
@@ -71,7 +71,7 @@ impl fmt::Debug for ConnectError {
 }
 
 impl ConnectError {
-    /// Returns true if a later attempt may succeed although no setting changes.
+    /// Returns true if a later attempt may succeed without a changed setting.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
@@ -99,8 +99,8 @@ impl ConnectError {
     }
 }
 
-/// Returns the kind of an error in a setting. An error found in an answer of the server has
-/// an [`Unfit`] or a [`StoreError`] as its source.
+/// Returns the kind of a configuration error. If the store found the error in a server's answer,
+/// the source is an [`Unfit`] or a [`StoreError`].
 fn kind_of_config(error: &ConfigError) -> ConnectErrorKind {
     let Some(source) = error.source() else { return ConnectErrorKind::Configuration };
     match source.downcast_ref() {
@@ -129,7 +129,7 @@ fn kind_of_store(error: &StoreError) -> ConnectErrorKind {
     }
 }
 
-/// Returns the kind of a cause, if the cause alone determines it.
+/// Returns the kind for a cause; `None` if the cause does not determine the kind.
 fn kind_of_cause(cause: &RedisCause) -> Option<ConnectErrorKind> {
     match cause {
         RedisCause::Credentials => Some(ConnectErrorKind::Unauthenticated),

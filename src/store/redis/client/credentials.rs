@@ -11,7 +11,7 @@ use crate::{error::BoxError, store::BoxFuture};
 /// The user and password for Redis servers, as a
 /// [provider](crate::store::redis::RedisStoreBuilder::credentials_provider) returns them.
 ///
-/// `Debug` shows neither. The password is erased from this value's memory when it is dropped.
+/// `Debug` shows neither of them. Dropping this value erases its copy of the password.
 #[derive(Clone)]
 pub struct Credentials {
     user: Option<String>,
@@ -25,7 +25,7 @@ impl Credentials {
         Self { user: Some(user.into()), password: Zeroizing::new(password.into()) }
     }
 
-    /// Creates the credentials of the user `default`, which `requirepass` sets.
+    /// Creates the credentials of the user `default`, whose password `requirepass` sets.
     #[must_use]
     pub fn password(password: impl Into<String>) -> Self {
         Self { user: None, password: Zeroizing::new(password.into()) }
@@ -57,7 +57,7 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The provider returned an error, the source of this one.
+    /// The provider returned an error, which is the source of this error.
     #[error("the credentials provider failed; see the source of this error")]
     Provider(#[source] Arc<dyn StdError + Send + Sync>),
     /// The provider did not answer within this time.
@@ -70,7 +70,7 @@ pub enum CredentialsError {
     Panic,
 }
 
-/// The application's function, with a boxed future.
+/// The provider function of the application, with a boxed future.
 type Ask = dyn Fn() -> BoxFuture<Result<Credentials, BoxError>> + Send + Sync;
 
 /// The source of credentials for each new connection.
@@ -87,9 +87,9 @@ impl CredentialsProvider {
         Self(Arc::new(move || Box::pin(provider())))
     }
 
-    /// Asks for credentials. Gives up after `limit`.
+    /// Asks the provider for credentials, and waits for at most `limit`.
     pub(crate) async fn ask(&self, limit: Duration) -> Result<Credentials, CredentialsError> {
-        // Callers share an attempt to connect. A panic would leave an attempt that never ends.
+        // Callers share an attempt to connect. After a panic, the attempt would never end.
         let asked = AssertUnwindSafe(async { (self.0)().await }).catch_unwind();
         match timeout(limit, asked).await {
             Ok(Ok(Ok(credentials))) => Ok(credentials),

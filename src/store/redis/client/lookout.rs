@@ -1,9 +1,10 @@
-//! Reads of the server settings on which guarantees depend, when connecting and at intervals.
+//! A task that repeatedly reads the server settings on which the guarantees depend. The store also
+//! reads these settings when it connects.
 //!
-//! The settings can change at run time without an error in any call. For example, an operator
-//! attaches more replicas than `min-replicas-to-write` demands, or sets an eviction policy that
-//! drops revocations. [`warnings`](crate::store::SessionStore::warnings) returns the defects that
-//! the store found. The store also logs each new defect.
+//! An operator can change a setting at run time, and no call fails. For example, the operator adds
+//! more replicas than `min-replicas-to-write` demands, or sets an eviction policy that deletes
+//! revocations. The store logs each new problem, and returns all problems from
+//! [`warnings`](crate::store::SessionStore::warnings).
 
 use std::{
     sync::{Arc, Weak},
@@ -31,15 +32,14 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(60);
-/// The interval under `Failover::Replicas`. It is shorter, because a new replica may be promoted
-/// soon.
+/// The shorter interval under `Failover::Replicas`, where a new replica may be promoted soon.
 const EVERY_WITH_REPLICAS: Duration = Duration::from_secs(5);
 
 /// The owner of a task that reads the settings at intervals. Dropping the owner ends the task.
 pub(crate) struct Lookout(AbortHandle);
 
 impl Lookout {
-    /// Starts the task on the current runtime. It first awaits `checks`.
+    /// Starts the task on the current runtime. The task first awaits `checks`.
     pub(crate) fn start(client: &Arc<Client>, checks: impl Future<Output = ()> + Send + 'static) -> Self {
         let has_replicas = matches!(client.guard().deployment(), Deployment::Replicas { .. });
         let pause = if has_replicas { EVERY_WITH_REPLICAS } else { EVERY };
@@ -92,8 +92,8 @@ pub(crate) async fn look(client: &Client) -> Result<ServerSettings, CommandError
     Ok(settings)
 }
 
-/// Returns the first server's policy that evicts keys. Returns `None` if all servers have
-/// `noeviction`, or if the user has no right to `INFO`.
+/// Returns an eviction policy other than `noeviction`, if a server has one. Also returns `None` if
+/// the user has no right to `INFO`.
 pub(crate) async fn eviction_policy(client: &Client) -> Result<Option<String>, CommandError> {
     let memory = info(client, "memory").await?.unwrap_or_default();
     let mut policies = memory.iter().filter_map(|text| property(text, "maxmemory_policy"));
@@ -106,7 +106,7 @@ async fn replication(client: &Client) -> Result<Replication, CommandError> {
     Ok(Replication { connected, demanded: setting(client, DEMANDED, 0).await? })
 }
 
-/// Returns the longest `cluster-node-timeout` of the primaries; `None` if any of them is unknown.
+/// Returns the longest `cluster-node-timeout` of the primaries; `None` if one is unknown.
 #[cfg(feature = "cluster")]
 async fn node_timeout(client: &Client) -> Result<Option<Duration>, CommandError> {
     let mut longest = Some(Duration::ZERO);
@@ -117,8 +117,8 @@ async fn node_timeout(client: &Client) -> Result<Option<Duration>, CommandError>
     Ok(longest.filter(|longest| !longest.is_zero()))
 }
 
-/// Returns a numeric setting of a bucket's server; `None` if the server refuses `CONFIG GET`, as
-/// many managed services do.
+/// Returns a numeric setting of a bucket's server; `None` if the server refuses `CONFIG GET`. Many
+/// managed services refuse it.
 async fn setting(client: &Client, name: &str, bucket: u32) -> Result<Option<u64>, CommandError> {
     let deadline = client.deadline();
     let checkout = client.checkout(bucket, deadline).await?;

@@ -1,19 +1,19 @@
-//! A client of the servers that store the buckets. It contains no logic of sessions.
+//! A client of the Redis servers that store the buckets. It contains no logic of sessions.
 //!
 //! | module | contents |
 //! |--|--|
-//! | `lookout`, `prover`, `pubsub` | tasks that run apart from the calls |
-//! | `readiness` | the state of the checks before the first use |
+//! | `lookout`, `prover`, `pubsub` | background tasks: server settings, proofs, nudges |
+//! | `readiness` | the result of the checks that a server must pass before its first use |
 //! | `Client` | sends each call to the server of its bucket |
-//! | `cluster` | the primary of each bucket |
+//! | `cluster` | finds the primary of each bucket in a cluster |
 //! | `connections` | connections to one server |
-//! | `failover` | the conditions under which the store uses an answer (the answer *counts*) |
-//! | `sentinel` | the sentinels, and the primary that a majority of them names |
+//! | `failover` | decides if the store may use an answer (if so, the answer *counts*) |
+//! | `sentinel` | asks the sentinels for the primary, and demands a majority |
 //! | `answer` | the parts of a server's answer, and the errors of commands |
 //! | `credentials` | the user and password, from a provider of the application |
 //!
-//! Each module imports only modules below it. Here a **bucket** is a number. The keys of a bucket
-//! have that number as their hash tag, which determines their slot in a cluster.
+//! Each module imports only modules below it. Here a **bucket** is a number. All keys of a bucket
+//! contain its number as their hash tag. In a cluster, the hash tag determines the slot.
 
 pub(crate) mod address;
 pub(crate) mod answer;
@@ -52,7 +52,7 @@ use crate::{
     error::{ConfigError, StoreError},
 };
 
-/// The maximum number of `MOVED` answers that one call follows.
+/// The maximum number of times that the client repeats one call after `MOVED`.
 const MAX_MOVES: u32 = 3;
 
 /// A client of the servers that store the buckets.
@@ -86,13 +86,13 @@ pub(crate) struct Repeats {
     allow(clippy::unused_async, unused_variables, reason = "only a cluster has moves")
 )]
 impl Client {
-    /// Creates a client without connections. The calls make them.
+    /// Creates a client without connections. The first calls make them.
     pub(crate) fn new(connector: Arc<Connector>, config: &ConnectionConfig, buckets: u32) -> Result<Self, ConfigError> {
         let time = Arc::new(ServerTime::new(config.timeout));
         Self::with_time(connector, config, buckets, time)
     }
 
-    /// Creates a client with separate connections that shares this client's guard and server time.
+    /// Creates a second client with its own connections. Shares the guard and the server time.
     pub(crate) fn beside(&self, config: &ConnectionConfig) -> Result<Self, ConfigError> {
         Self::with_time(Arc::clone(&self.connector), config, self.buckets, Arc::clone(&self.time))
     }
@@ -134,7 +134,7 @@ impl Client {
         &self.connector
     }
 
-    /// Returns the estimate of the server's time, without I/O.
+    /// Returns the estimate of the server's time. Does no I/O.
     pub(crate) fn now(&self) -> Timestamp {
         self.time.now()
     }
@@ -153,8 +153,8 @@ impl Client {
         }
     }
 
-    /// Sends reads of one bucket in one batch with simultaneous reads. Returns an error if
-    /// [`Checkout::judge`] rejects the answer.
+    /// Sends reads of one bucket, in one batch with the simultaneous reads of other callers.
+    /// Returns an error if [`Checkout::judge`] rejects the answer.
     pub(crate) async fn strict_read(
         &self,
         bucket: u32,
@@ -168,7 +168,7 @@ impl Client {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Sends a pipeline of reads of one bucket, outside any batch. Does not judge the answer.
+    /// Sends a pipeline of reads of one bucket, without a batch. Does not judge the answer.
     pub(crate) async fn read(
         &self,
         bucket: u32,
@@ -182,7 +182,7 @@ impl Client {
         self.repeatedly(bucket, deadline, ask).await
     }
 
-    /// Runs `ask` on a bucket's server, and repeats the call while
+    /// Calls `ask` with a connection to the bucket's server. Repeats a failed call while
     /// [`may_repeat`](Self::may_repeat) returns true.
     async fn repeatedly<T, F>(
         &self,
@@ -206,11 +206,11 @@ impl Client {
         }
     }
 
-    /// Returns true if the caller is to repeat a failed call. There are two cases:
+    /// Returns true if the caller should repeat a failed call. There are two cases:
     ///
-    /// * A cluster's node answered `MOVED`, so it did not run the call.
-    /// * The call is `repeatable` and its connection broke. The number of these repetitions is
-    ///   limited to that of connections, because a restart of the server breaks all of them.
+    /// * A server of a cluster answered `MOVED`, so the server did not run the call.
+    /// * The call is `repeatable`, and its connection broke. A restart of the server breaks all
+    ///   connections, so a call may repeat once for each connection.
     pub(crate) async fn may_repeat(
         &self,
         bucket: u32,
@@ -230,7 +230,7 @@ impl Client {
         false
     }
 
-    /// Asks the first bucket's server for its time, and updates the estimate.
+    /// Asks the server of bucket 0 for its time. Returns the time, and updates the estimate.
     pub(crate) async fn ping(&self, deadline: Instant) -> Result<Timestamp, StoreError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("TIME");
@@ -253,7 +253,7 @@ impl Client {
         }
     }
 
-    /// Asks a cluster's nodes for a bucket's new primary. Returns false for a single server.
+    /// Asks the servers of a cluster for a bucket's new primary. Returns false without a cluster.
     async fn follow(&self, bucket: u32, deadline: Instant) -> bool {
         match &self.servers {
             Servers::One(_) => false,

@@ -1,7 +1,8 @@
-//! The task that asks a server for [proofs](super::failover::proofs) that all replicas follow it.
+//! A task that asks a server for [proofs](super::failover::proofs). A proof shows that all Redis
+//! replicas still follow the server.
 //!
-//! A **probe** is one write and the `WAIT` for its acknowledgements. The task has a separate
-//! connection, because `WAIT` blocks the connection until the replicas acknowledge the write.
+//! For each proof, the task sends a **probe**: a write, then `WAIT` until the replicas acknowledge
+//! the write. The task has its own connection, because `WAIT` blocks a connection.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -35,12 +36,12 @@ use crate::{
 
 /// The longest pause between two probes.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-/// The pause after a failed probe, when connecting.
+/// The pause after a failed probe, while the store connects.
 const SHORT_PAUSE: Duration = Duration::from_millis(25);
-/// The lifetime of the key that a probe writes. The key expires after all nodes stop probing.
+/// The lifetime of the key that a probe writes. The key expires after all nodes have stopped.
 const LIFETIME_MILLIS: u32 = 60_000;
 
-/// The owner of the task. Dropping the owner ends the task.
+/// The owner of the task that sends the probes. Dropping the owner ends the task.
 pub(crate) struct Prover {
     prober: Arc<Prober>,
     task: Mutex<Option<Task>>,
@@ -67,12 +68,12 @@ struct Prober {
     wait: Duration,
 }
 
-/// The write of a probe.
+/// The command that a probe uses as its write.
 #[derive(Clone, Copy)]
 enum Write {
     /// Prolongs the lifetime of the key. Redis allows this write even when it is out of memory.
     Prolong,
-    /// Creates the key, after `Prolong` found none.
+    /// Creates the key, if `Prolong` found no key.
     Create,
 }
 
@@ -140,7 +141,7 @@ impl Prover {
         Ok(())
     }
 
-    /// Starts the task on the current runtime if no task runs. A task also ends with its runtime.
+    /// Starts the task on the current runtime, if no task runs. The task ends with its runtime.
     pub(crate) fn keep_at_work(&self) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(|task| task.0.is_finished()) {
@@ -149,7 +150,7 @@ impl Prover {
     }
 }
 
-/// Returns the error of a user without the right to a command.
+/// Returns the error for a Redis user that has no right to `command`.
 fn lacks(command: &str) -> ConfigError {
     ConfigError::new(
         "url",
@@ -159,7 +160,7 @@ fn lacks(command: &str) -> ConfigError {
     .with_source(Unfit::Rights(command.to_owned()))
 }
 
-/// Probes after each pause.
+/// Sends a probe after each pause, and never returns.
 async fn probe_for_ever(prober: Arc<Prober>) {
     loop {
         let began = Instant::now();
@@ -169,8 +170,8 @@ async fn probe_for_ever(prober: Arc<Prober>) {
 }
 
 impl Prober {
-    /// Sends one probe. If that gives no proof, drops the connection, because the address may now
-    /// lead to another server.
+    /// Sends one probe. If the probe gives no proof, drops the connection, because the address may
+    /// now lead to another server.
     async fn probe(&self) -> Probe {
         let checkout = match self.connections.checkout(Instant::now() + self.timeout).await {
             Ok(checkout) => checkout,
@@ -186,7 +187,7 @@ impl Prober {
         probed
     }
 
-    /// Sends one write and its `WAIT`. Returns `None` if the key to prolong does not exist.
+    /// Sends one write, then `WAIT`. Returns `None` if `Prolong` found no key.
     async fn ask(&self, checkout: &Checkout, write: Write) -> Option<Probe> {
         let asked = Moment::now();
         let deadline = Instant::now() + self.wait + self.timeout;
@@ -223,14 +224,13 @@ impl Prober {
         Some(if self.guard.demands(server, asked, replication) { Probe::Proved } else { Probe::Short })
     }
 
-    /// Returns the number of replicas that the server demands; `None` if it is unknown.
+    /// Asks for the server's `min-replicas-to-write`. Returns `None` if the number is unknown.
     async fn demanded(&self, checkout: &Checkout) -> Option<u64> {
         let answer = checkout.command(&replication::setting(DEMANDED), Instant::now() + self.timeout).await;
         answer.and_then(replication::number).ok().flatten()
     }
 
-    /// Returns the commands of a probe. `INFO` comes last, so that it reports the server's term as
-    /// a primary after the write.
+    /// Returns the commands of a probe. `INFO` comes last, to describe the server after the write.
     fn probe_pipeline(&self, write: Write, server: Option<ServerId>) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.ignore_errors();
@@ -244,14 +244,14 @@ impl Prober {
         pipeline
     }
 
-    /// Records a failed command, and returns the outcome of its probe.
+    /// Records the error code of a failed command. Returns the outcome of the probe.
     fn failed(&self, error: &CommandError, command: &'static str) -> Probe {
         self.guard.failed(error.code());
         if error.is_forbidden() { Probe::Forbidden(command) } else { Probe::Short }
     }
 }
 
-/// Returns the text of a section of `INFO`.
+/// Reads one section of an answer to `INFO`.
 fn section(answer: Value) -> Result<String, CommandError> {
     info_text(answer.extract_error()?)
 }

@@ -1,15 +1,15 @@
-//! Subscriptions to nudges: messages on the channel of a bucket which say "read the log now".
+//! Subscriptions to nudges: messages on a bucket's channel that ask the nodes to read the log now.
 //!
-//! Nudges only save time, because a nudge may be lost, late or spurious. In a cluster there is one
-//! connection to each known primary. After a bucket moves, its nudges are lost for a second or two.
+//! A nudge may be lost, late or spurious, so the nodes also read the log without nudges. In a
+//! cluster, a node has a subscribed connection to each known primary. After a bucket moves, its
+//! nudges are lost for 1 or 2 s.
 //!
-//! On a connection with subscriptions the client sends no other command than `ROLE`. Redis confirms
-//! a subscription with a push and no reply (redis/redis#11784). redis-rs takes that push for the
-//! answer to the oldest waiting command. When a slot moves, the server ends the subscription, and
-//! sends a push that no command caused (valkey-io/valkey#1066, open). redis-rs would take that push
-//! for an answer too, and would shift the answers of all later commands. No issue of redis-rs
-//! describes this. To reproduce on redis 1.8 with RESP3, send `SSUBSCRIBE`, then move the slot
-//! while a command waits. Remove the separate connection when redis tells the two pushes apart.
+//! A subscribed connection sends no other command than `ROLE`, because redis-rs can take a push for
+//! the answer to a waiting command. Redis confirms a subscription with a push and no reply
+//! (redis/redis#11784). When a slot moves, the server sends a push that no command caused
+//! (valkey-io/valkey#1066, open). No issue of redis-rs exists. To reproduce on redis 1.8 with
+//! RESP3, send `SSUBSCRIBE`, then move the slot while a command waits. Remove the separate
+//! connection when redis tells the two pushes apart.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -42,8 +42,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a refused subscription. It is long, because an operator must fix the cause.
 const PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
-/// The interval of `ROLE`. The task notices a dead subscription within this interval plus the
-/// timeout.
+/// The interval at which the task sends `ROLE`. The task notices a dead connection within this
+/// interval plus the timeout.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// The interval at which the task compares its subscriptions with the primaries of a cluster.
 #[cfg(feature = "cluster")]
@@ -58,7 +58,7 @@ pub(crate) struct Channels {
     pub(crate) name: Box<dyn Fn(u32) -> String + Send + Sync>,
 }
 
-/// The owner of a task that rings a feed's [`Bell`] at each nudge. Dropping it ends the task.
+/// The owner of a task that rings a [`Bell`] at each nudge. Dropping the owner ends the task.
 pub(crate) struct Subscription(JoinHandle<()>);
 
 impl Subscription {
@@ -92,13 +92,12 @@ impl Drop for Subscription {
     }
 }
 
-/// Runs a separate task with a subscription for each primary. So a primary that hangs delays only
-/// the nudges of its own buckets.
+/// Runs a task for each primary. So a primary that hangs delays only its own nudges.
 #[cfg(feature = "cluster")]
 async fn subscribe_to_each(channels: &Arc<Channels>, cluster: &Cluster, bells: &[Arc<Bell>]) {
     let mut subscriptions: HashMap<(Address, Vec<u32>), Subscription> = HashMap::new();
     loop {
-        // This task ignores a failure, because the feeds report it to their readers.
+        // This task ignores a failed query, because the feeds report the failure.
         let places = cluster.places(Instant::now() + channels.timeout).await.unwrap_or_default();
         subscriptions.retain(|(address, buckets), _| places.get(address) == Some(buckets));
         for (address, buckets) in places {
@@ -119,7 +118,7 @@ type Bells = HashMap<String, (Arc<Bell>, u32)>;
 /// A subscription over one connection.
 struct Subscriber {
     channels: Arc<Channels>,
-    /// The node of a cluster; `None` for a single server or behind sentinels.
+    /// The primary in a cluster; `None` for a single server or behind sentinels.
     node: Option<Address>,
     bells_of: Arc<Bells>,
     bells: Vec<Arc<Bell>>,
@@ -166,7 +165,7 @@ impl Subscriber {
 
     /// Connects, subscribes, and returns when the subscription has ended.
     async fn listen(&self) -> Result<(), CommandError> {
-        // Each connection has its own `ended`. With a shared one, the end of an old connection
+        // Each connection has its own `ended`. With a shared `ended`, the end of an old connection
         // could end the next connection too.
         let ended = Arc::new(Notify::new());
         let pushes = {
@@ -180,7 +179,7 @@ impl Subscriber {
         let limit = source.connect_limit(self.channels.timeout);
         let connection = timeout(limit, source.connect()).await.map_err(|_| CommandError::timeout())??;
         timeout(limit, self.subscribe(&connection)).await.map_err(|_| CommandError::timeout())??;
-        // The server does not push nudges from before the subscription, so each bell rings once.
+        // The task may have missed nudges before the subscription, so each bell rings once.
         self.bells.iter().for_each(|bell| bell.ring_for_all());
         while timeout(PING_EVERY, ended.notified()).await.is_err() {
             timeout(self.channels.timeout, check_role(connection.clone()))
@@ -190,12 +189,12 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Subscribes to each channel with a command of its own.
+    /// Subscribes with a separate command for each channel.
     ///
-    /// The server confirms each channel, but redis 1.8 expects one answer to each command. The
-    /// method of redis for several shard channels needs its cluster connection. No upstream issue
-    /// exists. To reproduce, send `SSUBSCRIBE a b`, then `PING`. Send one command for all channels
-    /// when `PING` gets its own answer.
+    /// If one command names several channels, the server confirms each channel. But redis 1.8
+    /// expects one answer to each command, except in its cluster connection. No upstream issue
+    /// exists. To reproduce, send `SSUBSCRIBE a b`, then `PING`. Use one command when `PING` gets
+    /// its own answer.
     async fn subscribe(&self, connection: &MultiplexedConnection) -> Result<(), CommandError> {
         let subscriptions = self.bells_of.keys().map(|channel| {
             let mut connection = connection.clone();

@@ -1,4 +1,4 @@
-//! The state of the checks that a server must pass before the store uses it.
+//! The state of the checks that a server must pass before its first use.
 
 use std::{
     error::Error as StdError,
@@ -19,10 +19,10 @@ use crate::{
     store::redis::client::connect_error::ConnectError,
 };
 
-/// The state of the checks. Calls wait here for the end of the first attempt. They fail while the
-/// last attempt has failed.
+/// The state of the checks. A call waits until the first attempt at the checks has ended. If the
+/// last attempt failed, the call fails.
 pub(crate) struct Readiness {
-    /// True after an attempt succeeded. Each call reads it, and a lock would cost more.
+    /// True after an attempt succeeded. Each call reads this value, and a lock would be slower.
     is_passed: AtomicBool,
     state: watch::Sender<State>,
 }
@@ -45,7 +45,7 @@ impl Readiness {
         Self { is_passed: AtomicBool::new(false), state: watch::Sender::new(State::Pending) }
     }
 
-    /// Records that the servers have passed the checks. They need not pass again.
+    /// Records that the servers have passed the checks. The checks need not run again.
     pub(crate) fn pass(&self) {
         self.is_passed.store(true, Ordering::Release);
         self.state.send_replace(State::Passed);
@@ -64,20 +64,20 @@ impl Readiness {
         }
     }
 
-    /// Returns an error unless the servers have passed the checks. Waits until the deadline for the
-    /// end of the first attempt.
+    /// Waits for the end of the first attempt, at most until the deadline. Then returns an error
+    /// unless the servers have passed the checks.
     pub(crate) async fn passed(&self, deadline: Instant) -> Result<(), StoreError> {
         if self.is_passed.load(Ordering::Acquire) {
             return Ok(());
         }
-        // The box keeps the futures of calls small. After the start, no call gets here.
+        // The box keeps the futures of calls small. Only calls before the first success get here.
         Box::pin(self.ended(deadline)).await
     }
 
-    /// Waits for the end of the first attempt. Returns the outcome of the last one.
+    /// Waits for the end of the first attempt. Returns the outcome of the last attempt.
     async fn ended(&self, deadline: Instant) -> Result<(), StoreError> {
         let mut states = self.state.subscribe();
-        // Waiting cannot fail otherwise, because `self` owns the sender.
+        // The wait can fail only by its deadline, because `self` owns the sender.
         let _ = timeout_at(deadline, states.wait_for(|state| !matches!(state, State::Pending))).await;
         let cause = match &*self.state.borrow() {
             State::Passed => return Ok(()),
@@ -88,7 +88,7 @@ impl Readiness {
     }
 }
 
-/// The source of the errors of calls while no attempt has succeeded.
+/// The source of the error that a call gets before an attempt has succeeded.
 #[derive(Debug)]
 struct Unready(Option<Arc<ConnectError>>);
 

@@ -1,12 +1,12 @@
-//! The server's time, estimated from its answers.
+//! An estimate of the server's time, from the times in its answers.
 //!
-//! The server took the time in an answer before the answer arrived. The estimate is *that time plus
-//! the time that has passed on this node since the arrival*. If both clocks run at the same rate,
-//! the estimate is never ahead of the server's clock. The fastest answer gives the best estimate.
-//! Rates differ a little (quartz: under 100 ppm), so the node reduces the passed time by 1/4096.
-//! The next fast answer corrects the resulting error.
+//! The estimate is *the time in an answer, plus the time since that answer arrived*. The server
+//! read its clock before the answer arrived. So if both clocks run at the same rate, the estimate
+//! is never ahead of the server's clock. The fastest answer gives the best estimate.
 //!
-//! The estimate also follows a server's clock that was set back by more than `oldest_answer`.
+//! Real clocks differ a little (quartz: under 100 ppm), so the node subtracts 1/4096 of the time
+//! since the arrival. The next fast answer corrects the resulting error. If an operator sets the
+//! server's clock back by more than `oldest_answer`, the estimate follows.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -18,20 +18,20 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 /// An estimate of the server's time that is never ahead of the server's clock.
 #[derive(Debug)]
 pub(crate) struct ServerTime {
-    /// The server's time in the best answer, and the moment at which that answer arrived, by a
-    /// clock that also counts the time of a suspended machine; `None` before the first answer.
+    /// The time in the best answer, and the moment of its arrival; `None` before the first answer.
+    /// The clock of this moment also runs while the machine is suspended.
     best: Mutex<Option<(Timestamp, Duration)>>,
     /// The longest time that an answer takes.
     oldest_answer: Duration,
 }
 
 impl ServerTime {
-    /// Creates an estimate before the first answer. No answer takes longer than `oldest_answer`.
+    /// Creates an estimate without an answer. No answer takes longer than `oldest_answer`.
     pub(crate) fn new(oldest_answer: Duration) -> Self {
         Self { best: Mutex::new(None), oldest_answer }
     }
 
-    /// Returns the estimated server time now; before the first answer, the Unix epoch.
+    /// Returns the estimate of the server's time now, or the Unix epoch before the first answer.
     pub(crate) fn now(&self) -> Timestamp {
         self.at(SystemClock.elapsed())
     }
@@ -41,7 +41,7 @@ impl ServerTime {
         self.learn_at(answered, SystemClock.elapsed());
     }
 
-    /// Returns the estimated server time at `moment`.
+    /// Returns the estimate of the server's time at `moment`, a time of this node's clock.
     fn at(&self, moment: Duration) -> Timestamp {
         let best = *self.best.lock().unwrap_or_else(PoisonError::into_inner);
         best.map(|best| estimate(best, moment)).unwrap_or_default()
@@ -58,7 +58,7 @@ impl ServerTime {
     }
 }
 
-/// Returns the server's time at a moment, estimated from an answer and the time of its arrival.
+/// Estimates the server's time at `moment` from one answer and the moment of its arrival.
 fn estimate((answered, came): (Timestamp, Duration), moment: Duration) -> Timestamp {
     let passed = moment.saturating_sub(came);
     answered.saturating_add(passed.saturating_sub(passed / 4096))

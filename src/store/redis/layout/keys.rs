@@ -9,6 +9,7 @@
 //! {prefix}:{b}:m         HASH    the state of the bucket: layout, buckets, inc, born, seq, head,
 //!                                at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
+//! {prefix}:{b}:probe     STRING  `SessionStore::probe` writes it, and no call reads it
 //! {prefix}:{b}:ch        shard channel: a nudge for each log entry
 //! {prefix}:{0}:w         STRING  always `1`; Redis replicas acknowledge its writes (`failover`)
 //! ```
@@ -18,14 +19,14 @@
 //! opens the hash tag.
 //!
 //! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
-//! modulo the number of buckets. This rule must never change: with another rule, the store would
-//! not find the existing sessions.
+//! modulo the number of buckets. This rule must never change, because the store would no longer
+//! find the existing sessions.
 //!
-//! The fields of a user's hash. No `sid` or `jti` gives the name of another field:
+//! The fields of a user's hash, whose names never collide:
 //!
 //! | field | contents |
 //! |--|--|
-//! | `g` | the lowest generation that is not revoked; only `revoke_all` writes it |
+//! | `g` | the lowest generation that is not revoked; only a (republished) `revoke_all` writes it |
 //! | `o` | the highest generation that any session had |
 //! | `r` | time of the last `revoke_all`, in ms; a login must have begun after this time |
 //! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the excepted session>` |
@@ -36,37 +37,37 @@
 //! | `<sid>` | a session's record |
 //! | `=<sid>` | a session's record, if the `sid` has one byte or starts with `!` or `=` |
 //!
-//! A sequence here is that of the revocation's log entry. `e` has `;` instead of `:` once another
-//! session than the excepted one may be alive.
+//! `<sequence>` is the number of the revocation's log entry. Field `e` has `;` instead of `:` if a
+//! session other than the excepted session may be alive.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::{clock::Timestamp, error::ConfigError, store::ExternalId};
 
-/// The layout that this code reads and writes. Every `m` contains it.
+/// The version of the layout that this code reads and writes. The `m` of each bucket contains it.
 pub(crate) const LAYOUT: &str = "2";
 
-/// The first bytes of the SHA-256 of subject and sid.
+/// The first 8 bytes of a hash of subject and sid.
 pub(crate) type Tag = [u8; 8];
 
-/// The size of a record, and the flag of a revoked session.
+/// The size of a session's record in bytes, and the flag of a revoked session.
 const SIZE: usize = 53;
 const REVOKED: u8 = 1;
 
 const MAX_PREFIX: usize = 64;
-/// Each bucket costs every reader of the log a query. More buckets than the cluster has servers do
-/// not help.
+/// The maximum number of buckets. Each bucket adds a query to every read of the log. More buckets
+/// than the cluster has servers bring no benefit.
 const MAX_BUCKETS: u32 = 1024;
 
-/// The names of one deployment's keys.
+/// The names of a store's keys. They depend on the prefix and the number of buckets.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     prefix: String,
     buckets: u32,
 }
 
-/// The key of an external id: its hash, and the bucket of the hash.
+/// The hash of another issuer's id, and the bucket that the hash determines.
 pub(crate) struct ExternalKey {
     pub(crate) bucket: u32,
     pub(crate) hash: String,
@@ -77,7 +78,7 @@ impl Keyspace {
     ///
     /// # Errors
     ///
-    /// The prefix or the count of buckets is invalid.
+    /// The prefix or the number of buckets is invalid.
     pub(crate) fn new(prefix: &str, buckets: u32) -> Result<Self, ConfigError> {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX {
             return Err(ConfigError::out_of_range(
@@ -89,15 +90,15 @@ impl Keyspace {
         if prefix.contains(['{', '}']) {
             return Err(ConfigError::new(
                 "prefix",
-                "contains a brace, which would change the slot in a Redis Cluster",
-                "leave braces out",
+                "contains a brace, but Redis Cluster computes the slot from the text in braces",
+                "remove the braces",
             ));
         }
         if buckets == 0 || buckets > MAX_BUCKETS {
             return Err(ConfigError::out_of_range(
                 "buckets",
                 format!("is {buckets}"),
-                format!("choose 1 to {MAX_BUCKETS}, the same on every node"),
+                format!("choose a number from 1 to {MAX_BUCKETS}, the same on every node"),
             ));
         }
         Ok(Self { prefix: prefix.to_owned(), buckets })
@@ -108,7 +109,7 @@ impl Keyspace {
         &self.prefix
     }
 
-    /// Returns the count of buckets.
+    /// Returns the number of buckets.
     pub(crate) fn buckets(&self) -> u32 {
         self.buckets
     }
@@ -118,23 +119,23 @@ impl Keyspace {
         self.bucket(&Sha256::digest(subject))
     }
 
-    /// Returns the key of the hash that describes a bucket.
+    /// Returns the key of a bucket's hash `m`.
     pub(crate) fn meta(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:m", self.prefix)
     }
 
-    /// Returns an owned function that computes [`meta`](Self::meta).
+    /// Returns [`meta`](Self::meta) as a function that owns a copy of this keyspace.
     pub(crate) fn meta_keys(&self) -> Box<dyn Fn(u32) -> String + Send + Sync> {
         let keyspace = self.clone();
         Box::new(move |bucket| keyspace.meta(bucket))
     }
 
-    /// Returns the key whose writes the Redis replicas acknowledge.
+    /// Returns the key that the store writes to get acknowledgements from the Redis replicas.
     pub(crate) fn proof(&self) -> String {
         format!("{}:{{0}}:w", self.prefix)
     }
 
-    /// Returns the key that a probe of a bucket's server writes.
+    /// Returns the key that `SessionStore::probe` writes on the server of this bucket.
     pub(crate) fn probe(&self, bucket: u32) -> String {
         format!("{}:{{{bucket}}}:probe", self.prefix)
     }
@@ -154,7 +155,7 @@ impl Keyspace {
         format!("{}:{{{bucket}}}:u:{subject}", self.prefix)
     }
 
-    /// Returns the key of the labels of a user's sessions.
+    /// Returns the key of the hash with the labels of a user's sessions.
     pub(crate) fn labels(&self, bucket: u32, subject: &str) -> String {
         format!("{}:{{{bucket}}}:i:{subject}", self.prefix)
     }
@@ -169,8 +170,8 @@ impl Keyspace {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
 
-    /// Returns the key of an external id. The hash includes the issuer, because two issuers can
-    /// have different users with the subject "1".
+    /// Returns the hash and the bucket of another issuer's id. The hash includes the issuer,
+    /// because two issuers may give different users the same subject.
     pub(crate) fn external(&self, issuer: &str, id: &ExternalId) -> ExternalKey {
         let (kind, value) = match id {
             ExternalId::Token(value) => ("jti", value.as_str()),
@@ -181,15 +182,15 @@ impl Keyspace {
         ExternalKey { bucket: self.bucket(&digest), hash: URL_SAFE_NO_PAD.encode(digest) }
     }
 
-    /// Returns the bucket of a digest.
+    /// Computes a bucket from a digest.
     fn bucket(&self, digest: &[u8]) -> u32 {
         let number = digest.iter().take(4).fold(0, |number: u32, byte| (number << 8) | u32::from(*byte));
         number.checked_rem(self.buckets).unwrap_or(0)
     }
 }
 
-/// Returns the SHA-256 of several texts. The length of each text comes before it. So different
-/// lists of texts give different bytes.
+/// Returns the SHA-256 of several texts. Hashes the length of each text before the text, so that
+/// different lists never give the same bytes.
 pub(crate) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -199,7 +200,7 @@ pub(crate) fn hash_of_parts(parts: &[&str]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Returns the name of the field with a session's record.
+/// Returns the name of the field that contains a session's record.
 pub(crate) fn session_field(sid: &str) -> String {
     if sid.len() < 2 || sid.starts_with(['!', '=']) { format!("={sid}") } else { sid.to_owned() }
 }
@@ -209,16 +210,15 @@ pub(crate) fn sid_of(field: &str) -> &str {
     field.strip_prefix('=').unwrap_or(field)
 }
 
-/// Returns the name of the field with the mark of a revoked access token.
+/// Returns the name of the field that marks an access token as revoked.
 pub(crate) fn token_field(jti: &str) -> String {
     format!("!{jti}")
 }
 
-/// A session's record, as the scripts write it (`user.lua`) and the strict read reads it.
+/// A session's record in the user's hash. The scripts write it (`user.lua`), and a check reads it.
 ///
-/// A record has 53 bytes, big-endian. With more than 64 bytes a session would need twice the
-/// memory, because Redis would not use its compact encoding of small hashes. Measured on 7.0: a
-/// session needs 120 bytes with this encoding, and 239 bytes otherwise.
+/// A record has 53 bytes, big-endian. Above 64 bytes, Redis would not use its compact encoding of
+/// small hashes. On Redis 7.0, a session would then need 239 bytes of memory instead of 120.
 ///
 /// | bytes | contents |
 /// |--|--|
@@ -233,9 +233,9 @@ pub(crate) fn token_field(jti: &str) -> String {
 ///
 /// The tag identifies the session: the store rejects a record with another tag. Without the tag, a
 /// caller could receive another caller's record if the client library shifts the answers. redis 1.8
-/// shifts answers after a push that it mistakes for an answer (see `client::pubsub`). The blocking
-/// connection of redis did so after a timeout (redis-rs#1252, closed). Keep the tag when both are
-/// fixed, because it costs only eight bytes.
+/// shifts answers after a push that it mistakes for an answer (see `client::pubsub`). Its blocking
+/// connection shifted answers after a timeout (redis-rs#1252, closed). Keep the tag even when both
+/// are fixed, because it costs only 8 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Record {
     tag: Tag,
@@ -248,7 +248,7 @@ pub(crate) struct Record {
     flags: u8,
 }
 
-/// Returns the tag of a session.
+/// Computes the tag of a session.
 pub(crate) fn tag(subject: &str, sid: &str) -> Tag {
     let hash = hash_of_parts(&[subject, sid]);
     std::array::from_fn(|index| hash.get(index).copied().unwrap_or_default())
@@ -280,18 +280,19 @@ impl Record {
         (record.tag == expected).then_some(record)
     }
 
-    /// Returns true if the record has the flag of a revoked session.
+    /// Returns true if the session was revoked.
     pub(crate) fn was_revoked(&self) -> bool {
         self.flags & REVOKED != 0
     }
 
-    /// Returns true if the session is neither revoked nor expired. `generation` is the user's `g`.
+    /// Returns true if the session is neither revoked nor expired. `generation` is the user's
+    /// lowest generation that is not revoked.
     pub(crate) fn is_alive(&self, generation: u64, now: Timestamp) -> bool {
         !self.was_revoked() && self.generation >= generation && now < self.refresh_end
     }
 }
 
-/// Reads a number of eight bytes, and returns the rest.
+/// Reads a big-endian number of 8 bytes. Returns the number and the remaining bytes.
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), rest))

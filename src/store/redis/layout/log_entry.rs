@@ -1,7 +1,7 @@
-//! The entries of a bucket's log.
+//! The entries of a bucket's log, which `emit.lua` writes.
 //!
-//! `emit.lua` writes them. The reader skips and counts an entry that it cannot parse. If the
-//! skipped entry is a damaged entry of this crate, the replica detects that an entry is missing.
+//! The reader skips an entry that it cannot parse. If the entry was a revocation, the replica
+//! detects the gap, because the next entry names its predecessor.
 
 use redis::Value;
 
@@ -15,21 +15,21 @@ use crate::{
 
 const FIELDS: [&str; 10] = ["seq", "nonce", "prev", "prev_at", "at", "kind", "sub", "obj", "extra", "until"];
 
-/// The entries of the log in a range of the stream.
+/// The log entries in one part of the stream.
 #[derive(Default)]
 pub(crate) struct LogRange {
-    /// Oldest first.
+    /// The entries that the reader could parse, oldest first.
     pub(crate) entries: Vec<LogEntry>,
-    /// The count of entries that the reader skipped.
+    /// The number of entries that the reader could not parse.
     pub(crate) skipped: u32,
-    /// The ids of the oldest and the newest entry, including skipped entries.
+    /// The stream ids of the oldest and the newest entry, even if the reader skipped them.
     pub(crate) oldest: Option<String>,
     pub(crate) newest: Option<String>,
-    /// The count of all entries, including skipped entries.
+    /// The number of all entries, including skipped entries.
     pub(crate) count: u32,
 }
 
-/// Reads the answer to `XRANGE`, or to `XREVRANGE` if `backwards` is true.
+/// Parses the answer to `XRANGE`, or to `XREVRANGE` if `backwards` is true.
 pub(crate) fn entries(mut answers: Reply, backwards: bool) -> Result<LogRange, CommandError> {
     let mut range = LogRange::default();
     let mut first = None;
@@ -55,7 +55,7 @@ pub(crate) fn entries(mut answers: Reply, backwards: bool) -> Result<LogRange, C
     Ok(range)
 }
 
-/// Reads the fields of an entry.
+/// Parses the fields of one entry. Returns an error if a field is missing, unknown or out of order.
 fn parse(mut fields: Reply) -> Result<LogEntry, CommandError> {
     let mut values = Vec::with_capacity(FIELDS.len() * 2);
     for name in FIELDS {
@@ -74,7 +74,7 @@ fn parse(mut fields: Reply) -> Result<LogEntry, CommandError> {
     Ok(LogEntry { sequence, nonce, previous, previous_at, at, revocation, until })
 }
 
-/// Reads a revocation from the fields `kind`, `sub`, `obj`, `extra` and `until`.
+/// Parses a revocation from the fields `kind`, `sub`, `obj`, `extra` and `until`.
 pub(crate) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), CommandError> {
     let (kind, subject, object) = (values.text()?, values.text()?, values.text()?);
     let (extra, until) = (values.text()?, values.time()?);
@@ -96,7 +96,7 @@ pub(crate) fn revocation(values: &mut Reply) -> Result<(Revocation, Timestamp), 
     Ok((revocation, until))
 }
 
-/// Returns true for `<milliseconds>-<number>`, the form of the ids of stream entries.
+/// Returns true if the text has the form of a stream entry's id: `<milliseconds>-<number>`.
 pub(crate) fn is_stream_id(text: &str) -> bool {
     let parts = text.split_once('-');
     parts.is_some_and(|(time, number)| decimal(time.as_bytes()).is_some() && decimal(number.as_bytes()).is_some())

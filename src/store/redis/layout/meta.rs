@@ -1,4 +1,4 @@
-//! The hash that describes a bucket (`m`).
+//! The hash `m`, which contains the state of a bucket.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The contents of a bucket's `m`, and the server's time.
+/// The contents of a bucket's hash `m`, and the server's time when the store read it.
 pub(crate) struct Meta {
     pub(crate) now: Timestamp,
     pub(crate) born: Timestamp,
@@ -40,7 +40,7 @@ impl Meta {
         read
     }
 
-    /// Reads the answer to [`Meta::read`]. Returns `None` if the bucket does not exist.
+    /// Parses the answer to [`Meta::read`]. Returns `None` if the bucket does not exist.
     pub(crate) fn of(now: Timestamp, mut fields: Reply) -> Result<Option<Self>, CommandError> {
         let Some(incarnation) = fields.optional_text()? else { return Ok(None) };
         Ok(Some(Self {
@@ -58,8 +58,8 @@ impl Meta {
         }))
     }
 
-    /// Makes `entry` the newest one, if it follows the newest entry so far. A script may have
-    /// written `entry` after the read of `m`.
+    /// Takes `entry` as the newest entry if it directly follows the newest entry so far. A script
+    /// may have written `entry` after the read of `m`.
     pub(crate) fn count(&mut self, entry: &LogEntry) {
         if self.sequence.checked_add(1) == Some(entry.sequence) && self.head == entry.previous {
             self.sequence = entry.sequence;
@@ -68,7 +68,7 @@ impl Meta {
         }
     }
 
-    /// Checks that the bucket has the layout of this code, and the configured number of buckets.
+    /// Returns an error if the bucket has another layout or number of buckets than this node.
     pub(crate) fn check_layout(&self, keyspace: &Keyspace) -> Result<(), StoreError> {
         if self.layout == LAYOUT && decimal(self.buckets.as_bytes()) == Some(keyspace.buckets().into()) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The layout of the data: keys and their contents. This module does no I/O.
+//! The layout of the data in Redis: keys and their contents. This module does no I/O.
 
 pub(crate) mod encoding;
 pub(crate) mod keys;

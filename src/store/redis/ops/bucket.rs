@@ -1,4 +1,4 @@
-//! Functions that make a bucket, check its layout, and read `m`, the hash with its state.
+//! Functions that create a bucket, check its layout, and read its hash `m`.
 
 use redis::Value;
 
@@ -15,15 +15,16 @@ use crate::{
     },
 };
 
-/// Rejects a number that is not a bucket of this keyspace.
+/// Returns an error if `bucket` is not below the configured number of buckets.
 pub(crate) fn check_number(keyspace: &Keyspace, bucket: u32) -> Result<(), StoreError> {
     if bucket < keyspace.buckets() {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("the store has no such bucket"))
+    Err(StoreError::new(StoreErrorKind::Rejected)
+        .with_source("the store has no bucket with this number; pass a number below `RevocationLog::buckets`"))
 }
 
-/// Reads a bucket's `m`, without its log. Makes the bucket if it does not exist.
+/// Reads the hash `m` of a bucket. Creates the bucket if it does not exist.
 pub(crate) async fn meta(context: Context<'_>, bucket: u32) -> Result<Meta, StoreError> {
     if let Some(meta) = read_meta(context, bucket).await? {
         return Ok(meta);
@@ -33,7 +34,7 @@ pub(crate) async fn meta(context: Context<'_>, bucket: u32) -> Result<Meta, Stor
     meta.ok_or_else(|| vanished().into())
 }
 
-/// Reads a bucket's `m`, without its log. Returns `None` if the bucket does not exist.
+/// Reads the hash `m` of a bucket. Returns `None` if the bucket does not exist.
 async fn read_meta(context: Context<'_>, bucket: u32) -> Result<Option<Meta>, StoreError> {
     let Context { client, keyspace, deadline, .. } = context;
     let (StrictAnswer { now, values }, checkout) =
@@ -43,13 +44,14 @@ async fn read_meta(context: Context<'_>, bucket: u32) -> Result<Option<Meta>, St
     same_layout(client, keyspace, meta)
 }
 
-/// Makes a bucket if it does not exist, compares its layout with this node's, and raises its values
-/// to this node's [`Demands`](crate::store::redis::scripts::Demands).
+/// Creates a missing bucket, checks its layout, and raises its values to this node's
+/// [`Demands`](crate::store::redis::scripts::Demands).
 pub(crate) async fn touch(context: Context<'_>, bucket: u32) -> Result<(), StoreError> {
     ScriptCall::new(&scripts::TOUCH, bucket, Vec::new(), Vec::new()).repeatable().run(context).await.map(drop)
 }
 
-/// Rejects an `m` of another layout. Otherwise passes the server's time in `m` to the client.
+/// Returns an error if `meta` has another layout than this node. Otherwise updates the client's
+/// estimate of the server's time, and returns `meta`.
 pub(crate) fn same_layout(
     client: &Client,
     keyspace: &Keyspace,
@@ -62,7 +64,9 @@ pub(crate) fn same_layout(
     Ok(meta)
 }
 
-/// Returns the error for a bucket that is missing although this call has just made it.
+/// Returns the error for a bucket that is missing right after this node created it.
 pub(crate) fn vanished() -> CommandError {
-    CommandError::untrusted("the bucket was removed as soon as it was made")
+    CommandError::untrusted(
+        "the bucket vanished right after this node created it; check what else writes to this prefix",
+    )
 }

@@ -1,5 +1,5 @@
-//! Denials: revocations of another issuer's tokens, sessions and subjects. The key of a denial is a
-//! hash of issuer, kind and value.
+//! The implementation of [`Denylist`]. A denial revokes another issuer's token, session or subject.
+//! The key of a denial contains a hash of the issuer, the kind of id, and the id.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Denylist for RedisStore {
         StoreAnswer::pending(async move { denied(call.context().await?, query).await })
     }
 
-    /// Keeps denials and log entries for at least `keep`, because one setting applies to both.
+    /// Raises the time for which the store keeps denials and log entries to `keep`.
     fn keep_denials_for(&self, keep: Duration) {
         self.keep_log_for(keep);
     }
@@ -50,7 +50,7 @@ impl Denylist for RedisStore {
     }
 }
 
-/// Returns the revocations that concern a token of another issuer.
+/// Returns the denials that apply to another issuer's token: those of its `jti`, `sid` and subject.
 async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreError> {
     let ids =
         [query.jti.map(ExternalId::Token), query.sid.map(ExternalId::Session), query.subject.map(ExternalId::Subject)];
@@ -58,13 +58,13 @@ async fn denied(context: Context<'_>, query: DenyQuery) -> Result<Denial, StoreE
     if let Some(denial) = try_join_all(known).await?.into_iter().reduce(both) {
         return Ok(denial);
     }
-    // The query has no id. So the answer contains only times: the server's time, and the time at
-    // which the incarnation began.
+    // The query has no id, so no denial applies. The answer still contains the server's time and
+    // the time at which the incarnation began.
     let Meta { now, born, .. } = bucket::meta(context, 0).await?;
     Ok(Denial { now, born, ..Denial::default() })
 }
 
-/// Merges the denials of two ids in one token.
+/// Merges the denials of two ids of the same token.
 fn both(one: Denial, other: Denial) -> Denial {
     Denial {
         now: one.now.min(other.now),
@@ -79,8 +79,8 @@ fn both(one: Denial, other: Denial) -> Denial {
     }
 }
 
-/// Returns the denial of one id. Touches the id's bucket if the bucket keeps denials for a shorter
-/// time than this node demands.
+/// Returns the denial of one id. If the bucket keeps denials for a shorter time than this node
+/// demands, first raises that time and then reads again.
 async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result<Denial, StoreError> {
     let key = context.keyspace.external(issuer, &id);
     let is_token = matches!(id, ExternalId::Token(_));
@@ -92,8 +92,8 @@ async fn denial_of(context: Context<'_>, issuer: &str, id: ExternalId) -> Result
     denial.map(|(denial, _)| denial).ok_or_else(|| vanished().into())
 }
 
-/// Returns the denial, and true if the bucket keeps denials for as long as this node demands.
-/// Returns `None` if the bucket does not exist yet.
+/// Reads a denial. The flag is true if the bucket keeps denials for as long as this node demands.
+/// Returns `None` if the bucket does not exist.
 async fn read_denial(
     context: Context<'_>,
     key: &ExternalKey,

@@ -1,10 +1,11 @@
-//! Feeds: the parts of a node that read the log for its replica. They have separate connections, so
-//! that their reads and the reads of requests do not delay one another.
+//! Feeds read the revocation log for a node's replica. They have separate connections, so that the
+//! reads of the log and the reads of requests do not delay one another.
 //!
-//! In a cluster each bucket has a feed, and the feeds of one primary share a connection. So a
-//! bucket that moves, or whose primary is gone, affects no other bucket. One read may ask about
-//! several buckets. If one bucket has a value of the wrong type under its keys, only the answer
-//! about this bucket is an error. Any other error fails the whole read.
+//! In a cluster each bucket has its own feed. If a bucket moves or its primary fails, the other
+//! feeds continue to read. The feeds of one primary share a connection.
+//!
+//! Without a cluster, one feed reads all buckets in one read. If a key of one bucket has a value of
+//! the wrong type, only the answer about this bucket fails. Any other error fails the whole read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,42 +32,42 @@ use crate::{
     },
 };
 
-/// A feed: reads the log of some buckets, and waits for their nudges.
+/// A reader of the log of some buckets, which also waits for their nudges.
 struct Feed {
     reader: Arc<FeedReader>,
     deadline: Duration,
     bell: Arc<Bell>,
-    /// The subscription for nudges. It ends with the last feed that shares it.
+    /// The subscription for nudges, which all feeds share. It ends when the last feed is dropped.
     _subscription: Option<Arc<Subscription>>,
 }
 
-/// The reader of a feed. The feed shares it with the future of a read.
+/// The part of a [`Feed`] that the future of a read shares.
 struct FeedReader {
     parts: Arc<Parts>,
-    /// A client whose connections only feeds use.
+    /// The client that only feeds use. Requests use the client in `parts`.
     client: Arc<Client>,
     buckets: Vec<u32>,
 }
 
-/// Creates the feeds of a store. Returns no feeds if the address of the servers has become unusable
-/// since the start. The node then reads the log over the connections of requests.
+/// Creates the feeds of a store. Returns no feeds if their connections cannot be configured. The
+/// node then reads the log over the connections of requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    // A read ends at its deadline. The client drops a connection if a command waits for its answer
-    // for twice that time. Connecting may take longer than a read, because a feed could otherwise
-    // never connect over a slow network.
+    // The longer of the two times limits an attempt to connect. A feed could otherwise never
+    // connect over a slow network. The client drops a connection if an answer takes longer than
+    // `patience`.
     let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
     match parts.client.beside(&ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
         Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, "the feeds have no separate connections, so they share the connections of requests");
+            tracing::warn!(%error, "the node reads the log over the connections of requests, because others failed; see `error`");
             Vec::new()
         }
     }
 }
 
-/// Creates the feeds over the connections of a client.
+/// Creates the feeds, which read over the connections of `client`.
 fn feeds_over(parts: &Arc<Parts>, client: &Arc<Client>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
     let connector = parts.client.connector();
     let all: Vec<u32> = (0..parts.keyspace.buckets()).collect();
@@ -109,19 +110,20 @@ impl LogFeed for Feed {
     }
 }
 
-/// A query about a bucket.
+/// The number of a bucket, and the query about its log.
 type BucketQuery = (u32, LogQuery);
 
-/// The answer to a query: the page if the bucket exists, and true if the log has a newer entry than
-/// `m` names.
+/// The page, or `None` if the bucket does not exist. The flag is true if the log has a newer entry
+/// than the bucket's `m` names.
 type BucketAnswer = Result<(Option<LogPage>, bool), StoreError>;
 
 impl FeedReader {
-    /// Reads a page for each query, and touches the buckets for which [`needs_touch`] returns true.
+    /// Reads a page for each query. If [`needs_touch`] returns true for a bucket, runs the script
+    /// `TOUCH` on the bucket and reads its page again.
     async fn read(&self, queries: Vec<BucketQuery>, deadline: Instant) -> Result<LogPages, StoreError> {
         for (bucket, query) in &queries {
             if !self.buckets.contains(bucket) {
-                let text = format!("bucket {bucket} is not one of this feed");
+                let text = format!("bucket {bucket} is not in this feed; query only the result of `LogFeed::buckets`");
                 return Err(StoreError::new(StoreErrorKind::Rejected).with_source(text));
             }
             check_cursor(query)?;
@@ -134,8 +136,8 @@ impl FeedReader {
         self.touch_and_read(context, &queries, first).await
     }
 
-    /// Touches buckets, and reads them again. A bucket needs the touch if it is new, if the store
-    /// lost its data, or if this node demands more than all nodes before.
+    /// Runs the script `TOUCH` on the buckets that need it, and reads these buckets again. Takes
+    /// the pages of the other buckets from `first`.
     async fn touch_and_read(
         &self,
         context: Context<'_>,
@@ -158,8 +160,8 @@ impl FeedReader {
         Ok(pages.collect())
     }
 
-    /// Sends one fence. An unreadable bucket does not affect the other buckets. The connection
-    /// stays, because every connection would return the same error for this bucket.
+    /// Reads all queries with one fence. If the answer about a bucket is unreadable, only that
+    /// answer is an error, and the connection stays open.
     async fn read_once(&self, context: Context<'_>, queries: &[BucketQuery]) -> Result<Vec<BucketAnswer>, StoreError> {
         if queries.is_empty() {
             return Ok(Vec::new());
@@ -177,21 +179,21 @@ impl FeedReader {
     }
 }
 
-/// Returns true in three cases: the bucket does not exist, this node demands higher values, or the
-/// log has a newer entry than `m` names.
+/// Returns true in three cases: the bucket does not exist, this node demands higher values than the
+/// bucket has, or the log has a newer entry than `m` names.
 fn needs_touch(context: Context<'_>, answer: &BucketAnswer) -> bool {
     let meets = |page: &LogPage| context.demands.are_met_by(page, context.failover_millis());
     answer.as_ref().is_ok_and(|(page, is_ahead)| *is_ahead || page.as_ref().is_none_or(|page| !meets(page)))
 }
 
-/// Uses the connection's number as the server's identity if the server has none. Another connection
-/// may lead to another server.
+/// If the server's identity is unknown, uses the number of the connection as the identity. A page
+/// over another connection then counts as a page of another server.
 fn named_by_its_connection(page: LogPage) -> LogPage {
     let server = page.server.unwrap_or(ServerId::new(page.connection));
     LogPage { server: Some(server), ..page }
 }
 
-/// Returns the page, or an error if the bucket still does not exist.
+/// Returns the page, or an error if the bucket does not exist.
 fn existing(answer: BucketAnswer) -> Result<LogPage, StoreError> {
     answer?.0.ok_or_else(|| vanished().into())
 }

@@ -1,23 +1,22 @@
 //! Fences: the reads of the log that renew a replica's lease (`docs/protocol.md`, section 5).
 //!
-//! The commands of a fence go out in one pipeline, in this order:
+//! A fence sends these commands in one pipeline, in this order:
 //!
 //! | command | reason |
 //! |--|--|
 //! | `ROLE` | a demoted primary still answers on open connections, from old data |
-//! | for each bucket `HMGET m`, then the entries | the log has all entries that `m` includes |
-//! | `PERSIST m` | the write check: fails on a server that may not accept writes |
-//! | `TIME` | last, so that every entry that the page lacks is from a later time |
+//! | `HMGET m` of a bucket, then its entries | the log must have every entry that `m` includes |
+//! | `PERSIST m` | the write check: it fails on a server that may not accept writes |
+//! | `TIME` | comes last, so that an entry which the page lacks has a later time |
 //!
 //! `m` has no TTL, so `PERSIST` changes nothing.
 //!
-//! If `TIME` came first, a token could be issued and revoked between `TIME` and the reads. The
-//! token would be newer than the horizon, but this node would never apply the entry, because `m`
-//! already includes it.
+//! If `TIME` came first, another node could issue a token and revoke it between `TIME` and the
+//! reads. The token would be newer than the horizon, so this node would decide without the store.
+//! But `m` would already include the revocation, so this node would never read its entry.
 //!
-//! The fence is not a transaction. Redis refuses transactions when it is out of memory (seen on
-//! 7.0.15), while revocations still work. So a script can write an entry between `HMGET` and the
-//! read of the entries.
+//! The fence is not a transaction, because Redis refuses transactions when it is out of memory
+//! (seen on 7.0.15). So a script can write an entry between `HMGET` and the read of the entries.
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::time::Instant;
@@ -43,22 +42,22 @@ use crate::{
     },
 };
 
-/// The answers about one bucket: its `m` and its entries. Each answer may be an error that concerns
+/// The answers about one bucket: its `m` and its entries. An answer may be an error that concerns
 /// only this bucket.
 pub(crate) type BucketValues = [Value; 2];
 
 /// The answers to a fence.
 pub(crate) struct Fence {
     pub(crate) now: Timestamp,
-    /// The answers about each bucket.
+    /// The answers about each bucket, in the order of the queries.
     pub(crate) buckets: Vec<BucketValues>,
     write_check: Value,
 }
 
-/// Sends one fence, and reads all answers except those about the buckets.
+/// Sends one fence. Checks the answers to `ROLE`, to the write check and to `TIME`.
 ///
-/// An error that concerns more than one bucket fails the fence. The client drops a broken
-/// connection, and repeats the fence if [`Client::may_repeat`] allows it.
+/// An error that concerns more than one bucket fails the whole fence. The client then drops a
+/// broken connection, and repeats the fence if [`Client::may_repeat`] returns true.
 pub(crate) async fn read(
     client: &Client,
     keyspace: &Keyspace,
@@ -96,7 +95,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Adds the two reads of one bucket.
+/// Adds the two commands about one bucket: the read of `m`, and the read of the log.
 fn add_query(pipeline: &mut Pipeline, keyspace: &Keyspace, bucket: u32, query: &LogQuery) {
     pipeline.add_command(Meta::read(keyspace, bucket));
     let key = keyspace.log(bucket);
@@ -113,7 +112,8 @@ fn add_query(pipeline: &mut Pipeline, keyspace: &Keyspace, bucket: u32, query: &
 }
 
 impl Fence {
-    /// Splits the answers to a fence about this number of buckets. Checks the role and the time.
+    /// Splits the answers to a fence about this number of buckets. Returns an error if the server
+    /// is not a primary, or if an answer has an error that concerns more than one bucket.
     fn of(values: Vec<Value>, buckets: usize) -> Result<Self, CommandError> {
         let mut reply = Reply::of(Value::Array(values))?;
         let role = reply.value()?.extract_error()?;
@@ -132,16 +132,16 @@ impl Fence {
     }
 }
 
-/// Returns the error of a value if it concerns more than one bucket.
+/// Returns the error in `value` if it concerns more than one bucket.
 fn error_of_all(value: &Value) -> Option<CommandError> {
     let Value::ServerError(error) = value else { return None };
-    // The error `WRONGTYPE` concerns one bucket: a key of the bucket has a value of another type.
-    // Every other error of this kind breaks the connection.
+    // `WRONGTYPE` concerns one bucket: a key of the bucket has a value of another type. Every other
+    // error with the kind `Untrusted` breaks the connection.
     let is_one_buckets = |error: &CommandError| error.kind == StoreErrorKind::Untrusted && !error.broken;
     Some(CommandError::from(RedisError::from(error.clone()))).filter(|error| !is_one_buckets(error))
 }
 
-/// The answers about one bucket's log.
+/// The parsed answers about one bucket.
 pub(crate) struct LogReply {
     /// `None` if the bucket does not exist.
     meta: Option<Meta>,
@@ -149,7 +149,7 @@ pub(crate) struct LogReply {
 }
 
 impl LogReply {
-    /// Reads the answers of a fence about one bucket.
+    /// Parses the answers of a fence about one bucket.
     pub(crate) fn parse(now: Timestamp, values: BucketValues, query: &LogQuery) -> Result<Self, CommandError> {
         let [meta, log] = values.map(|value| value.extract_error().map_err(CommandError::from));
         let (meta, log): (Value, Value) = (meta?, log?);
@@ -157,14 +157,14 @@ impl LogReply {
         Ok(Self { meta, range: entries(Reply::of(log)?, query.is_backwards())? })
     }
 
-    /// Returns true if the newest entry is newer than the entry in `m`. A script has failed after
-    /// it wrote the entry, or a script ran between the two reads.
+    /// Returns true if a query for the newest entries found a newer entry than `m` names. Either a
+    /// script failed after it wrote the entry, or a script ran between the two reads.
     pub(crate) fn is_ahead(&self, query: &LogQuery) -> bool {
         let ahead = |meta: &Meta| self.range.entries.last().is_some_and(|entry| entry.sequence > meta.sequence);
         query.part == LogPart::Newest && self.meta.as_ref().is_some_and(ahead)
     }
 
-    /// Makes the page. Returns `None` if the bucket does not exist.
+    /// Converts the answers to a page. Returns `None` if the bucket does not exist.
     pub(crate) fn into_page(
         self,
         query: &LogQuery,
@@ -203,10 +203,11 @@ impl LogReply {
     }
 }
 
-/// Rejects a cursor that does not have the form of this store.
+/// Returns an error if the query's cursor is not the id of a stream entry.
 pub(crate) fn check_cursor(query: &LogQuery) -> Result<(), StoreError> {
     if query.cursor().is_none_or(|cursor| is_stream_id(cursor.as_str())) {
         return Ok(());
     }
-    Err(StoreError::new(StoreErrorKind::Rejected).with_source("the cursor is not of this store"))
+    Err(StoreError::new(StoreErrorKind::Rejected)
+        .with_source("the cursor is not the id of a stream entry; pass a cursor that this store returned"))
 }

@@ -1,4 +1,4 @@
-//! The revocation log of each bucket: reads its pages, and republishes lost revocations.
+//! The implementation of [`RevocationLog`]: reads log pages, and republishes lost revocations.
 
 use std::time::Duration;
 
@@ -47,36 +47,37 @@ impl RevocationLog for RedisStore {
         StoreAnswer::pending(async move { republish(call.context().await?, bucket, revocation, until).await })
     }
 
-    /// Keeps log entries for at least `keep`. The store writes `keep` to a bucket at the next write
-    /// to the bucket, or at the next read of its log.
+    /// Raises the time for which the store keeps log entries to `keep`. The store writes the new
+    /// value to a bucket at the bucket's next write or log read.
     fn keep_log_for(&self, keep: Duration) {
         self.parts.demands.keep_for(keep);
     }
 
-    /// Records this node's staleness. The store writes it to a bucket at the next write to the
-    /// bucket, or at the next read of its log.
+    /// Raises the maximum age of the data by which this node decides without the store. The store
+    /// writes the new value to a bucket at the bucket's next write or log read.
     fn allow_staleness(&self, staleness: Duration) {
         self.parts.demands.allow_staleness(staleness);
     }
 
-    /// Returns the feeds of the log. Behind one address or sentinels there is one feed, over one
-    /// connection. A cluster has one feed per bucket, because buckets move separately, and one
-    /// connection to each primary.
+    /// Returns the feeds of the log: in a cluster one for each bucket, otherwise one for all
+    /// buckets.
     ///
-    /// If the caller is inside a Tokio runtime, this method starts subscriptions for nudges there.
-    /// They end when the feeds are dropped. The feeds have no subscription in three cases:
+    /// Starts a task on the current Tokio runtime that subscribes to nudges. The task ends when the
+    /// feeds are dropped. The feeds receive no nudges in four cases:
     ///
-    /// * the store uses [your own pool](crate::store::redis#your-own-pool), so its address is
-    ///   unknown,
-    /// * the user has no right to `SSUBSCRIBE` to the channels of the prefix,
-    /// * the server does not support RESP3.
+    /// * The caller is outside a Tokio runtime.
+    /// * The store uses [your own pool](crate::store::redis#your-own-pool), whose address is
+    ///   unknown.
+    /// * The user has no right to `SSUBSCRIBE` to the channels of the prefix.
+    /// * The server does not support RESP3.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         feed::feeds(&self.parts, deadline)
     }
 }
 
-/// Reads a page over the connections of the requests. Makes the bucket if it does not exist, and
-/// raises its values to this node's [`Demands`](crate::store::redis::scripts::Demands).
+/// Reads a page over the connections of requests. If the bucket is missing or does not meet this
+/// node's [demands](crate::store::redis::scripts::Demands), runs the script `TOUCH` and reads
+/// again.
 async fn read(context: Context<'_>, bucket: u32, query: LogQuery) -> Result<LogPage, StoreError> {
     check_number(context.keyspace, bucket)?;
     check_cursor(&query)?;
@@ -99,7 +100,7 @@ async fn read_page(context: Context<'_>, bucket: u32, query: &LogQuery) -> Resul
     reply.into_page(query, client, keyspace, &checkout)
 }
 
-/// Republishes a revocation.
+/// Writes a revocation to the store again, if the store has lost it.
 async fn republish(
     context: Context<'_>,
     bucket: u32,
@@ -109,13 +110,14 @@ async fn republish(
     check_number(context.keyspace, bucket)?;
     let call = republication(context.keyspace, bucket, revocation, until);
     if call.bucket != bucket {
-        return Err(StoreError::new(StoreErrorKind::Rejected).with_source("the bucket is not the subject's"));
+        return Err(StoreError::new(StoreErrorKind::Rejected)
+            .with_source("the subject belongs to another bucket; pass the result of `bucket_of`"));
     }
     let answer = call.repeatable().run(context).await?;
     if answer.status == "ok" { Ok(()) } else { Err(malformed().into()) }
 }
 
-/// Returns the call of the script that writes the revocation again.
+/// Returns the call of the script that republishes this revocation.
 fn republication(keyspace: &Keyspace, bucket: u32, revocation: Revocation, until: Timestamp) -> ScriptCall {
     match revocation {
         Revocation::Session { subject, sid } => {

@@ -1,4 +1,4 @@
-//! The operations on buckets, the log and the denylist. `store.rs` has those on sessions.
+//! The operations on buckets, the log and the denylist. `store.rs` has the operations on sessions.
 
 pub(crate) mod bucket;
 mod denylist;

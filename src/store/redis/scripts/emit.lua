@@ -1,23 +1,23 @@
 
--- Writes to the log: first the entry, then its number, nonce and time to `m`. If a script fails,
--- Redis keeps its earlier writes. In the other order, a failure between the two writes would leave
--- a number in `m` whose entry is missing for ever. If the write to `m` fails, the script deletes
--- the entry. The nudge comes last. It may fail, because the user may have no right to the channel.
+-- Writes a revocation to the log: first the entry, then its number, nonce and time to `m`, and last
+-- the nudge. If a script fails, Redis keeps its earlier writes. If `m` came first, a failure could
+-- leave a number in `m` whose entry is missing for ever. If the write to `m` fails, the script
+-- deletes the entry. The nudge may fail, because it needs a right that is optional.
 --
--- Times in the log never decrease. So no entry before a given entry has a later time, even if the
--- log has lost the earlier entries.
+-- Times in the log never decrease. So no entry is older than the entries before it, even if the log
+-- has lost those.
 --
--- MOST is the largest number of entries. It limits the memory, because revocations write entries
+-- MOST is the maximum number of entries. It limits the memory, because revocations write entries
 -- even if the server is out of memory. If the log lost an entry, each later reader finds that the
 -- next entry names an absent predecessor. The reader then asks the store about older tokens.
 local MOST = 1000000
--- `told` contains the fields of the last entry that this call has written.
+-- The number of entries that this call has written, and the fields of the last one.
 local emitted, told = 0, nil
 
--- Writes the newest entry to `m` if the entry follows the entry in `m`. A script may have ended
--- between its two writes: a script of an older version, or one that failed to delete its entry.
--- Without this step, the next entry would get the same number and predecessor. Every reader would
--- then find a broken chain for as long as the log has both entries.
+-- Continues after the newest entry of the log if that entry follows the entry in `m`. A failed
+-- script may have left such an entry without writing `m`. The next entry would otherwise get the
+-- same number and predecessor. Every reader would then find a broken chain for as long as the log
+-- has both entries.
 local function adopt()
   local newest = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
   if newest.err or not newest[1] then
@@ -51,8 +51,8 @@ local function emit(kind, subject, object, extra, till)
     error(counted)
   end
   SEQUENCE, HEAD, AT, told = SEQUENCE + 1, nonce, at, { kind, subject, object, extra, int(till) }
-  -- The script ignores errors of the remaining steps. A failure leaves a log that is too long or
-  -- lives too long, or loses a nudge. None of these does harm.
+  -- The script ignores errors of the remaining steps. At worst the log is too long, lives too long,
+  -- or loses a nudge. None of these does harm.
   pcall(live_until, LOG, NOW + KEEP)
   redis.pcall('XTRIM', LOG, 'MAXLEN', '~', MOST)
   redis.pcall('SPUBLISH', ARGV[6], int(SEQUENCE))

@@ -46,8 +46,8 @@ end
 if KEEP < tonumber(ARGV[4]) then
   redis.call('HSET', META, 'keep', ARGV[4])
   if SEQUENCE > 0 then
-    -- The traces of earlier revocations still expire after the old `keep`. If the last increase was
-    -- less than a new `keep` ago, `from` stays the lower of both old values.
+    -- `from` is the old `keep`, after which the traces of earlier revocations still expire. If the
+    -- last increase was less than a new `keep` ago, `from` is the lower of both old values.
     local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
     if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
       from = math.min(from, tonumber(last[2]) or 0)

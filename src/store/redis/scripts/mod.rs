@@ -1,10 +1,10 @@
-//! The scripts (`docs/protocol.md`, section 2) and their calls. The scripts are constant texts. So
-//! a server caches each script once, and no value ever becomes code.
+//! The Lua scripts (`docs/protocol.md`, section 2) and their calls. Each script is a constant text.
+//! So a server caches each script once, and no value becomes code.
 //!
 //! | first line | runs when the server is out of memory | scripts |
 //! |--|--|--|
-//! | `#!lua` | no, not even the first command | those that open or rotate |
-//! | `#!lua flags=allow-oom` | yes | revocations |
+//! | `#!lua` | no | those that open or rotate |
+//! | `#!lua flags=allow-oom` | yes | those that revoke |
 //! | `#!lua flags=no-writes` | yes | those that only read |
 
 use std::{
@@ -46,11 +46,11 @@ pub(crate) struct Parts {
     pub(crate) client: Arc<Client>,
     pub(crate) keyspace: Keyspace,
     pub(crate) demands: Demands,
-    /// The task that asks the Redis replicas for proofs; `None` if answers need no proof.
+    /// The task that asks Redis replicas for acknowledgements; `None` if answers need none.
     pub(crate) prover: Option<Prover>,
     /// The state of the checks that the servers must pass before any call.
     pub(crate) readiness: Readiness,
-    /// The task that reads the settings of the servers at intervals; empty while connecting.
+    /// The task that reads the servers' settings at intervals; empty until the store starts it.
     pub(crate) lookout: OnceLock<Lookout>,
 }
 
@@ -64,8 +64,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl Parts {
-    /// Returns the context of an operation with this deadline. Restarts the task of
-    /// [`prover`](Self::prover) if the task's runtime has ended.
+    /// Returns the context of an operation with this deadline. Waits for the first checks of the
+    /// servers. Restarts the task of [`prover`](Self::prover) if the task's runtime has ended.
     ///
     /// # Errors
     ///
@@ -76,58 +76,58 @@ impl Parts {
         Ok(self.unchecked(deadline))
     }
 
-    /// Returns the context of a check with this deadline.
+    /// Returns a context with this deadline, even if the servers have not passed the checks.
     pub(crate) fn unchecked(&self, deadline: Instant) -> Context<'_> {
         Context { client: &self.client, keyspace: &self.keyspace, demands: &self.demands, deadline }
     }
 }
 
 impl Context<'_> {
-    /// Returns the failover bound in ms: the longest time for which this node may use a server that
-    /// was replaced. Returns 0 if the bound is unknown.
+    /// Returns the failover bound in ms, or 0 if the bound is unknown. The bound is the longest
+    /// time for which this node may use a server that was replaced.
     pub(crate) fn failover_millis(&self) -> u64 {
         self.client.guard().bound().map_or(0, whole_millis)
     }
 }
 
-/// The minimum values that this node demands for every bucket. They only grow. The store passes
-/// them to each script. A script that writes raises lower values in the bucket's `m`.
+/// The minimum values that this node demands of every bucket. They only grow. The store passes them
+/// to each script. A script that writes raises lower values in the bucket's `m`.
 #[derive(Debug)]
 pub(crate) struct Demands {
-    /// The time for which the store keeps log entries and denials, in ms.
+    /// The time for which the store must keep log entries and denials, in ms.
     keep: AtomicU64,
-    /// The largest age of the data by which this node decides locally, in ms.
+    /// The maximum age of the data by which this node decides without the store, in ms.
     staleness: AtomicU64,
 }
 
 impl Demands {
-    /// Creates the demands of a node that needs log entries for this time.
+    /// Creates the demands of a node. The store must keep log entries and denials for `keep`.
     pub(crate) fn new(keep: Duration) -> Self {
         Self { keep: AtomicU64::new(saturating_millis(keep)), staleness: AtomicU64::new(0) }
     }
 
-    /// Raises the time for which the store keeps log entries and denials.
+    /// Raises the time for which the store must keep log entries and denials.
     pub(crate) fn keep_for(&self, keep: Duration) {
         self.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
-    /// Raises the largest age of the data by which this node decides locally.
+    /// Raises the maximum age of the data by which this node decides without the store.
     pub(crate) fn allow_staleness(&self, staleness: Duration) {
         self.staleness.fetch_max(whole_millis(staleness), Ordering::Relaxed);
     }
 
-    /// Returns the time for which the store keeps log entries and denials, in ms.
+    /// Returns the time for which the store must keep log entries and denials, in ms.
     pub(crate) fn keep_millis(&self) -> u64 {
         self.keep.load(Ordering::Relaxed)
     }
 
-    /// Returns the largest age of the data by which this node decides locally, in ms.
+    /// Returns the maximum age of the data by which this node decides without the store, in ms.
     pub(crate) fn staleness_millis(&self) -> u64 {
         self.staleness.load(Ordering::Relaxed)
     }
 
-    /// Returns true if the page's bucket has at least these values and this failover bound. If not,
-    /// the reader must touch the bucket, because only a script writes the values.
+    /// Returns true if the page's bucket has at least the demanded values and this failover bound.
+    /// If not, the caller must run the script `TOUCH`, which raises the values.
     pub(crate) fn are_met_by(&self, page: &LogPage, failover_millis: u64) -> bool {
         saturating_millis(page.keep) >= self.keep_millis()
             && saturating_millis(page.max_staleness) >= self.staleness_millis()
@@ -135,7 +135,7 @@ impl Demands {
     }
 }
 
-/// A script and the hash by which `EVALSHA` names it.
+/// A script, and the hash by which the command `EVALSHA` names it.
 pub(crate) struct Script {
     text: &'static str,
     /// The hash of the text, in hexadecimal.
@@ -168,8 +168,7 @@ scripts! {
     OPEN = "#!lua", "meta.lua", "emit.lua", "user.lua", "open.lua";;
     /// Exchanges a refresh token: advances the session's counter, or detects reuse.
     ROTATE = "#!lua", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = true", "rotate.lua";;
-    /// Replaces `ROTATE` if the server is out of memory: revokes on reuse, otherwise changes
-    /// nothing.
+    /// Replaces `ROTATE` if the server is out of memory: revokes on reuse, but never rotates.
     ROTATE_OUT_OF_MEMORY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua"; "local MAY_ADVANCE = false", "rotate.lua";;
     /// Ends one session.
     REVOKE_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_session.lua";;
@@ -179,7 +178,7 @@ scripts! {
     REVOKE_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_all.lua";;
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
-    /// Denies an external id.
+    /// Writes the denial of another issuer's id.
     DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "deny.lua";;
     /// Republishes the end of a session.
     REPUBLISH_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_session.lua";;
@@ -187,11 +186,11 @@ scripts! {
     REPUBLISH_TOKEN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_token.lua";;
     /// Republishes a `revoke_all`.
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
-    /// Republishes a denial.
+    /// Republishes the denial of another issuer's id.
     REPUBLISH_EXTERNAL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "republish_external.lua";;
-    /// Returns the commands to which the user has no right.
+    /// Returns the Redis commands that the user has no right to use.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
-    /// Makes a bucket if it does not exist, compares its layout, and raises its values.
+    /// Creates a missing bucket, checks its layout, and raises its values to the node's demands.
     TOUCH = "#!lua flags=allow-oom", "meta.lua", "touch.lua";;
 }
 
@@ -199,21 +198,21 @@ scripts! {
 pub(crate) struct ScriptCall {
     pub(crate) script: &'static Script,
     pub(crate) bucket: u32,
-    /// The keys that follow `m` and `log`.
+    /// The keys that follow the keys `m` and `log`.
     keys: Vec<String>,
-    /// The arguments that follow the seven arguments of `meta.lua`.
+    /// The arguments that follow the seven arguments of every script (`meta.lua`).
     arguments: Vec<Vec<u8>>,
     /// True if the script must do nothing after the deadline, because the caller no longer waits.
     expires: bool,
     /// True if the client may repeat the call after the connection broke. The script may then run
     /// twice.
     pub(crate) repeatable: bool,
-    /// True if the script has one more argument. It is the server time before the first attempt in
-    /// a repeated call, and otherwise an empty text.
+    /// True if the script has one more argument, by which it recognises a repeated call. The
+    /// argument is empty in the first attempt, and later the server time before the first attempt.
     marks_repeats: bool,
 }
 
-/// The answer of a script.
+/// The answer of a script: the server's time, a status, and the fields that belong to the status.
 pub(crate) struct ScriptAnswer {
     pub(crate) now: Timestamp,
     pub(crate) status: String,
@@ -221,12 +220,12 @@ pub(crate) struct ScriptAnswer {
 }
 
 impl ScriptCall {
-    /// Creates a call that neither expires nor is repeatable.
+    /// Creates a call that does not expire, and that the client does not repeat.
     pub(crate) fn new(script: &'static Script, bucket: u32, keys: Vec<String>, arguments: Vec<Vec<u8>>) -> Self {
         Self { script, bucket, keys, arguments, expires: false, repeatable: false, marks_repeats: false }
     }
 
-    /// Creates a call about a user. Inserts the subject before the other arguments.
+    /// Creates a call about a user. Adds the user's keys, and the subject as the first argument.
     pub(crate) fn about(
         subject: &str,
         keyspace: &Keyspace,
@@ -250,20 +249,19 @@ impl ScriptCall {
         Self { repeatable: true, ..self }
     }
 
-    /// Allows the client to repeat the call after the connection broke. Marks repeated calls, so
-    /// that the script can recognise the work of an earlier attempt.
+    /// Allows the client to repeat the call after the connection broke. An additional argument
+    /// marks a repeated call, so that the script can recognise the work of an earlier attempt.
     pub(crate) fn repeatable_with_mark(self) -> Self {
         Self { repeatable: true, marks_repeats: true, ..self }
     }
 
-    /// Runs the script.
-    ///
-    /// Sends the call again in three cases: the server did not have the script, the script ran
-    /// after its deadline, or [`may_repeat`](Client::may_repeat) returns true.
+    /// Runs the script. Sends the call again if [`may_repeat`](Client::may_repeat) returns true,
+    /// and once if the script ran after its deadline.
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
-        // `now` is an estimate that is never ahead of the server's clock, as the script requires.
+        // The script requires a time that is not ahead of the server's clock. `now` returns such an
+        // estimate.
         let (began, mut repeat_of) = (client.now(), None);
         loop {
             let answer = match self.attempt(context, repeat_of).await {
@@ -280,22 +278,27 @@ impl ScriptCall {
                 "late" if was_late => return Err(CommandError::timeout().into()),
                 "late" => was_late = true,
                 "layout" => return Err(other_layout(context.keyspace, answer.rest)),
-                "untrusted" => return Err(CommandError::untrusted("the record cannot be read").into()),
+                "untrusted" => {
+                    return Err(CommandError::untrusted(
+                        "a script could not parse a value in Redis; check what else writes to this prefix",
+                    )
+                    .into());
+                }
                 _ => return Ok(answer),
             }
         }
     }
 
-    /// Sends the hash of the script, and then its text if the server does not have the script.
+    /// Sends the hash of the script. If the server does not know the script, sends the text.
     /// `repeat_of` is the time before the first attempt, or `None` in the first attempt.
     async fn attempt(&self, context: Context<'_>, repeat_of: Option<Timestamp>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;
-        // The call sends nothing if the store could not confirm this server's answer.
+        // If the store could not confirm this server's answer, the script must not run.
         checkout.confirm()?;
         if !self.repeatable && checkout.has_rested() {
-            // The connection may be dead. A read detects that, and the client may repeat a read but
-            // not this call.
+            // The connection may be dead. So the client first sends a read, because it may repeat a
+            // read but must not repeat this call.
             let reads = [Meta::read(context.keyspace, self.bucket)];
             let (answer, awake) = client.strict_read(self.bucket, &reads, deadline).await?;
             answer.now.inspect_err(|_| awake.discard())?;
@@ -312,7 +315,7 @@ impl ScriptCall {
             command
         };
         let value = match checkout.command(&command("EVALSHA", &self.script.hash), deadline).await {
-            // `EVAL` loads and runs the script. `SCRIPT LOAD` would cost one more round trip.
+            // `EVAL` loads and runs the script in one round trip. `SCRIPT LOAD` would cost another.
             Err(error) if error.is_unknown_script() => {
                 checkout.command(&command("EVAL", self.script.text), deadline).await
             }
@@ -324,8 +327,7 @@ impl ScriptCall {
         Ok(answer)
     }
 
-    /// Returns the command with the keys, the seven arguments of `meta.lua`, and the other
-    /// arguments.
+    /// Returns the command with its keys, the arguments of every script, and its other arguments.
     fn command(&self, context: Context<'_>, name: &str, script: &str, nonce: &str, ends: Option<Timestamp>) -> Cmd {
         let Context { keyspace, demands, .. } = context;
         let mut command = redis::cmd(name);
@@ -342,21 +344,22 @@ impl ScriptCall {
     }
 }
 
-/// Returns the error for a bucket with another layout. `rest` contains that layout.
+/// Returns the error for another layout or number of buckets. `rest` contains both.
 fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
     let (layout, buckets) = (rest.text().unwrap_or_default(), rest.text().unwrap_or_default());
     let text = format!(
-        "the data have layout {layout:.8} with {buckets:.8} buckets, and this node uses layout {LAYOUT} with {}",
+        "the data have layout {layout:.8} with {buckets:.8} buckets, but this node uses layout {LAYOUT} with \
+         {} buckets; use the same version and number of buckets on every node",
         keyspace.buckets()
     );
     StoreError::new(StoreErrorKind::Layout).with_source(text)
 }
 
-/// Reads the answer to the call with this nonce. Rejects the answer to another call.
+/// Parses the answer to a call. Returns an error if the answer does not contain the call's nonce.
 pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {
-        return Err(CommandError::untrusted("the answer belongs to another call"));
+        return Err(CommandError::untrusted("the answer belongs to another call, so the store does not use it"));
     }
     let (status, now) = (reply.text()?, reply.time()?);
     Ok(ScriptAnswer { now, status, rest: reply })

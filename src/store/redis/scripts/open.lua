@@ -6,10 +6,10 @@
 local field, tag, label = ARGV[9], ARGV[10], ARGV[15]
 local idle, absolute, cap = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[14])
 
--- Refuses a login that began before the last `revoke_all`. ALL_REVOKED decides this, because `g`
--- may be far ahead if the clock was ahead once. If ALL_REVOKED is in the future, the clock was set
--- back since that `revoke_all`. The script then corrects it to the present time: logins in progress
--- are still refused, and later logins are not.
+-- Refuses a login that began before the last `revoke_all`, which is at ALL_REVOKED. `g` cannot
+-- decide this, because `g` stays ahead if the clock was ahead once. If ALL_REVOKED is in the
+-- future, the clock was set back since that `revoke_all`. The script then sets ALL_REVOKED to the
+-- present time. So it refuses logins in progress, and admits later logins.
 if ALL_REVOKED > NOW then
   ALL_REVOKED = NOW
   redis.call('HSET', USER, 'r', int(NOW))
@@ -19,8 +19,8 @@ if ARGV[13] ~= '' and ALL_REVOKED >= tonumber(ARGV[13]) then
 end
 local present = redis.call('HGET', USER, field)
 if present then
-  -- If the answer to an earlier attempt of this call was lost, that attempt has opened this session
-  -- after the call began. The repetition must not revive a session that has ended since.
+  -- If the client repeats the call, an earlier attempt may have opened this session after the call
+  -- began. The repetition must not revive a session that has ended since.
   local r = ARGV[16] ~= '' and decode(present)
   if not r or r.tag ~= tag or r.counter ~= 0 or r.opened < tonumber(ARGV[16]) then
     return { NONCE, 'exists', NOW }
@@ -58,7 +58,7 @@ local function build_index()
 end
 
 -- Ends the sessions whose last use is longest ago, until one more session fits under the cap.
--- Returns the ids of these sessions.
+-- Returns the ids of the ended sessions.
 local function make_room()
   local fields = redis.call('ZRANGE', INDEX, 0, math.min(math.max(LOOKED_AT, cap + EVICTED), MOST_LOOKED_AT) - 1)
   if #fields == 0 then
@@ -80,8 +80,9 @@ local function make_room()
   if #gone > 0 then
     redis.call('ZREM', INDEX, unpack(gone))
   end
-  -- Members of the index that are not in `fields` may have expired. So the script counts them only
-  -- if `cap` + EVICTED exceeds MOST_LOOKED_AT, because `fields` is then too short.
+  -- Members that are not in `fields` may have expired, so the script does not count them. But if
+  -- `cap` + EVICTED exceeds MOST_LOOKED_AT, `fields` is too short, and the script counts all
+  -- members.
   local count = #live
   if cap + EVICTED > MOST_LOOKED_AT then
     count = redis.call('ZCARD', INDEX)
@@ -118,7 +119,7 @@ local record = {
 local fields = { field, encode(record), 'o', int(record.generation) }
 local said, kept = string.match(fences[4] or '', '^([%d.]*):(.*)$')
 if said then
-  -- From now on, `revoke_all` has a session to end: the new one.
+  -- `;` means that `revoke_all` has a session to end: here the new session.
   fields[5], fields[6] = 'e', said .. ';' .. kept
 end
 redis.call('HSET', USER, unpack(fields))

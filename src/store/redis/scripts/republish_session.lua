@@ -1,9 +1,9 @@
 
--- Republishes the end of a session. If the record was lost, the script writes the record of an
--- ended session. Other nodes that republish the same end then find this record, and their scripts
--- write nothing. The new entry lasts for `keep`, so longer than the lost entry. If the loss of data
--- made the session alive again, nodes may have minted tokens for it since. Reads one record and the
--- fields that it prunes. ARGV: 9 field, 10 tag, 11 until.
+-- Republishes the end of a session. If the store has lost the record, the script writes the record
+-- of an ended session. Other nodes that republish the same end find this record, and write nothing.
+-- The new entry lasts for `keep`, so longer than the lost entry. The loss may have made the session
+-- alive again, and nodes may have minted tokens for it. Reads one record and the fields that it
+-- prunes. ARGV: 9 field, 10 tag, 11 until.
 local field = ARGV[9]
 if tonumber(ARGV[11]) <= NOW then
   return republished()

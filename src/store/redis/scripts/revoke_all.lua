@@ -2,10 +2,10 @@
 -- Ends all sessions of a user except one: sets a generation above theirs. Reads at most 128 fields.
 -- ARGV: 9 field of the session that stays ('' for none).
 local field = ARGV[9]
--- A repetition of the call that ends no session sets `r` to the present time only if `r` is older
--- than LONGEST_LOGIN. Otherwise a caller who repeats the call could block all logins of a user. A
--- login takes less time than LONGEST_LOGIN. A password change long after the last revocation still
--- supersedes the logins that began before the change.
+-- If a repeated call ends no session, it renews `r` only if `r` is older than LONGEST_LOGIN (in
+-- ms). Otherwise a caller who repeats the call could block all logins of a user. A login takes less
+-- time than LONGEST_LOGIN. So a password change still supersedes the logins that began before it,
+-- if the last revocation was long ago.
 local LONGEST_LOGIN = 10000
 
 local kept = field ~= '' and decode(redis.call('HGET', USER, field))
@@ -27,8 +27,8 @@ if is_last and not spared then
   return unchanged(last.sequence, 'u', SUBJECT, sid_of(last.field), int(GENERATION), NOW + KEEP)
 end
 
--- `found` is exact for a user with few fields, because a search of many fields takes too long. For
--- many fields it is true if the last call excepted a session, or if a session was opened since.
+-- `found` is exact for a user with few fields. A search of many fields would take too long. `found`
+-- is then true if the last call excepted a session, or if a session may have been opened since.
 local found
 if redis.call('HLEN', USER) <= 128 then
   found = false

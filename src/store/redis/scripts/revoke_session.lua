@@ -1,8 +1,8 @@
 
 -- Ends one session, and writes a log entry if the log does not have the session's end yet. If the
 -- record is absent, the store may have lost it while tokens of the session are still valid. So the
--- script writes a log entry and the record of an ended session. A repetition then changes nothing.
--- Reads one record and the fields that it prunes. ARGV: 9 field, 10 tag.
+-- script then writes a log entry and the record of an ended session. A repetition finds this record
+-- and changes nothing. Reads one record and the fields that it prunes. ARGV: 9 field, 10 tag.
 local field, tag = ARGV[9], ARGV[10]
 local r = decode(redis.call('HGET', USER, field))
 if r and r.tag ~= tag then

@@ -1,5 +1,4 @@
--- Returns those commands of the scripts and the reads to which the user has no right. Writes
--- nothing.
+-- Returns the commands of the scripts and the reads that the user has no right to. Writes nothing.
 --
 -- KEYS: 1 m, 2 log, 3 user, 4 labels, 5 denied, 6 index. ARGV: 1 nonce; 2-7 as in meta.lua, unused
 -- here.

@@ -1,8 +1,8 @@
 
 -- Exchanges the counter of a refresh token for the next one. Reads one record and the fields that
--- it prunes. MAY_ADVANCE is false in the script for a server that is out of memory: that script
--- revokes on reuse, and otherwise changes no counter. ARGV: 9 field, 10 tag, 11 counter, 12 idle,
--- 13 grace.
+-- it prunes. MAY_ADVANCE is false in the script for a server that is out of memory. That script
+-- revokes on reuse, and never advances a counter. ARGV: 9 field, 10 tag, 11 counter, 12 idle, 13
+-- grace.
 local field, tag, counter = ARGV[9], ARGV[10], tonumber(ARGV[11])
 local idle, grace = tonumber(ARGV[12]), tonumber(ARGV[13])
 
@@ -31,13 +31,13 @@ local function successor(status)
   return { NONCE, status, NOW, r.counter, r.generation, r.rotated, r.refresh, last_entry() }
 end
 
--- If the clock was set back, the script takes the elapsed time as zero. With a grace of zero the
--- comparison must then still be false.
+-- If the clock was set back, the elapsed time counts as zero. `<` is necessary, because a grace of
+-- zero allows no replay.
 if counter == r.counter - 1 and math.max(NOW - r.rotated, 0) < grace then
   return successor('replayed')
 end
--- If the counter is above that of the record, the store has lost a newer record, and the verified
--- token is newer than the present record. The largest u32 has no successor.
+-- An equal counter is the normal case. If the counter is higher, the store has lost a newer record,
+-- and the verified token is newer than the present record. The largest u32 has no successor.
 if counter >= r.counter and counter < 4294967295 then
   if not MAY_ADVANCE then
     return { NONCE, 'full', NOW }

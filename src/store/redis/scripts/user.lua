@@ -49,7 +49,7 @@ local function was_revoked(r)
 end
 
 -- Returns true if a session was revoked and the log does not have its end. If the sequence in the
--- record is above the newest one, the store has lost the log with that entry.
+-- record is above the newest sequence, the store has lost the log entry.
 local function is_unlogged(r)
   return was_revoked(r) and (r.flags < LOGGED or r.absolute > SEQUENCE)
 end
@@ -79,9 +79,10 @@ local function tell(kind, object, extra, till)
   redis.call('HSET', USER, 'l', LAST)
 end
 
--- Returns the time and the nonce of the user's last entry. Returns two empty texts if the entry is
--- so old that every node has applied it. The limit allows for two errors: the clocks of two servers
--- may differ by 2 s (`RevocationLog::clock_margin`), and a node's clock may be slower by 0.1 %.
+-- Returns the time and the nonce of the user's last entry. Returns two empty texts if every node
+-- has applied the entry, or if no node decides without the store. `known_after` allows for two
+-- errors: the clocks of two servers may differ by 2 s (`RevocationLog::clock_margin`), and a node's
+-- clock may be slower by 0.1 %.
 local function last_entry()
   local at, nonce = string.match(LAST or '', '^(%d+)%.(.+)$')
   local known_after = 2000 + (MAX_STALENESS + MAX_FAILOVER) * 1.001
@@ -92,8 +93,8 @@ local function last_entry()
 end
 
 -- Logs the end of a revoked session. Then replaces the absolute end in the record with the entry's
--- sequence. If the first step fails (the user may lack a right), the session remains revoked. The
--- next script that reads its record logs the end.
+-- sequence. If the first step fails, the session remains revoked, and the next script that reads
+-- its record logs the end.
 local function log_end(field, r)
   tell('s', sid_of(field), '', NOW + KEEP)
   r.flags, r.absolute = REVOKED + LOGGED, SEQUENCE
@@ -109,7 +110,7 @@ local function end_session(field, r)
   redis.call('HDEL', LABELS, field)
   live_until(USER, NOW + KEEP)
   log_end(field, r)
-  -- This is the last step. If `log_end` fails, the session stays in the index, and the next
+  -- `ZREM` is the last step. If `log_end` fails, the session stays in the index, and the next
   -- eviction finds it there and logs its end.
   if INDEXED then
     redis.call('ZREM', INDEX, field)
@@ -187,7 +188,7 @@ local function end_all(generation, revoked, field, kept, state)
   end
   tell('u', sid_of(field), int(generation), NOW + KEEP)
   GENERATION = generation
-  -- This is the last step, because `e` proves that the log has the entry.
+  -- `e` is the last write, because `e` proves that the log has the entry.
   redis.call('HSET', USER, 'e', int(SEQUENCE) .. '.' .. int(generation) .. state .. field)
 end
 
@@ -203,8 +204,8 @@ local function is_over(field, value)
 end
 
 -- Prunes: reads a page of fields, and removes those for which `is_over` returns true. Also adds
--- missing live sessions to the index, because a restored backup or an earlier failed script may
--- have left them out. Ignores errors, so that no content of the fields makes the script fail.
+-- live sessions that the index lacks after a restored backup or a failed script. Ignores errors, so
+-- that no content of the fields makes the script fail.
 local function prune()
   local pruned = pcall(function()
     local cursor = redis.call('HGET', USER, 'c') or '0'

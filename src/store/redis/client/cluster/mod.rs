@@ -2,16 +2,17 @@
 //! dead affects only its own buckets.
 //!
 //! This crate does not use the cluster connection of redis. While one primary hangs, that
-//! connection delays calls to all other primaries, for more than a second at a time (measured on
-//! 1.8; redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use the cluster connection when a
-//! primary under `SIGSTOP` delays no call to another primary.
+//! connection delays calls to all other primaries by more than 1 s at a time. Measured on redis 1.8
+//! (redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use the cluster connection when a primary
+//! under `SIGSTOP` delays no call to another primary.
 //!
 //! In this module a node is a server of the cluster. [`Cluster`] asks the nodes for the primary of
-//! each bucket at the first call, and again when there is **doubt**. Doubt means that a primary
-//! answered `MOVED` or another error about its state, or did not answer. [`Cluster`] runs one
-//! query at a time, which all callers share. After a query there is a pause, which doubles up to a
-//! second while the doubt lasts. During the pause all calls use the old answer. After `MOVED` the
-//! old answer is certainly wrong, so the caller asks again after the shortest pause.
+//! each bucket at the first call, and again after a **doubt** about a primary. A doubt begins when
+//! the primary answers `MOVED` or another error about its state, or does not answer.
+//!
+//! [`Cluster`] runs one query at a time, which all callers share. During the pause after a query,
+//! calls use its answer. While the doubt lasts, each query doubles the pause, up to 1 s. `MOVED`
+//! shows that the answer is wrong, so the caller then waits only for the shortest pause.
 
 mod topology;
 
@@ -41,15 +42,15 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A query of the topology, for all callers that wait for it.
+/// A query for the topology. All callers that wait for the topology share the query.
 type TopologyQuery = Shared<BoxFuture<Result<Arc<Topology>, CommandError>>>;
 
 /// Connections to every primary that stores buckets.
 pub(crate) struct Cluster {
     connector: Arc<Connector>,
     config: ConnectionConfig,
-    /// The nodes that the application named. Each query may ask them, even if the last answer does
-    /// not contain them.
+    /// The nodes that the application named. Each query may ask these nodes, even if the last
+    /// answer does not contain them.
     named: Vec<Address>,
     buckets: u32,
     table: Mutex<Table>,
@@ -69,9 +70,9 @@ struct Table {
     nodes: Vec<Address>,
     /// The current query, and the time at which it began.
     query: Option<(TopologyQuery, Instant)>,
-    /// The end and the result of the last query.
+    /// The time at which the last query ended, and its result.
     last: Option<(Instant, Result<(), CommandError>)>,
-    /// The time after the last query during which doubt causes no new query.
+    /// The time after the last query during which a doubt starts no new query.
     pause: Duration,
     /// A counter that rotates the nodes, so that each query asks another node first.
     turn: usize,
@@ -94,7 +95,7 @@ impl Cluster {
         Ok(Self { named: connector.nodes()?, connector, config, buckets, table: Mutex::new(table) })
     }
 
-    /// Returns the rules that decide whether answers count.
+    /// Returns the guard, which decides if the store may use an answer.
     fn guard(&self) -> &Arc<Guard> {
         self.connector.guard()
     }
@@ -107,8 +108,9 @@ impl Cluster {
             Some(primary) if !primary.connections.is_doubted() => primary,
             _ => {
                 let outcome = self.ask(None, deadline).await;
-                // If no answer names another primary, the call goes to the known one.
-                let unknown = || CommandError::new(StoreErrorKind::Unavailable, false, "no primary holds the bucket");
+                // If the query finds no other primary, the call uses the known primary.
+                let unknown =
+                    || CommandError::new(StoreErrorKind::Unavailable, false, "no primary serves the bucket's slot");
                 self.table().primary(bucket).ok_or_else(|| outcome.err().unwrap_or_else(unknown))?
             }
         };
@@ -149,8 +151,8 @@ impl Cluster {
         let query = {
             let mut table = self.table();
             match &table.query {
-                // A query with a waiting caller ends within the limit. An older query has lost all
-                // its callers, so it makes no progress.
+                // While a caller waits, a query ends within the limit. An older query has no
+                // callers any more, so it makes no progress.
                 Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
@@ -180,7 +182,7 @@ impl Cluster {
         }
     }
 
-    /// Creates a query. It proceeds only while a caller waits for it.
+    /// Creates a query, which proceeds only while a caller waits for it.
     fn query(&self, nodes: Vec<Address>) -> TopologyQuery {
         let (connector, config, buckets) = (Arc::clone(&self.connector), self.config.clone(), self.buckets);
         let limit = self.limit();
@@ -192,8 +194,8 @@ impl Cluster {
         boxed.shared()
     }
 
-    /// Returns the time limit of a query. Each node has the full timeout, but the query asks some
-    /// nodes later than others.
+    /// Returns the time limit of a query. The query asks some nodes later than others, so the limit
+    /// is twice the timeout.
     fn limit(&self) -> Duration {
         self.config.timeout.saturating_mul(2)
     }
@@ -206,7 +208,7 @@ impl Cluster {
         }
         table.query = None;
         let outcome = answer.and_then(|topology| self.primaries(&table, &topology).map(|found| (topology, found)));
-        // After a long time without a query, the next pause is the shortest again.
+        // After a long time without a query, the next pause is the shortest pause again.
         let is_new = table.last.as_ref().is_none_or(|(ended, _)| ended.elapsed() > LONGEST_PAUSE.saturating_mul(2));
         table.pause = if is_new { SHORTEST_PAUSE } else { table.pause.saturating_mul(2).min(LONGEST_PAUSE) };
         let outcome = outcome.map(|(topology, found)| {

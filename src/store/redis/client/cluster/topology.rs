@@ -19,16 +19,16 @@ use crate::{
 const STAGGER: Duration = Duration::from_millis(50);
 const SLOTS: u16 = 16384;
 
-/// The answer of one node.
+/// The topology as one node reports it.
 pub(crate) struct Topology {
-    /// The primary of each bucket; `None` if the cluster has none.
+    /// The primary of each bucket; `None` if the bucket has no primary.
     pub(crate) primaries: Vec<Option<Address>>,
     /// All nodes that serve slots, including replicas.
     pub(crate) nodes: Vec<Address>,
 }
 
-/// Asks each node [`STAGGER`] after the one before, over short-lived connections. Returns the first
-/// answer.
+/// Asks the nodes over short-lived connections, each [`STAGGER`] after the node before. Returns the
+/// first answer.
 pub(crate) async fn ask(
     connector: &Connector,
     config: &ConnectionConfig,
@@ -50,7 +50,7 @@ pub(crate) async fn ask(
     Err(last)
 }
 
-/// Returns the answer of one node.
+/// Asks one node for the topology.
 async fn ask_one(
     connector: &Connector,
     config: &ConnectionConfig,
@@ -58,7 +58,7 @@ async fn ask_one(
     buckets: u32,
 ) -> Result<Topology, CommandError> {
     let unusable = |_| CommandError::new(StoreErrorKind::Rejected, true, "the address cannot be used");
-    // No caller needs the identity of the server at this connection.
+    // No caller needs the identity of the server behind this connection.
     let config = ConnectionConfig { connections: 1, identifies: false, ..config.clone() };
     let connections =
         Connections::new(connector.source(Some(node), &config).map_err(unusable)?, &config, connector.guard());
@@ -67,8 +67,8 @@ async fn ask_one(
     parse(checkout.command(redis::cmd("CLUSTER").arg("SLOTS"), deadline).await?, node, buckets)
 }
 
-/// Reads the answer of `CLUSTER SLOTS`: for each range its first and last slot, its primary, and
-/// its replicas.
+/// Reads the answer of `CLUSTER SLOTS`. It contains, for each range of slots: the first slot, the
+/// last slot, the primary, and the replicas.
 fn parse(answer: Value, asked: &Address, buckets: u32) -> Result<Topology, CommandError> {
     let mut ranges = Reply::of(answer)?;
     let mut topology = Topology { primaries: vec![None; buckets.try_into().unwrap_or(0)], nodes: Vec::new() };
@@ -106,7 +106,7 @@ fn address(mut node: Reply, asked: &Address) -> Result<Option<Address>, CommandE
     Ok(match host.as_str() {
         _ if port == 0 => None,
         "?" => None,
-        // An empty host stands for the host that was asked.
+        // An empty host means the host of the node that was asked.
         "" => Some((asked.0.clone(), port)),
         _ => Some((host, port)),
     })

@@ -1,4 +1,4 @@
-//! The settings for connections that no URL contains: a credentials provider, and certificates.
+//! The settings of connections that are not in the URL: a credentials provider and certificates.
 
 use std::fmt;
 
@@ -46,7 +46,7 @@ impl Access {
         })
     }
 
-    /// Rejects settings beside the application's own pool.
+    /// Rejects a provider or certificates together with the application's own pool.
     fn check_pool(&self) -> Result<(), ConfigError> {
         let pool = |setting| {
             let problem = "is set, but the application's own pool makes the connections";
@@ -62,13 +62,13 @@ impl Access {
         Ok(())
     }
 
-    /// Rejects a provider beside fixed credentials.
+    /// Rejects a credentials provider if the user or password of the servers is set too.
     fn check_credentials(&self, are_fixed: bool) -> Result<(), ConfigError> {
         if self.credentials.is_none() || !are_fixed {
             return Ok(());
         }
         let problem = "is set, but the user or password of the servers is set too";
-        Err(ConfigError::conflict("credentials_provider", problem, "leave one of them out"))
+        Err(ConfigError::conflict("credentials_provider", problem, "remove the provider, or the user and password"))
     }
 
     /// Rejects certificates for a URL without TLS.
@@ -86,7 +86,7 @@ impl Access {
         Ok(())
     }
 
-    /// Returns the settings that a URL gives, with the certificates.
+    /// Converts a URL to connection settings, and adds the certificates.
     #[cfg_attr(not(feature = "tls"), allow(clippy::unused_self, reason = "only TLS has certificates"))]
     pub(crate) fn info(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
         if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rediss:")) {
@@ -100,7 +100,7 @@ impl Access {
         Ok(info)
     }
 
-    /// Returns the settings that each of these URLs gives.
+    /// Converts each URL to connection settings, and adds the certificates.
     #[cfg(any(feature = "cluster", feature = "sentinel"))]
     pub(crate) fn infos(&self, urls: &[String]) -> Result<Vec<ConnectionInfo>, ConfigError> {
         if urls.is_empty() {
@@ -111,14 +111,14 @@ impl Access {
 }
 
 impl fmt::Debug for Access {
-    /// Formats whether each setting is set, and no value.
+    /// Formats whether a credentials provider is set, and no other setting.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access").field("credentials", &self.credentials.is_some()).finish_non_exhaustive()
     }
 }
 
-/// Returns whether a URL contains a user or password. An invalid URL contains none: another check
-/// rejects it.
+/// Returns whether a URL contains a user or password. Returns false for an invalid URL, which
+/// another check rejects.
 fn has_credentials(url: &str) -> bool {
     url.into_connection_info().is_ok_and(|info| {
         let redis = info.redis_settings();
@@ -140,7 +140,7 @@ fn prepare_tls() -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Rejects TLS, which this build lacks.
+/// Rejects TLS, which this build does not support.
 #[cfg(not(feature = "tls"))]
 fn prepare_tls() -> Result<(), ConfigError> {
     Err(ConfigError::unsupported("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))

@@ -1,21 +1,18 @@
-//! Batches of strict reads. A task sends simultaneous reads over one connection together, with one
-//! [`time_and_role`] and one write check for all of them.
+//! Batches of strict reads: reads whose answers must count. A task sends simultaneous reads over
+//! one connection together, with one `TIME`, one `ROLE` and one write check for all of them.
 //!
-//! Without batches, each caller would send `TIME`, `ROLE` and a write check. Also, redis sends the
-//! first of many simultaneous commands in a separate write to the socket. No upstream issue exists.
-//! To reproduce on redis 1.8, count the writes to the socket of 100 simultaneous commands. Keep the
-//! batches when redis has fixed that, because they save `TIME` and `ROLE`.
+//! Without batches, each caller would send these commands. Also, redis sends the first of many
+//! simultaneous commands in a separate write to the socket. No upstream issue exists. To reproduce
+//! on redis 1.8, count the writes to the socket of 100 simultaneous commands.
 //!
-//! Each caller enqueues its reads, yields once, then sends the batch unless another caller already
-//! did. So the server runs all reads after their callers asked, and after the first `TIME`. No
-//! caller waits for another caller whose thread is busy. A task sends the batch on the runtime of
-//! the connection, because the connection needs that runtime anyway. The task ends with the
-//! answer, or at the latest deadline. Each caller waits until its own deadline. A caller that
-//! leaves affects no other caller.
+//! Each caller enqueues its reads, yields once, then starts the batch unless another caller already
+//! did. So no caller waits for another caller whose thread is busy. A task on the runtime of the
+//! connection sends the batch. The task ends with the answer, or at the latest deadline of the
+//! callers. Each caller waits until its own deadline. A caller that leaves affects no other caller.
 //!
-//! The error of one read affects only its caller. A second `TIME` comes last and shows if a stray
-//! answer has shifted the answers. A record also contains the tag of its session, which shows a
-//! shift. A missing record has no tag, so only `TIME` shows that it belongs to another read.
+//! The error of one read affects only its caller. A second `TIME` comes last. If its answer is not
+//! a time, a stray answer has shifted the answers, and no caller uses them. The tag in a record
+//! shows a shift too, but a missing record has no tag.
 
 use std::{
     mem,
@@ -49,8 +46,8 @@ pub(crate) struct ClosedBatch {
 
 /// The answers to the reads of one caller.
 pub(crate) struct StrictAnswer {
-    /// The server's time before the reads; an error if the answers to `TIME` or `ROLE` are wrong,
-    /// or if the server is not a primary. The client does not repeat the reads after this error.
+    /// The server's time before the reads; an error if `TIME` or `ROLE` has a wrong answer, or the
+    /// server is not a primary. The client does not repeat the reads after this error.
     pub(crate) now: Result<Timestamp, CommandError>,
     pub(crate) values: Vec<Value>,
 }
@@ -67,7 +64,7 @@ pub(crate) struct BatchAnswer {
 /// The reads of one caller.
 struct PendingRead {
     reads: Vec<Cmd>,
-    /// The write check. The task sends only that of the first caller in a batch.
+    /// The write check. A batch contains only the write check of its first caller.
     write_check: Cmd,
     deadline: Instant,
     answer: oneshot::Sender<Result<BatchAnswer, CommandError>>,
@@ -75,10 +72,9 @@ struct PendingRead {
 
 /// Creates a pipeline with the first commands of a batch.
 ///
-/// `TIME` comes first, because the server may run other clients' commands between two commands of
-/// a pipeline. So the reads return the state at that time or later, and miss no revocation from
-/// before it. `ROLE` follows, because a primary that became a replica (`REPLICAOF`) still answers
-/// on open connections, from stale data.
+/// `TIME` comes before the reads, because the server may run commands of other clients in between.
+/// So the reads return all revocations from before that time. `ROLE` detects a primary that became
+/// a replica (`REPLICAOF`). Such a server still answers on open connections, from stale data.
 fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");
@@ -113,8 +109,8 @@ impl ReadBatch {
     /// Enqueues reads.
     fn join(&self, read: PendingRead) {
         let mut pending = self.lock();
-        // All callers may leave before any of them sends the batch. This step limits the queue to
-        // twice the number of simultaneous callers.
+        // If all callers leave before they start the batch, their reads stay. So a full queue first
+        // removes the reads of callers that have left.
         if pending.len() == pending.capacity() {
             pending.retain(PendingRead::is_waited_for);
         }
@@ -193,7 +189,7 @@ pub(crate) struct Framed {
     pub(crate) write_check: Value,
 }
 
-/// Splits the answer to a batch: `TIME`, `ROLE`, the reads, the write check and the last `TIME`.
+/// Splits the answer to a batch: `TIME`, `ROLE`, the reads, the write check and the second `TIME`.
 pub(crate) fn framed(mut values: Vec<Value>) -> Result<Framed, CommandError> {
     let last = values.pop().map(Value::extract_error).transpose()?;
     let write_check = values.pop().ok_or_else(malformed)?;

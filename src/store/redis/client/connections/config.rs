@@ -23,11 +23,11 @@ pub(crate) struct ConnectionConfig {
     pub(crate) connections: usize,
     /// The time without an answer to a command after which the store drops the connection.
     pub(crate) patience: Duration,
-    /// True if each connection asks its server for its identity.
+    /// True if the store asks the server of each connection for its identity.
     pub(crate) identifies: bool,
-    /// The receiver of the server's pushes, which need RESP3. A connection with a receiver must not
-    /// send reads: see [`pubsub`](crate::store::redis::client::pubsub). A pool of the application
-    /// ignores this setting.
+    /// The function that receives the server's pushes, which need RESP3. A connection with this
+    /// function must not send reads (see [`pubsub`](crate::store::redis::client::pubsub)). A pool
+    /// of the application ignores this setting.
     pub(crate) pushes: Option<PushHandler>,
 }
 

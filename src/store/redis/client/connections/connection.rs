@@ -1,5 +1,4 @@
-//! A connection, its slot, the checkout by which a call uses the connection, and the times that
-//! show if the server still answers.
+//! A shared connection, its slot, and the [`Checkout`] with which a call uses the connection.
 
 use std::{
     sync::{
@@ -35,9 +34,9 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The time without an answer after which a call that must not run twice first sends a read.
 ///
-/// The server may have closed the connection meanwhile. redis returns the same error for a command
-/// that it never sent and for a lost answer (redis-rs#1415, open). So the caller could not repeat
-/// the call. Remove when redis returns different errors.
+/// The read shows if the server has closed the connection. The call itself could not be repeated,
+/// because redis returns the same error for an unsent command and for a lost answer (redis-rs#1415,
+/// open). Remove when redis returns different errors.
 const REST: Duration = Duration::from_secs(1);
 /// The pause after the first failed attempt. Each further failure doubles the pause.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -95,8 +94,8 @@ impl Connection {
     }
 }
 
-/// The times of a connection's commands and answers. Each is the age of the connection in ms, plus
-/// one.
+/// The times of a connection's commands and answers. Each time is the age of the connection in ms
+/// plus 1. 0 means that there was no such command or answer.
 struct Liveness {
     made: Instant,
     /// The time of the first command after the last answer; 0 if no command waits.
@@ -111,8 +110,8 @@ impl Liveness {
         Self { made: Instant::now(), asked: AtomicU64::new(0), answered: AtomicU64::new(0) }
     }
 
-    /// Records that a command is about to be sent. The caller calls this method before sending,
-    /// because the caller's future may be dropped before the answer comes.
+    /// Records that a command waits for its answer. The caller calls this method before it sends
+    /// the command, because its future may end before the answer arrives.
     fn asks(&self) {
         let _ = self.asked.compare_exchange(0, self.age(), Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -151,7 +150,7 @@ pub(super) struct Limits {
     pub(super) connect_timeout: Duration,
     /// The time without an answer to a command after which the store drops the connection.
     pub(super) patience: Duration,
-    /// The rules that decide whether answers count.
+    /// The rules that decide if the store may use an answer.
     pub(super) guard: Arc<Guard>,
 }
 
@@ -174,7 +173,7 @@ enum SlotState {
     Ready(Arc<Connection>),
 }
 
-/// The result for a call that looks for a connection in a slot.
+/// The result of a search for a connection in a slot.
 pub(super) enum SlotLookup {
     /// A connection that the call may use.
     Connection(Arc<Connection>),
@@ -182,7 +181,7 @@ pub(super) enum SlotLookup {
     New(Attempt),
     /// An attempt that another call has begun.
     Others(Attempt),
-    /// The error of the last attempt, during the pause after it.
+    /// The error of the last failure. The slot still pauses after that failure.
     Pause(CommandError),
 }
 
@@ -193,7 +192,7 @@ impl Default for ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// Looks for a connection, and begins to make one with `connect` if there is none.
+    /// Returns the connection of the slot. If there is none, begins to make one with `connect`.
     pub(super) fn look(&self, limits: &Limits, connect: impl FnOnce() -> Attempt) -> SlotLookup {
         let mut state = self.lock();
         let pause = match &*state {
@@ -201,8 +200,8 @@ impl ConnectionSlot {
                 return SlotLookup::Connection(Arc::clone(connection));
             }
             SlotState::Ready(_) => SHORTEST_PAUSE,
-            // An attempt with a waiting caller ends within the time limit. An older attempt has
-            // lost all its callers, so it makes no progress.
+            // While a caller waits, an attempt ends within the time limit. An older attempt has no
+            // callers any more, so it makes no progress.
             SlotState::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
             SlotState::Connecting { attempt, .. } => return SlotLookup::Others(attempt.clone()),
             SlotState::Empty { not_before: Some(moment), last, .. } if Instant::now() < *moment => {
@@ -236,7 +235,7 @@ impl ConnectionSlot {
                 }
             },
             SlotState::Ready(connection) => outcome.map(|_| Arc::clone(connection)),
-            // If the attempt succeeded, the slot has dropped its connection since.
+            // If the attempt succeeded, the slot has already dropped that connection again.
             _ => Err(outcome.err().unwrap_or_else(given_up)),
         }
     }
@@ -246,7 +245,7 @@ impl ConnectionSlot {
     fn drop_connection(&self, connection: &Arc<Connection>, last: CommandError) {
         let mut state = self.lock();
         if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, connection)) {
-            // Without a pause, each call would make a new connection if new ones break immediately.
+            // If new connections break at once, this pause limits the number of attempts.
             let not_before = connection.liveness.made.checked_add(SHORTEST_PAUSE);
             *state = SlotState::Empty { not_before, pause: SHORTEST_PAUSE, last };
         }
@@ -262,7 +261,7 @@ pub(super) fn never_tried() -> CommandError {
     CommandError::new(StoreErrorKind::Unavailable, true, "not connected")
 }
 
-/// Returns the error of a connection that the store has dropped.
+/// Returns the error for a connection that the store has dropped.
 fn given_up() -> CommandError {
     CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped")
 }
@@ -310,7 +309,7 @@ impl Checkout {
         answer.inspect_err(|error| self.on_error(error))
     }
 
-    /// Sends these reads of a bucket in one batch with all simultaneous reads of this connection.
+    /// Sends these reads of a bucket, in one batch with the simultaneous reads of other callers.
     /// Returns an error if [`judge`](Self::judge) rejects the answer.
     pub(crate) async fn strict_read(
         &self,
@@ -318,7 +317,7 @@ impl Checkout {
         reads: Vec<Cmd>,
         deadline: Instant,
     ) -> Result<StrictAnswer, CommandError> {
-        // If no answer would count, the call fails before it sends anything.
+        // If the answer could not count, the call fails before it sends anything.
         self.confirm()?;
         let write_check = self.guard.write_check(bucket);
         let connection = &self.connection;
@@ -334,31 +333,31 @@ impl Checkout {
             answered.unwrap_or_else(|_| Err(CommandError::timeout())).inspect_err(|error| self.on_error(error));
         let at = |error: CommandError| error.at(self.connection.address.as_ref());
         let BatchAnswer { answer, write_check, asked } = answered.map_err(at)?;
-        // If the answer contains an error in place of the time, the caller returns that error.
+        // If `now` is an error, the caller returns that error. Only other answers need a judgement.
         if answer.now.is_ok() {
             self.judge(&write_check, asked)?;
         }
         Ok(answer)
     }
 
-    /// Judges the reads of a pipeline by the answer to its write check.
+    /// Returns an error unless the reads of a pipeline count. The caller must:
     ///
-    /// The caller takes `asked` from [`Moment::now`] before it makes the pipeline. After all reads
-    /// the pipeline has [`Guard::write_check`] of one of its buckets, and `TIME`. The pipeline
-    /// ignores errors, so that the error of the check is among the values. The caller checks the
-    /// answers to `ROLE` and `TIME` before it calls this method.
+    /// * take `asked` from [`Moment::now`] before it makes the pipeline,
+    /// * send [`Guard::write_check`] of one of the buckets after all reads, and `TIME`,
+    /// * make the pipeline ignore errors, so that `write_check` can be an error,
+    /// * check the answers to `ROLE` and `TIME` before it calls this method.
     ///
     /// # Errors
     ///
-    /// The reads do not count. The method has dropped a broken connection. A connection that only
-    /// lacks a proof stays, so the caller must not [`discard`](Self::discard) it.
+    /// The reads do not count. The method has dropped a broken connection. The caller must not
+    /// [`discard`](Self::discard) the connection, because only a proof may be missing.
     pub(crate) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), CommandError> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|error| self.on_error(error));
         checked.and_then(|()| self.trust(asked))
     }
 
-    /// Judges the answer to a write, which needs no write check. The caller calls this method after
-    /// the answer has arrived.
+    /// Returns an error unless the answer to a write counts. The caller calls this method after the
+    /// answer has arrived. A write needs no write check.
     ///
     /// # Errors
     ///
@@ -367,7 +366,8 @@ impl Checkout {
         self.trust(Moment::now())
     }
 
-    /// Judges an answer by the suspicions, the proofs and the sentinels.
+    /// Returns an error if this node was frozen after it connected. Also returns an error if a
+    /// proof is missing, or if no majority of the sentinels names the server.
     fn trust(&self, asked: Moment) -> Result<(), CommandError> {
         let outcome = if self.connection.suspicions == self.guard.suspicions() {
             self.guard
@@ -380,8 +380,8 @@ impl Checkout {
         outcome.inspect_err(|error| self.on_error(error))
     }
 
-    /// Returns the number of this connection, which no other one of this process has. Two
-    /// connections to one server may have been made before and after a failover.
+    /// Returns the number of this connection, which is unique in this process. A new number shows a
+    /// new connection, for example after a failover.
     pub(crate) fn connection_number(&self) -> u64 {
         self.connection.number
     }
@@ -401,8 +401,8 @@ impl Checkout {
         self.connection.liveness.has_rested(REST)
     }
 
-    /// Drops the connection. The caller has got an answer that belongs to another command, or that
-    /// comes from a server which may not be the primary.
+    /// Drops the connection. The caller has got an answer of another command, or of a server that
+    /// may not be the primary.
     pub(crate) fn discard(&self) {
         self.doubt.store(true, Ordering::Relaxed);
         self.slot.drop_connection(&self.connection, given_up());

@@ -1,10 +1,10 @@
 //! The sources of connections to the servers that the application named: an address, the primary on
 //! which the sentinels agree, or the application's own pool.
 //!
-//! For sentinels, this crate does not use the pool of deadpool or the client of redis. The pool
+//! For sentinels, this crate uses neither the pool of deadpool nor the client of redis. The pool
 //! takes no deadlines, pings every node at each checkout, and keeps using a demoted primary
 //! (deadpool#372, open). The client believes the first sentinel that answers (redis-rs#836). Use
-//! one of them when it demands a majority, and drops a primary that the sentinels no longer name.
+//! one of the two when it demands a majority, and drops a primary without a majority.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// A factory of the sources of connections to the servers that the application named.
+/// A factory of [`Source`]s: sources of connections to the servers of a store.
 pub(crate) struct Connector {
     target: Target,
     access: Access,
@@ -38,7 +38,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Creates a connector whose connections share one guard. `timeout` limits each call.
+    /// Creates a connector with one guard. `timeout` limits each answer of a sentinel.
     #[cfg_attr(
         not(feature = "sentinel"),
         allow(unused_variables, clippy::unnecessary_wraps, reason = "only sentinels are watched")
@@ -68,7 +68,7 @@ impl Connector {
     ///
     /// The address cannot be used.
     pub(crate) fn source(&self, node: Option<&Address>, config: &ConnectionConfig) -> Result<Source, ConfigError> {
-        // Only a cluster names nodes.
+        // Without the feature `cluster`, nothing uses `node`.
         let _ = node;
         let login = || Login { provider: self.access.credentials.clone(), limit: config.timeout };
         let server = |info: ConnectionInfo| {
@@ -93,7 +93,7 @@ impl Connector {
         })
     }
 
-    /// Returns the nodes of a cluster that the application named; none if this is no cluster.
+    /// Returns the nodes of a cluster that the application named; an empty list without a cluster.
     #[cfg(feature = "cluster")]
     pub(crate) fn nodes(&self) -> Result<Vec<Address>, ConfigError> {
         match &self.target {
@@ -139,8 +139,8 @@ pub(crate) struct SentinelSource {
     server: ServerSource,
 }
 
-/// The provider of credentials, and its time limit. Without a provider, the credentials are those
-/// of the server's settings.
+/// The provider of credentials, and its time limit. Without a provider, the settings of the server
+/// already contain the credentials.
 struct Login {
     provider: Option<CredentialsProvider>,
     limit: Duration,
@@ -183,13 +183,13 @@ fn has_tls(info: &ConnectionInfo) -> bool {
     matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
-/// Returns the address of a server for messages.
+/// Returns the address of a server, for messages to operators.
 fn address_of(info: &ConnectionInfo) -> Arc<str> {
     info.addr().to_string().into()
 }
 
 impl Source {
-    /// Returns the address of the server for messages, if there is only one.
+    /// Returns the address of the server for messages, if it is fixed and known.
     pub(crate) fn address(&self) -> Option<Arc<str>> {
         match self {
             Self::Server(server) => Some(address_of(&server.info)),
@@ -211,13 +211,12 @@ impl Source {
         Ok(self.connect_with_agreement().await?.0)
     }
 
-    /// Makes a connection. Returns it with the sentinels' agreement on its address, if there are
-    /// sentinels.
+    /// Makes a connection. Behind sentinels, also returns their agreement on the primary.
     pub(crate) async fn connect_with_agreement(
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // A call may try another slot after any failure of the server.
+            // If the server failed, the call may try another slot, but not if the provider failed.
             Self::Server(server) => match server.connect(server.info.clone()).await {
                 Ok(connection) => Ok((connection, None)),
                 Err(mut error) => {
@@ -225,7 +224,7 @@ impl Source {
                     Err(error)
                 }
             },
-            // The connection never returns to the pool: its next user could block it.
+            // The connection never returns to the pool, because its next user could block it.
             Self::Pool(pool) => Ok((deadpool_redis::Connection::take(pool.get().await?), None)),
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinels) => {
@@ -238,8 +237,8 @@ impl Source {
         }
     }
 
-    /// Returns the time limit of connecting, from that of one answer. Connecting may include a
-    /// question to the sentinels, and one to the provider of credentials.
+    /// Returns the time limit of connecting, from the time limit of one answer. Connecting may also
+    /// need answers of the sentinels and of the credentials provider.
     pub(crate) fn connect_limit(&self, timeout: Duration) -> Duration {
         let (answers, login) = match self {
             Self::Server(server) => (1, Some(&server.login)),
@@ -273,7 +272,7 @@ fn nodes(named: Vec<ConnectionInfo>) -> Result<Vec<Address>, ConfigError> {
         let redis = info.redis_settings();
         let its = (tls, redis.username().map(str::to_owned), redis.password().map(str::to_owned));
         if *common.get_or_insert_with(|| its.clone()) != its {
-            let remedy = "give all nodes of a cluster the same";
+            let remedy = "give all nodes of a cluster the same user, password and TLS";
             return Err(ConfigError::new("urls", "differ in credentials or TLS", remedy));
         }
         nodes.push((host.clone(), port));
@@ -298,15 +297,15 @@ fn watch(
         if address::of(&info).is_none() {
             return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/"));
         }
-        // A sentinel has no databases: the database of the URL is that of the servers.
+        // A sentinel has no databases: the URL names the database of the servers behind it.
         let redis = info.redis_settings().clone().set_db(0);
         named.push(info.set_tcp_settings(config.tcp()).set_redis_settings(redis));
     }
     Ok(Some(SentinelWatch::new(named, master.clone(), config.settings(), patience, timeout)))
 }
 
-/// Returns the settings for the servers behind sentinels. TLS and the address are still those of
-/// the sentinels' URLs. The credentials are those of the servers.
+/// Returns the settings for the servers behind sentinels, with the servers' credentials. The
+/// address is still that of a sentinel, and the caller replaces it.
 #[cfg(feature = "sentinel")]
 fn behind_sentinels(
     sentinels: Vec<ConnectionInfo>,

@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// Asks a server for the name of its process. Returns `None` if the user has no right to `INFO`, or
-/// if a proxy answers without that name.
+/// Asks a server for the random name of its process (`run_id`). Returns `None` if the user has no
+/// right to `INFO`, or if a proxy leaves the name out.
 ///
-/// `with_term` adds the name of the process's term as a primary. Without the term, an answer from
-/// before a demotion would count after the server was promoted again.
+/// `with_term` adds a name that changes at each promotion (`master_replid`). So an answer from
+/// before a demotion does not count after a later promotion.
 pub(crate) async fn name(
     mut multiplexed: MultiplexedConnection,
     with_term: bool,
@@ -36,13 +36,13 @@ pub(crate) async fn name(
     }
 }
 
-/// Returns the random name of the process from its answer to `INFO server`.
+/// Reads the random name of the process from its answer to `INFO server`.
 fn run_id(server: &str) -> Option<String> {
     property(server, "run_id").map(str::to_owned)
 }
 
 /// Returns one name for a server process and its term as a primary: `run_id` of `INFO server`, and
-/// `master_replid` of `INFO replication`. A server that is promoted gets a new `master_replid`.
+/// `master_replid` of `INFO replication`. A promoted server gets a new `master_replid`.
 pub(crate) fn name_of_term(server: &str, replication: &str) -> Option<String> {
     Some(format!("{}:{}", run_id(server)?, property(replication, "master_replid")?))
 }

@@ -1,32 +1,32 @@
 //! A few connections to one server, which all calls share.
 //!
-//! A checkout from a pool costs two round trips each time (see `cargo bench --bench request`). So
-//! this module takes a few connections from the pool for good. Each connection is multiplexed, so
-//! simultaneous calls share it. Commands that block need separate connections. So do subscriptions,
-//! because redis can mistake a push for an answer (see [`pubsub`](super::pubsub)).
+//! A checkout from a pool would cost two round trips for each call (see `cargo bench --bench
+//! request`). So this module keeps a few connections, and simultaneous calls share them. Commands
+//! that block need separate connections. So do subscriptions, because redis can mistake a push for
+//! an answer (see [`pubsub`](super::pubsub)).
 //!
-//! Each connection has a **slot**. The first call that finds its slot empty starts an attempt to
-//! connect. If no other slot has a connection, other calls wait for that attempt, each until its
-//! own deadline. After a failed attempt the slot pauses, and each further failure doubles the
-//! pause. So calls to a dead server fail immediately. An attempt proceeds only while a caller waits
-//! for it. A new attempt replaces one that all callers have left. The store drops a connection in
-//! these cases:
+//! Each connection has a **slot**:
+//!
+//! * The first call that finds its slot empty starts an attempt to connect. If no slot has a
+//!   connection, other calls wait for the attempt, each until its own deadline.
+//! * After a failed attempt the slot pauses, so calls to a dead server fail immediately. Each
+//!   further failure doubles the pause.
+//! * An attempt proceeds only while a caller waits. A later call replaces an abandoned attempt.
+//!
+//! The store drops a connection in these cases:
 //!
 //! * An I/O error occurs, or a reply shows another role or state of the server (`READONLY`,
 //!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`). A new connection may reach another server.
-//! * A command gets no answer for twice the timeout, even if no caller waits for the answer any
-//!   more. Otherwise the node would keep a dead connection for ever, because redis drops one only
-//!   after an error of the socket (redis-rs#1511, open). The price: if the caller of a login,
-//!   refresh or revocation leaves and no command follows, the next call needs a new connection. A
-//!   check has no such price, because a task waits for its answer.
+//! * A command gets no answer for twice the timeout. redis drops a dead connection only after an
+//!   error of the socket (redis-rs#1511, open). The price: if the caller of a login, refresh or
+//!   revocation leaves and no command follows, the store drops a good connection.
 //! * An answer does not belong to its command.
 //!
-//! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server. Each command on the
-//! connection then ends with a timeout. Remove the rule when redis can drop a connection on which a
-//! command has waited for longer than a configured time.
+//! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server. Each command then ends
+//! with a timeout. Remove the rule when redis drops a connection after a time without an answer.
 //!
-//! A missing answer, or an error about the server's state, causes **doubt** about the server. In a
-//! cluster, another server may have replaced it, or the bucket may have moved.
+//! A missing answer, or an error about the server's state, starts a **doubt** about the server.
+//! `Cluster` then asks again for the primary.
 
 pub(crate) mod access;
 pub(crate) mod batch;
@@ -74,10 +74,10 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Creates empty slots. The calls make the connections.
+    /// Creates empty slots. The first calls make the connections.
     pub(crate) fn new(source: Source, config: &ConnectionConfig, guard: &Arc<Guard>) -> Self {
         let slots = (0..config.connections.max(1)).map(|_| Arc::default()).collect();
-        // An attempt may take longer than a call. The deadlines of its callers do not change.
+        // An attempt may take longer than a call, but callers wait only until their own deadlines.
         let connect_timeout = source.connect_limit(config.timeout);
         Self {
             source: Arc::new(source),
@@ -90,14 +90,13 @@ impl Connections {
         }
     }
 
-    /// Returns true if a call since the last [`trust`](Self::trust) suggested that this is the
-    /// wrong server.
+    /// Returns true if an error since the last [`trust`](Self::trust) suggests another primary.
     #[cfg(feature = "cluster")]
     pub(crate) fn is_doubted(&self) -> bool {
         self.doubt.load(Ordering::Relaxed)
     }
 
-    /// Ends the doubt. The caller has learnt that this is the right server.
+    /// Ends the doubt. The caller has found that this server is still the primary.
     #[cfg(feature = "cluster")]
     pub(crate) fn trust(&self) {
         self.doubt.store(false, Ordering::Relaxed);
@@ -105,8 +104,8 @@ impl Connections {
 
     /// Returns a connection. Makes one if there is none.
     ///
-    /// The slots take turns. A call skips a slot that pauses after a failure. If another slot has a
-    /// connection, the call also skips a slot whose attempt others wait for.
+    /// Calls use the slots in turn. A call skips a slot that pauses after a failure. If another
+    /// slot has a connection, the call also skips a slot that is connecting for another call.
     pub(crate) async fn checkout(&self, deadline: Instant) -> Result<Checkout, CommandError> {
         let outcome = self.find(deadline).await;
         if outcome.is_err() {
@@ -130,7 +129,7 @@ impl Connections {
                 SlotLookup::Connection(connection) => return Ok((slot, connection)),
                 SlotLookup::New(attempt) => return wait(slot, &attempt, &self.source, deadline).await,
                 SlotLookup::Others(attempt) => others = others.or(Some((slot, attempt))),
-                // There is no broken connection to replace, so a retry of the call would not help.
+                // During the pause a repeated call would fail too, so the error is not `broken`.
                 SlotLookup::Pause(mut error) => {
                     error.broken = false;
                     outcome = Err(error);
@@ -152,7 +151,7 @@ impl Connections {
         let make = async move {
             let suspicions = guard.suspicions();
             let (multiplexed, agreement) = source.connect_with_agreement().await?;
-            // Only proofs need the term of the primary.
+            // Only proofs depend on the server's term as a primary.
             let with_term = guard.deployment().max_lag().is_some();
             let agreed = agreement.as_ref().map(|agreement| {
                 let (host, port) = &agreement.address;

@@ -35,7 +35,7 @@ pub(crate) enum Target {
 impl Target {
     /// Parses a URL of any kind. Keeps a URL of a single server unchanged.
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
-        // redis would take a text without a scheme, such as a password alone, as the host's name.
+        // redis would take a text without a scheme, even a password, for a host name.
         let (scheme, rest) = url.split_once("://").ok_or_else(invalid_url)?;
         match scheme.to_ascii_lowercase().as_str() {
             "redis-sentinel" => sentinels("redis", rest),
@@ -67,8 +67,8 @@ fn has_several_hosts(rest: &str) -> bool {
     authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(','))
 }
 
-/// Returns the error of an invalid URL. Leaves out the parser's message, which may quote the URL
-/// and its password.
+/// Returns the error of an invalid URL. The error omits the message of the parser, which may
+/// contain the URL and its password.
 pub(crate) fn invalid_url() -> ConfigError {
     ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
 }
@@ -84,7 +84,7 @@ struct UrlParts<'a> {
     fragment: &'a str,
 }
 
-/// Splits a URL after its scheme.
+/// Splits the rest of a URL after its scheme.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn parts(rest: &str, default_port: u16) -> Result<UrlParts<'_>, ConfigError> {
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
@@ -149,7 +149,7 @@ fn credentials(user: &str) -> Result<(String, String), ConfigError> {
     Ok((if user.is_empty() { "default".to_owned() } else { user }, password))
 }
 
-/// Returns the user and password of the sentinels, as the start of a URL's authority.
+/// Reads the sentinels' user and password from the query. Returns `user:password@`, or nothing.
 #[cfg(feature = "sentinel")]
 fn of_sentinels(query: &str) -> Result<String, ConfigError> {
     let (mut user, mut password) = (String::new(), None);
@@ -198,7 +198,7 @@ fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
     ))
 }
 
-/// Returns an error without the URL, which may hold a password.
+/// Returns an error that omits the URL, because the URL may contain a password.
 #[cfg(any(feature = "sentinel", feature = "cluster"))]
 fn problem(problem: &'static str) -> ConfigError {
     let remedy = "write redis://host:port/, redis-sentinel://host:port,host:port#name or redis-cluster://host:port";

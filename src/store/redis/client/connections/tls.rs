@@ -1,4 +1,4 @@
-//! The certificates for TLS: those that this node trusts, and the one that it presents.
+//! The certificates for TLS: those that this node trusts, and the node's own certificate.
 
 use redis::{Client, ClientTlsConfig, ConnectionInfo, TlsCertificates};
 use rustls::{
@@ -14,8 +14,8 @@ use crate::{error::ConfigError, store::redis::client::connections::target::inval
 const CLIENT: &str = "client_certificate";
 const ROOTS: &str = "root_certificates";
 
-/// The certificates of the application, as PEM texts. They are empty by default: the node then
-/// trusts the system's authorities, and presents no certificate.
+/// The certificates of the application, as PEM texts. Without them, the node trusts the system's
+/// authorities, and presents no certificate.
 #[derive(Default)]
 pub(crate) struct Certificates {
     pub(crate) client: Option<(Vec<u8>, Zeroizing<Vec<u8>>)>,
@@ -23,7 +23,7 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Returns the name of a setting that is set.
+    /// Returns the name of a setting that the application has set; `None` if it set none.
     pub(crate) fn setting(&self) -> Option<&'static str> {
         match self {
             Self { client: Some(_), .. } => Some(CLIENT),
@@ -32,7 +32,7 @@ impl Certificates {
         }
     }
 
-    /// Returns the settings with these certificates. The address must be one of TLS.
+    /// Adds these certificates to connection settings. The address must use TLS.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Certificates {
             }),
             root_cert: self.roots.clone(),
         };
-        // Only a client of redis turns certificates into the parameters of a connection.
+        // redis converts certificates to connection settings only inside a `Client`.
         let client = Client::build_with_tls(info, certificates).map_err(|_| invalid_url())?;
         Ok(client.get_connection_info().clone())
     }
@@ -68,7 +68,7 @@ impl Certificates {
         }
         let Some((chain, key)) = &self.client else { return Ok(()) };
         let chain = certificates(CLIENT, chain)?;
-        // The error of the parser stays out, because it might describe the key.
+        // The error omits the message of the parser, because that message might describe the key.
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
             ConfigError::new(CLIENT, "has a key that cannot be read", "give one private key in PEM, without a password")
         })?;
@@ -80,7 +80,7 @@ impl Certificates {
     }
 }
 
-/// Returns the certificates in a PEM text, at least one.
+/// Reads the certificates in a PEM text. Returns an error if there is none.
 fn certificates(setting: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     found.ok().filter(|found| !found.is_empty()).ok_or_else(|| {

@@ -1,53 +1,52 @@
-//! The ways in which another server can replace a primary. Each has a bound: the time for which a
-//! node may still believe the old primary (`docs/protocol.md`, section 8).
+//! The ways in which another server can replace a primary. For each way there is a bound: the
+//! longest time for which a node may use the old primary (`docs/protocol.md`, section 8).
 
 use std::time::Duration;
 
 use crate::error::ConfigError;
 
-/// The way in which another server can replace the server behind an address.
+/// The way in which another server can replace the server at an address.
 ///
 /// A client cannot detect a replacement. After a network split, the old primary still answers
-/// reads, and `ROLE` still calls it a primary. So the application declares the deployment.
-/// [`failover_bound`](crate::store::SessionStore::failover_bound) returns the time for which a node
-/// may then believe an old primary. Sentinels and a Redis Cluster need no declaration.
+/// reads, and still answers `ROLE` with `master`. So the application declares the deployment.
+/// [`failover_bound`](crate::store::SessionStore::failover_bound) returns the longest time for
+/// which a node may use an old primary. Sentinels and a Redis Cluster need no declaration.
 ///
-/// | declared | condition | bound on top of the staleness |
+/// | declared | condition | `failover_bound` |
 /// |--|--|--|
-/// | [`Single`](Self::Single) | one server, never replaced | none |
-/// | [`Replicas`](Self::Replicas) | proofs that all replicas follow the server | `max_lag` |
+/// | [`Single`](Self::Single) | one server, never replaced | 0 |
+/// | [`Replicas`](Self::Replicas) | all replicas acknowledge writes | `max_lag` |
 /// | nothing | | unknown |
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Failover {
     /// One server that no other server ever replaces. The server may restart.
     Single,
-    /// An address that moves from a primary to one of its replicas: a virtual IP, a DNS name or a
-    /// managed service.
+    /// An address that may move from a primary to one of its replicas, for example a virtual IP, a
+    /// DNS name or a managed service.
     ///
-    /// A task of the store makes a small write at least four times a second, and less often while a
-    /// replica does not answer. With `WAIT`, the task asks if all replicas have acknowledged the
-    /// write. If the last acknowledged write is older than `max_lag`, the node refuses requests and
-    /// revocations (503). Old acknowledgements that a stopped server reads late prove nothing. The
-    /// Redis user needs the right to `INFO`, by which the node tells one server from another.
+    /// While the replicas answer, a task of the store makes a small write at least 4 times a
+    /// second. With `WAIT`, the task asks if all replicas have acknowledged the write. If the last
+    /// acknowledged write is older than `max_lag`, the node refuses requests and revocations (503).
+    /// The Redis user needs the right to `INFO`, which identifies the server.
     ///
-    /// *All replicas* is a number: the larger of `min-replicas-to-write` and the most replicas that
-    /// the node has seen simultaneously, and at least one. Set `min-replicas-to-write` to the
-    /// highest number of replicas that may attach. Then an old primary cannot confirm the writes of
-    /// other clients either. If more replicas attach, the bound is void. `min-replicas-max-lag` has
-    /// no effect on the bound.
+    /// *All replicas* is a number. It is the larger of `min-replicas-to-write` and the most
+    /// replicas that the node has seen at one time, and at least 1. Set `min-replicas-to-write` to
+    /// the highest number of replicas that may attach. An old primary then cannot confirm writes of
+    /// other clients. If more replicas attach, the bound is unknown. `min-replicas-max-lag` does
+    /// not affect the bound.
     ///
-    /// If `min-replicas-to-write` is 0, the server serves without proofs, and the bound is void. So
-    /// an operator can let a promoted server serve before it has a replica. If the user has no
-    /// right to `CONFIG GET`, the node cannot read the option, and needs at least one replica.
+    /// If `min-replicas-to-write` is 0, the server serves without acknowledgements, and the bound
+    /// is unknown. An operator can set 0 to let a promoted server serve before it has a replica. If
+    /// the user has no right to `CONFIG GET`, the node demands at least 1 replica.
     ///
     /// The price:
     ///
     /// * While one replica is away, nodes refuse all requests. After a failover, nodes refuse all
     ///   requests until the new primary has as many replicas, or its `min-replicas-to-write` is 0.
-    /// * After you remove a replica for good, restart the nodes. Until then they wait for it.
+    /// * After you remove a replica for good, restart the nodes. Until then, they refuse requests.
     ///
-    /// Not covered:
+    /// The bound does not cover:
     ///
     /// * A replica that attaches and is promoted between two writes of the task.
     /// * A replica that attaches in place of a promoted one, if *all replicas* is too low for both.
@@ -72,7 +71,7 @@ pub(crate) enum Deployment {
     },
     #[cfg(feature = "cluster")]
     Cluster {
-        /// `None` if the application did not declare it. The store then reads it from the servers.
+        /// The declared `cluster-node-timeout`; if `None`, the store reads it from the servers.
         node_timeout: Option<Duration>,
     },
     #[cfg(feature = "sentinel")]
@@ -107,15 +106,15 @@ impl Deployment {
         }
     }
 
-    /// Returns whether the store may use reads of a server that refuses writes for a reason
-    /// unrelated to its role (`MISCONF` or `NOPERM`).
+    /// Returns whether the store may use the reads of a server that answers the write check with
+    /// `MISCONF` or `NOPERM`.
     ///
-    /// The store may not under `Replicas`, where that error may hide `NOREPLICAS`.
+    /// Returns false under `Replicas`, because these errors may hide `NOREPLICAS`.
     pub(crate) fn may_be_unchecked(self) -> bool {
         self.max_lag().is_none()
     }
 
-    /// Returns the time, beyond the staleness, for which a node may believe an old primary.
+    /// Returns the longest time, beyond the staleness, for which a node may use an old primary.
     ///
     /// # Errors
     ///

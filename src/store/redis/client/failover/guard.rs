@@ -1,10 +1,10 @@
-//! The conditions under which the store may use an answer (the answer **counts**):
+//! The store may use an answer (the answer **counts**) under these conditions:
 //!
 //! * The server accepts writes.
-//! * Under `Failover::Replicas`, all its replicas followed the server recently.
+//! * Under `Failover::Replicas`, all replicas of the server followed it recently.
 //! * Behind sentinels, a majority of the sentinels names the server.
 //!
-//! Each store has one guard, which the connections of requests and of feeds share.
+//! Each store has one guard. The connections of requests and of feeds share the guard.
 
 #[cfg(feature = "sentinel")]
 use std::sync::Arc;
@@ -39,7 +39,7 @@ use crate::{
 /// A function that returns the key of a bucket's hash `m`, which has no time to live.
 pub(crate) type CheckKey = Box<dyn Fn(u32) -> String + Send + Sync>;
 
-/// The rules that decide whether answers count, and the warnings of these rules for operators.
+/// The rules that decide if the store may use an answer, and their warnings for operators.
 pub(crate) struct Guard {
     check_key: CheckKey,
     deployment: Deployment,
@@ -60,18 +60,18 @@ pub(crate) struct Guard {
 /// The settings of the servers, as the store last read them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerSettings {
-    /// The reason why the declared failover gives no bound; `None` if it gives one.
+    /// The reason why the declared failover gives no bound; `None` if it gives a bound.
     pub(crate) voids: Option<String>,
     /// The number of replicas that the server demands for each write (`min-replicas-to-write`);
     /// `None` if it is unknown.
     pub(crate) demanded: Option<u64>,
     /// `cluster-node-timeout`, if the application did not declare it and the servers return it.
     pub(crate) node_timeout: Option<Duration>,
-    /// The reason why the server may drop revocations; `None` if it may not.
+    /// The warning that the server may delete revocations; `None` if there is no such problem.
     pub(crate) evicts: Option<String>,
 }
 
-/// The number of servers whose reads now count without a write check, and the latest reason.
+/// The number of servers whose reads count without a passed write check, and the latest reason.
 #[derive(Default)]
 struct UncheckedServers {
     count: usize,
@@ -107,13 +107,13 @@ impl Guard {
         Self { watch: watch.map(Arc::new), ..self }
     }
 
-    /// Returns the watch over the sentinels, if there are any.
+    /// Returns the watch over the sentinels; `None` without sentinels.
     #[cfg(feature = "sentinel")]
     pub(crate) fn watch(&self) -> Option<&Arc<SentinelWatch>> {
         self.watch.as_ref()
     }
 
-    /// Judges an answer of the server that the sentinels named when the connection was made.
+    /// Returns an error unless a majority of the sentinels still names the server of `agreement`.
     #[cfg_attr(
         not(feature = "sentinel"),
         allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only sentinels agree")
@@ -138,14 +138,14 @@ impl Guard {
         false
     }
 
-    /// Returns the command that the store sends after the reads of a decision. It changes nothing.
+    /// Returns a write check. The command changes nothing, but fails if the server refuses writes.
     pub(crate) fn write_check(&self, bucket: u32) -> Cmd {
         let mut check = redis::cmd("PERSIST");
         check.arg((self.check_key)(bucket));
         check
     }
 
-    /// Judges the answer to a write check of this server. Logs a change of its state.
+    /// Judges the answer to a write check of this server. Stores the result in the server's state.
     pub(crate) fn judge_check(&self, answer: &Value, server: &ServerState) -> Result<(), CommandError> {
         let unchecked = write_check(answer, self.may_be_unchecked)?;
         let is_unchecked = unchecked.is_some();
@@ -158,15 +158,14 @@ impl Guard {
         Ok(())
     }
 
-    /// Forgets a server whose connections end.
+    /// Removes a server from the unchecked servers, because its connections end.
     pub(crate) fn forget(&self, server: &ServerState) {
         if server.is_unchecked.swap(false, Ordering::Relaxed) {
             self.count(None);
         }
     }
 
-    /// With a reason, adds one to the number of servers whose reads are used without a check. With
-    /// `None`, subtracts one.
+    /// Changes the number of unchecked servers. A reason adds 1, and `None` subtracts 1.
     fn count(&self, unchecked: Option<Unchecked>) {
         let mut servers = lock(&self.unchecked);
         let before = servers.count;
@@ -192,15 +191,15 @@ impl Guard {
         self.deployment
     }
 
-    /// Judges an answer of this server by the newest proof. The node sent the question at `asked`,
-    /// on a connection that it made at `made`.
+    /// Returns an error unless a recent proof covers an answer of this server. The node sent the
+    /// command at `asked`, on a connection that it made at `made`.
     pub(crate) fn proved(&self, server: Option<ServerId>, asked: Moment, made: Moment) -> Result<(), CommandError> {
         let Some(proofs) = &self.proofs else { return Ok(()) };
         let (broken, text) = match lock(proofs).judge(server, asked) {
             Ok(()) => return Ok(()),
             Err(Unproved::Unidentified) => (false, "the server's identity is unknown; grant the user INFO"),
             Err(Unproved::Old) => (false, "not all replicas have acknowledged a write recently"),
-            // A connection made after the proof may lead to the next primary, so it is not broken.
+            // A connection that is younger than the proof may lead to the new primary, so it stays.
             Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
         };
         Err(CommandError::new(StoreErrorKind::Unavailable, broken, text))
@@ -217,13 +216,13 @@ impl Guard {
     }
 
     /// Records that `count` replicas acknowledged the write that the node sent at `asked`. Returns
-    /// true if that is a proof.
+    /// true if `count` is enough for a proof.
     pub(crate) fn acknowledged(&self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.proofs.as_ref().is_some_and(|proofs| lock(proofs).acknowledged(server, asked, count))
     }
 
-    /// Records the number of replicas that a server without a proof demands. Returns true if the
-    /// server demands none. Its answers then count without a proof, and the bound is void.
+    /// Records `min-replicas-to-write` of a server without a proof. Returns true if the number is
+    /// 0. The server's answers then count without a proof, and the failover bound is unknown.
     pub(crate) fn demands(&self, server: ServerId, asked: Moment, replication: Replication) -> bool {
         let counts =
             self.proofs.as_ref().is_some_and(|proofs| lock(proofs).demands(server, asked, replication.demanded));
@@ -238,7 +237,7 @@ impl Guard {
         self.proofs.iter().for_each(|proofs| lock(proofs).failed(code));
     }
 
-    /// Returns the reason why there is no recent proof; `None` if answers count now.
+    /// Returns the reason if a necessary proof is missing or too old; otherwise `None`.
     pub(crate) fn unproved(&self) -> Option<String> {
         self.proofs.as_ref().and_then(|proofs| lock(proofs).trouble(Moment::now()))
     }
@@ -249,11 +248,11 @@ impl Guard {
         self.suspicions.load(Ordering::Acquire)
     }
 
-    /// Makes all connections of the store unusable, and voids all answers on them. The store then
-    /// asks the sentinels, or the nodes of a cluster, again for the primary.
+    /// Makes all connections of the store unusable, so that their answers do not count. The store
+    /// then asks the sentinels, or the nodes of a cluster, for the primary again.
     ///
-    /// The feed calls this method after this node was frozen for too long, because its data about
-    /// the servers may be outdated. One call serves requests and feeds, which share the guard.
+    /// The feed calls this method after this node was frozen for too long, because another server
+    /// may have become the primary.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]
@@ -262,7 +261,7 @@ impl Guard {
         }
     }
 
-    /// Returns the time, beyond the staleness, for which a node may believe an old primary.
+    /// Returns the longest time, beyond the staleness, for which a node may use an old primary.
     ///
     /// # Errors
     ///
@@ -276,7 +275,7 @@ impl Guard {
         }
     }
 
-    /// Stores the settings that the store has read from the servers. Logs a new defect.
+    /// Stores the settings that the store has read from the servers. Logs a new problem.
     pub(crate) fn note_settings(&self, settings: ServerSettings) {
         self.cover(settings.demanded.unwrap_or(0));
         self.note_voids(settings.voids.clone());
@@ -313,7 +312,7 @@ impl Guard {
     }
 }
 
-/// A reason for a failed write check that does not depend on the server's role.
+/// A reason why even a primary may fail the write check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unchecked {
     /// `MISCONF`: the server cannot save to its disk, so it refuses every write.
@@ -340,16 +339,16 @@ impl Unchecked {
 
 /// Reads the answer to a write check: `PERSIST {b}:m`, which the store sends after the reads.
 ///
-/// A primary that was cut off still answers `ROLE` with `master`, and serves reads for ever. With
-/// `min-replicas-to-write`, it refuses writes once its replicas are gone. A demoted primary refuses
-/// writes too. `m` has no time to live, so `PERSIST` changes nothing, and the server replicates and
-/// saves nothing. `PERSIST` also works when the server is out of memory. Measured on Redis 7.0 and
-/// 8.2, Valkey 8.1 and 9.1.
+/// After a network split, an old primary still answers `ROLE` with `master`, and serves reads. With
+/// `min-replicas-to-write`, it refuses writes when its replicas are gone. A demoted primary refuses
+/// writes too. `m` has no time to live, so `PERSIST` changes nothing, and Redis replicates and
+/// saves nothing. `PERSIST` also works when Redis is out of memory. Measured on Redis 7.0 and 8.2,
+/// Valkey 8.1 and 9.1.
 ///
 /// | result | meaning |
 /// |--|--|
 /// | `Ok(None)` | the server accepts writes |
-/// | `Ok(Some(_))` | it refuses them, but not for its role, and `may_be_unchecked` is true |
+/// | `Ok(Some(_))` | writes fail for another reason than the role, and `may_be_unchecked` is true |
 /// | `Err(_)` | the reads do not count; a [`broken`](CommandError::broken) connection must end |
 pub(crate) fn write_check(answer: &Value, may_be_unchecked: bool) -> Result<Option<Unchecked>, CommandError> {
     let error = match answer {

@@ -1,5 +1,5 @@
-//! The rules that decide if the store may use an answer (the answer **counts**), although another
-//! server may have replaced the primary.
+//! The rules that decide if the store may use an answer (the answer **counts**). Another server may
+//! have replaced the primary that gave the answer.
 
 pub(crate) mod deployment;
 pub(crate) mod guard;

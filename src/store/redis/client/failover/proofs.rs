@@ -1,31 +1,31 @@
-//! Proofs that all replicas still followed a server.
+//! Proofs that all Redis replicas still followed a server.
 //!
-//! A primary that was cut off still answers reads. After a stop (`SIGSTOP`, a paused machine) it
-//! even accepts writes for a while. So under [`Failover::Replicas`](super::deployment::Failover)
-//! the store uses an answer (the answer **counts**) only with a proof.
+//! After a network split, an old primary still answers reads. After a stop (`SIGSTOP`, a paused
+//! machine), such a server even accepts writes for a while. So under
+//! [`Failover::Replicas`](super::deployment::Failover) the store uses an answer (the answer
+//! **counts**) only with a proof.
 //!
-//! In each probe the node sends a write that Redis replicates, then `WAIT` on the same connection.
-//! If all replicas acknowledge the write, the probe gives a proof. The time of the proof is the
-//! moment before the node sent the two commands. An answer of the same server counts if the node
-//! sent its question at most `max_lag` after the time of the proof.
+//! In each probe, the node sends a write, then `WAIT` on the same connection. If all replicas
+//! acknowledge the write, the probe gives a proof. The time of the proof is the moment before the
+//! node sent the probe. The proof covers an answer of the same server if the node sent the command
+//! at most `max_lag` after that time.
 //!
-//! The proof bounds the time for which a node believes an old primary:
+//! So a node uses an old primary for at most `max_lag`. The reasons:
 //!
-//! * Let `p` be the time of a proof. Each replica acknowledged the write, so it followed this
-//!   server after `p`.
+//! * Let `p` be the time of a proof. Each replica acknowledged the write, so the replica followed
+//!   this server after `p`.
 //! * So no replica was promoted before `p`, and another server confirms revocations only after `p`.
-//! * When a stopped server resumes, old acknowledgements may wait in a socket. Their replication
-//!   offset is lower than that of the write, so they prove nothing.
+//! * When a stopped server resumes, old acknowledgements may wait in a socket. They have a lower
+//!   replication offset than the write, so they prove nothing.
 //!
-//! A proof needs the larger of `min-replicas-to-write` and the most replicas that the node ever
-//! saw, and at least one. Each probe counts the replicas. That number is too low in two cases:
+//! A proof needs this number of replicas: the larger of `min-replicas-to-write` and the most
+//! replicas that a probe has seen, and at least 1. The number is too low in two cases:
 //!
 //! * A replica attaches and is promoted between two probes.
 //! * A replica attaches in place of a promoted one, and the number does not include both.
 //!
-//! A server whose `min-replicas-to-write` is 0 needs no proof, because the operator lets it serve
-//! without replicas. So a promoted server without a replica can confirm revocations. The bound is
-//! unknown for as long as the setting is 0.
+//! If `min-replicas-to-write` is 0, the operator allows the server to serve without replicas. Its
+//! answers then count without a proof, and the failover bound is unknown.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use crate::store::{ServerId, redis::client::answer::Moment};
 pub(crate) struct Proofs {
     max_lag: Duration,
     replicas: u64,
-    /// The server of the last probe without a proof, if that server demands no replica.
+    /// The server that needs no proof, because its `min-replicas-to-write` was 0 at the last check.
     alone: Option<ServerId>,
     newest: Option<Proof>,
     last: Outcome,
@@ -63,10 +63,10 @@ enum Outcome {
 pub(crate) enum Unproved {
     /// The server's identity is unknown.
     Unidentified,
-    /// No proof is young enough.
+    /// There is no proof, or the newest proof is too old.
     Old,
-    /// The newest proof is of another server and has this time. Connections that are older than
-    /// the proof lead to a former primary.
+    /// The newest proof is of another server. The value is the time of that proof. A connection
+    /// from before that time leads to a former primary.
     OtherServer(Moment),
 }
 
@@ -88,7 +88,7 @@ impl Proofs {
     }
 
     /// Records that `count` replicas acknowledged the write that the node sent at `asked`. Returns
-    /// true if that is a proof.
+    /// true if `count` is enough for a proof.
     pub(crate) fn acknowledged(&mut self, server: ServerId, asked: Moment, count: u64) -> bool {
         self.last = Outcome::Acknowledged(count);
         let is_proof = count >= self.replicas;
@@ -98,8 +98,8 @@ impl Proofs {
         is_proof
     }
 
-    /// Records the number of replicas that the server demands, if known. Returns true if the server
-    /// demands none. Its answers then count without a proof.
+    /// Records `min-replicas-to-write` of the server, if known. Returns true if the number is 0.
+    /// The server's answers then count without a proof.
     pub(crate) fn demands(&mut self, server: ServerId, asked: Moment, replicas: Option<u64>) -> bool {
         let is_alone = replicas == Some(0);
         self.alone = is_alone.then_some(server);
@@ -114,14 +114,14 @@ impl Proofs {
         self.last = Outcome::Failed(code.to_owned());
     }
 
-    /// Judges an answer of this server to a question that the node sent at `asked`.
+    /// Returns an error unless a proof covers this server's answer to a command sent at `asked`.
     pub(crate) fn judge(&self, server: Option<ServerId>, asked: Moment) -> Result<(), Unproved> {
         let server = server.ok_or(Unproved::Unidentified)?;
         let young = self.newest.filter(|proof| self.is_young(*proof, asked)).ok_or(Unproved::Old)?;
         if young.server == server { Ok(()) } else { Err(Unproved::OtherServer(young.asked)) }
     }
 
-    /// Returns the reason why no answer counts at this moment; `None` if answers count.
+    /// Returns the reason if the newest proof is missing or too old; otherwise `None`.
     pub(crate) fn trouble(&self, now: Moment) -> Option<String> {
         if self.newest.is_some_and(|proof| self.is_young(proof, now)) {
             return None;
@@ -142,7 +142,7 @@ impl Proofs {
         })
     }
 
-    /// Returns whether a proof covers the answer to a question that the node sent at `asked`.
+    /// Returns whether a proof is recent enough for the answer to a command sent at `asked`.
     fn is_young(&self, proof: Proof, asked: Moment) -> bool {
         asked.since(proof.asked) <= self.max_lag
     }

@@ -4,10 +4,10 @@ use redis::{Cmd, Value};
 
 use crate::store::redis::client::answer::{CommandError, Reply, decimal, property};
 
-/// The server's setting for the number of replicas that it demands for a write.
+/// The server setting that demands a number of connected replicas for each write.
 pub(crate) const DEMANDED: &str = "min-replicas-to-write";
 
-/// The number of a primary's replicas, and the number that the primary demands for a write.
+/// The number of a primary's replicas, and its `min-replicas-to-write`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Replication {
     /// `None` if the user has no right to `INFO`.
@@ -17,7 +17,7 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    /// Returns the reason why the declared `max_lag` is no bound; `None` if it is one.
+    /// Returns the reason why `max_lag` is not the failover bound; `None` if it is the bound.
     pub(crate) fn voids(self) -> Option<String> {
         let Some(connected) = self.connected else {
             return Some("the number of the server's replicas is unknown; grant the user `INFO`".to_owned());
@@ -35,7 +35,7 @@ pub(crate) fn connected(replication: &str) -> Option<u64> {
     decimal(property(replication, "connected_slaves")?.as_bytes())
 }
 
-/// Returns the number of replicas that follow the server, from `INFO replication`. Leaves out
+/// Returns the number of replicas that follow the server, from `INFO replication`. Does not include
 /// replicas that still load their first copy of the data.
 pub(crate) fn online(replication: &str) -> u64 {
     let is_replica = |line: &&str| {

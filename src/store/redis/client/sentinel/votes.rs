@@ -3,9 +3,9 @@
 //! This module does no I/O and reads no clock. [`watch`](super::watch) asks the sentinels, and
 //! passes the moment of each question.
 //!
-//! Two majorities have a sentinel in common. So once a majority names a new primary, each majority
-//! for the old primary includes an outdated answer. The old majority ends when that answer is
-//! `patience` old. The argument requires that no sentinel names an earlier epoch again.
+//! Any two majorities have a sentinel in common. If a majority names a new primary, every majority
+//! for the old primary contains an outdated answer. That answer expires after `patience`, and the
+//! old majority ends. This is true only if no sentinel returns to an earlier epoch.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -50,10 +50,10 @@ struct Sentinel {
 #[derive(Debug)]
 pub(crate) struct Votes {
     patience: Duration,
-    /// The number of times that a majority of unknown sentinels has replaced all known ones.
+    /// The number of complete replacements of the sentinels that this node has detected.
     era: u64,
-    /// The number of sentinels that the application named. The total is never lower, even if a
-    /// sentinel that has just started reports fewer.
+    /// The number of sentinels that the application named. A sentinel that has just started may
+    /// report fewer, but [`total`](Self::total) is never lower than this number.
     named: u64,
     sentinels: HashMap<String, Sentinel>,
     /// The node ignores votes that it requested before this moment.
@@ -99,7 +99,7 @@ impl Votes {
         Some(self.era == agreement.era && epoch == agreement.epoch && *address == agreement.address)
     }
 
-    /// Returns the primary that a majority names.
+    /// Returns the primary that a majority names; `None` if there is no majority.
     pub(crate) fn primary(&self, now: Moment) -> Option<Agreement> {
         let (address, epoch, _) = self.majority(now)?;
         Some(Agreement { era: self.era, address: address.clone(), epoch })
@@ -139,7 +139,7 @@ impl Votes {
         self.total() / 2 + 1
     }
 
-    /// Returns the highest epoch that any sentinel has named. The node believes no majority with a
+    /// Returns the highest epoch that any sentinel has named. The node ignores a majority with a
     /// lower epoch.
     fn floor(&self) -> u64 {
         self.sentinels.values().map(|sentinel| sentinel.highest).max().unwrap_or(0)
@@ -151,8 +151,8 @@ impl Votes {
         votes.filter(move |(_, vote)| now.since(vote.asked) <= self.patience)
     }
 
-    /// Groups sentinels by the primary and epoch that they name. Leaves out those without a fresh
-    /// vote, and those for which `counts` returns false.
+    /// Groups the sentinels with a fresh vote by the primary and epoch that they name. Leaves out a
+    /// sentinel if `counts` returns false for it.
     fn parties(&self, counts: impl Fn(&Sentinel) -> bool, now: Moment) -> Vec<Party<'_>> {
         let mut parties: Vec<Party<'_>> = Vec::new();
         for (id, vote) in self.fresh(now) {
@@ -168,13 +168,13 @@ impl Votes {
         parties
     }
 
-    /// Returns whether this many sentinels are a majority.
+    /// Returns whether this number of sentinels is a majority.
     fn is_enough(&self, sentinels: usize) -> bool {
         u64::try_from(sentinels).unwrap_or(u64::MAX) >= self.needed()
     }
 
-    /// Returns the group that is a majority. After the first majority, the method counts only
-    /// established sentinels, because a new one may name an old primary from its configuration.
+    /// Returns the sentinels that are a majority. After the first majority, only established
+    /// sentinels count, because a new one may name an old primary from its configuration.
     fn majority(&self, now: Moment) -> Option<Party<'_>> {
         let floor = self.floor();
         let is_first = self.is_first();
@@ -183,14 +183,14 @@ impl Votes {
         parties.find(|(_, epoch, party)| *epoch >= floor && self.is_enough(party.iter().filter(counts).count()))
     }
 
-    /// Returns whether no majority was ever found.
+    /// Returns whether there was no majority yet.
     fn is_first(&self) -> bool {
         self.sentinels.values().all(|sentinel| !sentinel.is_established)
     }
 
-    /// Marks the sentinels of a majority as established. If only unknown sentinels have a majority,
-    /// an operator has replaced the sentinels. The method then removes all established ones, with
-    /// their epochs, and begins a new era.
+    /// Marks the sentinels of a majority as established. If only sentinels that are not established
+    /// form a majority, an operator has replaced the sentinels. The method then removes the others,
+    /// and begins a new era.
     fn settle(&mut self, now: Moment) {
         let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {

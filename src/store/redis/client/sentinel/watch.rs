@@ -1,10 +1,10 @@
-//! The watch over the sentinels. It asks each sentinel for the primary, about once a second or
-//! more often, and at every change.
+//! The watch, which asks each sentinel for the primary. It asks about once a second or more often,
+//! and immediately after a failover.
 //!
-//! Each sentinel has a separate task, so a sentinel that hangs delays no other. A task asks over
-//! one connection, and listens for `+switch-master` over another. That message only makes all tasks
-//! ask immediately. The application names some sentinels, and their answers name the others. All
-//! tasks end when the [`SentinelWatch`] is dropped.
+//! Each sentinel has a separate task, so a sentinel that hangs delays no other task. A task asks
+//! over one connection, and listens for `+switch-master` over another. After this message, all
+//! tasks ask immediately. The application names some sentinels, and their answers name the others.
+//! All tasks end when the [`SentinelWatch`] is dropped.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -37,14 +37,14 @@ use crate::{
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after the first failure. Each further failure doubles the pause, up to a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The shortest time between two questions. All changes within this time cause one question.
+/// The shortest time between two questions. All signals within this time cause one question.
 const SPACING: Duration = Duration::from_millis(20);
 /// The time without an answer after which the watch drops a sentinel that the application did not
 /// name.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
 /// The maximum number of sentinels that the watch asks. No deployment has more.
 const MOST: usize = 32;
-/// The longest wait for an answer. A later one is too old to be of use.
+/// The longest wait for an answer. A later answer would be too old.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The interval at which the watch checks if there is a majority, and logs a change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -115,7 +115,7 @@ impl SentinelWatch {
         timeout(self.shared.wait, asked).await.ok().flatten().ok_or_else(|| self.shared.disagreement())
     }
 
-    /// Judges an answer of the primary that the sentinels named when the connection was made.
+    /// Returns an error unless a majority still names the primary of `agreement`.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl SentinelWatch {
         self.shared.poke();
     }
 
-    /// Returns the reason why there is no majority, if there is none.
+    /// Returns the reason why there is no majority; `None` if there is a majority.
     pub(crate) fn trouble(&self) -> Option<String> {
         let is_agreed = self.shared.votes().primary(Moment::now()).is_some();
         (!is_agreed).then(|| self.shared.explain())
@@ -191,7 +191,7 @@ impl Shared {
         self.poke.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Returns the error of a missing majority.
+    /// Returns the error of a call while there is no majority.
     fn disagreement(&self) -> CommandError {
         CommandError::new(StoreErrorKind::Unavailable, false, &self.explain())
     }
@@ -281,7 +281,7 @@ async fn ask_all(shared: Arc<Shared>) {
     }
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // A missing majority at the start needs no log line, because connecting fails with the reason.
+    // With `true`, the first check also logs a missing majority.
     let mut is_agreed = true;
     loop {
         tokio::select! {
@@ -335,7 +335,7 @@ async fn ask_one(
         if last_answer > begun {
             pause = SHORTEST_PAUSE;
         }
-        // A change ends the pause early. `SPACING` limits how often the task then asks an absent
+        // A signal ends the pause early. `SPACING` limits how often the task then asks an absent
         // sentinel.
         let _ = timeout(jittered(pause), poked.changed()).await;
         sleep(SPACING).await;
@@ -365,8 +365,7 @@ async fn converse(
     }
 }
 
-/// Asks a sentinel over a new connection, at each interval and at every change. Returns the first
-/// error.
+/// Asks a sentinel at intervals and after signals, over a new connection. Returns the first error.
 async fn ask(
     shared: &Shared,
     client: &Client,
