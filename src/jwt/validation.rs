@@ -313,7 +313,7 @@ impl Validation {
 
     /// Checks all rules except those about the current time and `iss`, and returns the token type.
     /// `issued_at` is the token's `iat`. For a token without `iat`, the caller passes the latest
-    /// time at which the issuer can have issued it.
+    /// time at which the issuer can have issued it. The lifetime is counted from `issued_at`.
     fn check_claims_of_issuer<C>(
         &self,
         header_typ: Option<&str>,
@@ -331,7 +331,9 @@ impl Validation {
             return Err(TokenError::Claims("`aud` is missing or names no configured audience"));
         }
         let kind = self.kind(header_typ, claims.token_type)?;
-        if issued_at >= claims.expires_at || claims.not_before.is_some_and(|nbf| nbf >= claims.expires_at) {
+        let begins_late = (claims.has_issued_at() && claims.issued_at >= claims.expires_at)
+            || claims.not_before.is_some_and(|nbf| nbf >= claims.expires_at);
+        if begins_late {
             return Err(TokenError::Claims("`exp` is not after `iat` and `nbf`"));
         }
         let max = match kind {

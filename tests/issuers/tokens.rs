@@ -378,6 +378,14 @@ async fn a_token_lacks_only_what_its_policy_does_not_need() {
         assert_eq!(accepted.issued_at() == Timestamp::default(), claims["iat"].is_null());
         assert_eq!(check(&denylist, &token).await.is_ok(), by_denylist, "{claims}");
     }
+    // The leeway also extends a token without `iat`.
+    let leeway = std::time::Duration::from_secs(60);
+    let patient = TokenService::builder().leeway(leeway).accept(issuer(IssuerPolicy::Stateless)).build().unwrap();
+    for (exp, is_accepted) in [("now-5", true), ("now-100", false)] {
+        let ended = json!({ "iss": "https://x.example.org", "aud": "api", "exp": exp });
+        let token = signed(&header, &with_times(&ended));
+        assert_eq!(check(&patient, &token).await.is_ok(), is_accepted, "{exp}");
+    }
     // Without `iat`, the time that is left counts as the lifetime.
     let long = json!({ "iss": "https://x.example.org", "aud": "api", "sub": "1", "exp": "now+100000" });
     // Otherwise a logout token would be an access token.
