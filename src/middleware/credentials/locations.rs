@@ -73,7 +73,8 @@ impl Locations {
                  `allow_websocket_protocol`",
             ));
         }
-        // Avoids duplicates, because `find` would take one field for two credentials.
+        // Adds each name only once. If a name were twice in the list, `find` would read its header
+        // twice, and take the header for two credentials.
         if !self.headers.contains(&name) {
             self.headers.push(name);
         }
