@@ -219,7 +219,7 @@ impl ResourceMetadataBuilder {
     ///
     /// [`build`](Self::build) rejects:
     ///
-    /// * a member that has a method of this builder,
+    /// * a member for which this builder has another method,
     /// * a name that is empty, or that you added before,
     /// * a value that is `null` or an empty array.
     pub fn member(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
@@ -229,7 +229,7 @@ impl ResourceMetadataBuilder {
 
     /// Allows `http` in the URLs of the API, the authorization servers and the key set if `allow`
     /// is `true`. Use it only for tests. Default: `false`, which allows `http` only for `localhost`
-    /// and loopback addresses.
+    /// and loopback addresses. The URLs of pages may always be `http`.
     pub fn allow_http(mut self, allow: bool) -> Self {
         self.allows_http = allow;
         self
@@ -239,12 +239,16 @@ impl ResourceMetadataBuilder {
     ///
     /// # Errors
     ///
-    /// * A URL is not absolute, not `https`, or contains a forbidden character, user or password.
+    /// * A URL is not absolute, or contains a user, a password or a forbidden character.
+    /// * A URL is not `https`, and [`allow_http`](Self::allow_http) does not allow `http` for it.
     /// * The URL of the API or of an authorization server has a query or a fragment.
     /// * The URL of the API has capital letters in the host, or `.` or `..` in the path. Clients
     ///   would normalize such a URL, and then not recognize it.
+    /// * A path segment in the URL of the API begins with `:` or `*`. Routers would take the
+    ///   segment for a parameter.
     /// * A scope is not a scope token, or is `offline_access`.
-    /// * A value is empty, or a method of this builder says that `build` rejects it.
+    /// * The name of the API is empty, or the list of the locations of tokens is empty.
+    /// * The docs of a method of this builder say that `build` rejects the value.
     pub fn build(self) -> Result<ResourceMetadata, ConfigError> {
         let http = self.allows_http;
         let origin_len = check_resource(&self.resource, http)?;
