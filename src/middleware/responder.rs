@@ -309,11 +309,11 @@ impl Rejection {
     /// If an [`AuthService`](super::AuthService) is around the handler, the service replaces this
     /// response:
     ///
-    /// * The new response has the realm of the layer, and the changes of its hook
+    /// * Over HTTP, the new response has the layer's realm, and the changes of the layer's hook
     ///   ([`on_rejection`](super::AuthLayerBuilder::on_rejection)).
     /// * For a gRPC request, the new response is a gRPC response.
-    /// * The new response keeps restrictions in `Cache-Control`. It also keeps headers that describe
-    ///   neither the body nor the rejection, such as cookies.
+    /// * The new response keeps restrictions in `Cache-Control`, and headers that describe neither
+    ///   the body nor the rejection, such as cookies.
     ///
     /// Without an `AuthService`, the client gets this response, with the realm `api`.
     ///
