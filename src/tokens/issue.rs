@@ -72,7 +72,8 @@ impl TokenIssuer {
         }
     }
 
-    /// Checks the parameters of a session before the store opens it. Returns its mint and scope.
+    /// Checks the parameters of a session before the store opens the session. Returns the [`Mint`]
+    /// that signs the session's tokens, and their scope.
     fn draft<'a, C: Serialize>(
         &'a self,
         keyring: &'a Keyring,

@@ -83,7 +83,7 @@ impl Signer {
             )
         })?;
         let signature = key.sign(b"").map_err(|error| {
-            ConfigError::new("keys", "have a signing key that cannot sign", "check the key").with_source(error)
+            ConfigError::new("keys", "have a signing key that cannot sign", "give another key").with_source(error)
         })?;
         let access = Encoder::new(key, TokenType::Access);
         if access.header_len() > longest_header(max_token_len) {
