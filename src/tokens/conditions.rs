@@ -167,8 +167,8 @@ impl Conditions {
     }
 
     /// Ends [`ConditionKind::ReadsRefused`] after the store has answered a ping, but only if the
-    /// last read failed because the store was unreachable. A store that refused the read may refuse
-    /// the next one too.
+    /// last failed read did not reach the store. If the store refused that read, it may refuse the
+    /// next read too.
     pub(super) fn note_answer(&self) {
         let kind = ConditionKind::ReadsRefused;
         let is_unreachable = |failure| matches!(failure, StoreErrorKind::Unavailable | StoreErrorKind::Timeout);

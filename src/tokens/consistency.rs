@@ -88,8 +88,8 @@ pub enum Consistency {
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(3600);
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
-/// The default interval between polls under `Strong`. No request depends on these polls. They find
-/// lost revocations, and cut streams if a nudge is lost.
+/// The default interval between polls under `Strong`. No request depends on these polls. The node
+/// needs them to republish lost revocations, and to cut streams after a nudge was lost.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
 /// The shortest deadline of a read: a busy machine must have time to connect.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(150);
