@@ -178,8 +178,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let origin = self.origin_of(claims)?;
             self.check_times(claims, origin)?;
             let (claims, route) = (claims.clone(), self.route(claims, origin)?);
-            // Another service may have verified these claims. This node may then see their stamp for
-            // the first time.
+            // Another service may have verified these claims. This node may then see their stamp
+            // for the first time.
             self.settle(&claims, route.as_ref(), token_type);
             let is_foreign = !claims.is_verified_by(&self.streams.of(claims.external()).verifier());
             Ok(VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign })
