@@ -216,7 +216,8 @@ impl Source {
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // If the server failed, the call may try another slot, but not if the provider failed.
+            // `broken` lets the call try another slot. After a failure of the credentials provider,
+            // that would not help.
             Self::Server(server) => match server.connect(server.info.clone()).await {
                 Ok(connection) => Ok((connection, None)),
                 Err(mut error) => {
