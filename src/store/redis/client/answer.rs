@@ -71,8 +71,8 @@ impl CommandError {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Changes this error to that of a server that may not be the primary. The store must drop the
-    /// connection, because a new connection may reach the primary.
+    /// Turns this error into `Unavailable` and `broken`, because the server may not be the primary.
+    /// The store then drops the connection, because a new connection may reach the primary.
     pub(crate) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }
