@@ -31,8 +31,8 @@ const TOUCHES_AT_ONCE: usize = 64;
 /// A server does not meet the requirements, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     let is_checked = check_server(&parts.client, allow_eviction).await?;
-    // `touch_all` writes the failover bound into each bucket. The guard needs the settings to
-    // compute the bound.
+    // Reads the servers' settings first, because they determine the failover bound, which
+    // `touch_all` writes into each bucket.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
     parts.client.guard().note_settings(settings);
     if let Some(prover) = &parts.prover {
