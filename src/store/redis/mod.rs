@@ -86,8 +86,8 @@
 //! * The server's time: after a loss of data, `g` and `o` are missing. Without the server's time, a
 //!   new session would get the generation 0. Nodes that remember an earlier `revoke_all` would
 //!   refuse its tokens.
-//! * `o`: the server's clock may be set back. Without `o`, `revoke_all` could then set `g` below the
-//!   generations of the sessions that it has to end.
+//! * `o`: the server's clock may be set back. Without `o`, `revoke_all` could then set `g` below
+//!   the generations of the sessions that it has to end.
 //!
 //! `r` is the time of the last `revoke_all`. The store refuses a login that began at `r` or
 //! earlier. `g` is no substitute for `r`: if the server's clock was ahead once, `g` may be in the
