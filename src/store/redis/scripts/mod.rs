@@ -365,7 +365,9 @@ fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
 pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {
-        return Err(CommandError::untrusted("the answer belongs to another call; try again"));
+        return Err(CommandError::untrusted(
+            "the answer belongs to another call; if this happens again, check the proxies before Redis",
+        ));
     }
     let (status, now) = (reply.text()?, reply.time()?);
     Ok(ScriptAnswer { now, status, rest: reply })
