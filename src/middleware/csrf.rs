@@ -66,7 +66,7 @@ impl CrossSiteCheck {
         let origin = WebOrigin::parse(origin).ok_or_else(|| {
             ConfigError::new(
                 "trust_origin",
-                "is not an origin",
+                "is called with a text that is not an origin",
                 "give scheme, host and, if needed, port, without a path, as in `https://app.example.com`",
             )
         })?;

@@ -68,8 +68,8 @@ impl Locations {
         if [AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL].contains(&name) {
             return Err(ConfigError::new(
                 "allow_header",
-                "names a field that contains more than a token",
-                "remove the call: the layer always reads `Authorization`; for the others use `allow_cookie` or \
+                "names `Authorization`, `Cookie` or `Sec-WebSocket-Protocol`, which contain more than a token",
+                "remove the call (the layer always reads `Authorization`), or use `allow_cookie` or \
                  `allow_websocket_protocol`",
             ));
         }
