@@ -417,11 +417,12 @@ impl RedisStoreBuilder {
         }
         let keyspace = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
-            let problem = format!("is {:?}", self.timeout);
+            let problem = format!("is {:?}, which is out of range", self.timeout);
             return Err(ConfigError::out_of_range("timeout", problem, "choose more than zero and at most 60 s"));
         }
         if self.connections == 0 || self.connections > MAX_CONNECTIONS {
-            let (problem, remedy) = (format!("is {}", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
+            let (problem, remedy) =
+                (format!("is {}, which is out of range", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
             return Err(ConfigError::out_of_range("connections", problem, remedy));
         }
         let deployment = self.deployment()?;
@@ -450,17 +451,19 @@ impl RedisStoreBuilder {
     /// not fit the kind of URL.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
         let unfit =
-            |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "leave it out"));
+            |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "remove the call"));
         #[cfg(feature = "cluster")]
         match (&self.target, self.cluster_node_timeout) {
             (Target::Cluster(_), _) if self.failover.is_some() => {
-                return unfit("failover", "a cluster needs no declaration");
+                return unfit("failover", "it does not apply to a cluster");
             }
             (Target::Cluster(_), Some(timeout))
                 if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
             {
-                let (problem, remedy) =
-                    (format!("is {timeout:?}"), "pass the value of the servers' `cluster-node-timeout`");
+                let (problem, remedy) = (
+                    format!("is {timeout:?}, which is out of range"),
+                    "pass the value of the servers' `cluster-node-timeout`",
+                );
                 return Err(ConfigError::out_of_range("cluster_node_timeout", problem, remedy));
             }
             (Target::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
@@ -470,14 +473,14 @@ impl RedisStoreBuilder {
         #[cfg(feature = "sentinel")]
         match (&self.target, self.sentinel_patience) {
             (Target::Sentinel { .. }, _) if self.failover.is_some() => {
-                return unfit("failover", "sentinels need no declaration");
+                return unfit("failover", "it does not apply to sentinels");
             }
             (Target::Sentinel { .. }, patience) => {
                 let patience = patience.unwrap_or(DEFAULT_PATIENCE);
                 if (SHORTEST_PATIENCE..=LONGEST_PATIENCE).contains(&patience) {
                     return Ok(Deployment::Sentinel { patience });
                 }
-                let problem = format!("is {patience:?}");
+                let problem = format!("is {patience:?}, which is out of range");
                 return Err(ConfigError::out_of_range("sentinel_patience", problem, "choose 1 s to 60 s, usually 5 s"));
             }
             (_, Some(_)) => return unfit("sentinel_patience", "the store does not connect through sentinels"),

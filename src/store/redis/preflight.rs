@@ -69,7 +69,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<bool, Con
         Some(policy) if !allow_eviction => Err(ConfigError::new(
             "allow_eviction",
             format!("is off, but the server's maxmemory-policy {policy:.20} may drop revocations"),
-            "set maxmemory-policy to noeviction, or call allow_eviction(true)",
+            "set maxmemory-policy to noeviction, or accept the loss with allow_eviction(true)",
         )
         .with_source(Unfit::Eviction(policy))
         .into()),
@@ -93,7 +93,7 @@ async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     }
     let missing = missing.join(", ");
     let problem = format!("names a user who has no right to {missing} on the keys of this prefix");
-    let error = ConfigError::new("url", problem, "grant it with ACL SETUSER");
+    let error = ConfigError::new("url", problem, "grant the right with ACL SETUSER");
     Err(error.with_source(Unfit::Rights(missing)).into())
 }
 

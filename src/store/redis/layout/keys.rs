@@ -85,21 +85,21 @@ impl Keyspace {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX {
             return Err(ConfigError::out_of_range(
                 "prefix",
-                format!("has {} bytes", prefix.len()),
-                format!("choose 1 to {MAX_PREFIX} bytes"),
+                format!("has {} bytes, which is out of range", prefix.len()),
+                format!("choose a prefix of 1 to {MAX_PREFIX} bytes"),
             ));
         }
         if prefix.contains(['{', '}']) {
             return Err(ConfigError::new(
                 "prefix",
-                "contains a brace, but Redis Cluster computes the slot from the text in braces",
+                "contains `{` or `}`, which would move its keys to other slots of a Redis Cluster",
                 "remove the braces",
             ));
         }
         if buckets == 0 || buckets > MAX_BUCKETS {
             return Err(ConfigError::out_of_range(
                 "buckets",
-                format!("is {buckets}"),
+                format!("is {buckets}, which is out of range"),
                 format!("choose a number from 1 to {MAX_BUCKETS}, the same on every node"),
             ));
         }

@@ -260,12 +260,12 @@ impl ConnectionSlot {
 
 /// Returns the error of a slot that never had a connection.
 pub(super) fn never_tried() -> CommandError {
-    CommandError::new(StoreErrorKind::Unavailable, true, "not connected")
+    CommandError::new(StoreErrorKind::Unavailable, true, "the store is not connected to the server yet; try again")
 }
 
 /// Returns the error for a connection that the store has dropped.
 fn given_up() -> CommandError {
-    CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped")
+    CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped; try again")
 }
 
 /// A connection that one call uses.
@@ -379,7 +379,7 @@ impl Checkout {
                 .proved(self.connection.server, asked, self.connection.made)
                 .and_then(|()| self.guard.confirm(self.connection.agreement.as_ref()))
         } else {
-            let text = "this node was frozen after it made the connection";
+            let text = "this node was frozen after it made the connection; try again";
             Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
         };
         outcome.inspect_err(|error| self.on_error(error))

@@ -268,7 +268,13 @@ fn nodes(named: Vec<ConnectionInfo>) -> Result<Vec<Address>, ConfigError> {
         let (host, port, tls) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => (host, *port, false),
             ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
-            _ => return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/")),
+            _ => {
+                return Err(ConfigError::new(
+                    "urls",
+                    "name a Unix socket, but only TCP is supported",
+                    "write redis://host:port/",
+                ));
+            }
         };
         let redis = info.redis_settings();
         let its = (tls, redis.username().map(str::to_owned), redis.password().map(str::to_owned));
@@ -296,7 +302,11 @@ fn watch(
     let mut named = Vec::new();
     for info in access.infos(urls)? {
         if address::of(&info).is_none() {
-            return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/"));
+            return Err(ConfigError::new(
+                "urls",
+                "name a Unix socket, but only TCP is supported",
+                "write redis://host:port/",
+            ));
         }
         // A sentinel has no databases: the URL names the database of the servers behind it.
         let redis = info.redis_settings().clone().set_db(0);

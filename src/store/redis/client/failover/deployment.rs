@@ -94,7 +94,7 @@ impl Deployment {
             }
             Some(Failover::Replicas { max_lag }) => Err(ConfigError::out_of_range(
                 "failover",
-                format!("has a `max_lag` of {max_lag:?}"),
+                format!("has a `max_lag` of {max_lag:?}, which is out of range"),
                 "choose 1 s to 10 minutes, usually 1 s",
             )),
         }
