@@ -67,7 +67,7 @@ impl CacheBounds {
             return Err(ConfigError::out_of_range(
                 "verified_cache",
                 "has too few bytes for a single token",
-                "give some MiB, or give zero entries to switch the cache off",
+                "give a few MiB, or give zero entries to switch the cache off",
             ));
         }
         Ok(())

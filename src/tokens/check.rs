@@ -143,8 +143,8 @@ impl<C> Checker<C> {
         if self.authority.sessions().is_none() {
             return Err(ConfigError::conflict(
                 "keys",
-                "are given to a service that has no own tokens",
-                "remove the call of `replace_keys`: the service fetches the keys of other issuers itself",
+                "are replaced in a service that has no tokens of its own",
+                "remove the call of `replace_keys`, because the service fetches the keys of other issuers itself",
             ));
         }
         // The keys change before the cache's version. A check loads the version first and the keys

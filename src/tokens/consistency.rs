@@ -138,7 +138,7 @@ fn checked(interval: Duration, longest: Duration) -> Result<Duration, ConfigErro
         return Err(ConfigError::out_of_range(
             "poll_interval",
             format!("is {interval:?}, which is out of range"),
-            format!("give 1 ms to {longest:?} with this consistency"),
+            format!("give 1 ms to {longest:?}, the limit under this `consistency`"),
         ));
     }
     Ok(interval)
