@@ -196,7 +196,7 @@ impl FromStr for Preset {
             let names: Vec<_> = HABITS.iter().map(|habits| habits.name).collect();
             ConfigError::unsupported(
                 "preset",
-                "is not a known name",
+                "is not the name of a known preset",
                 format!("give one of {}; for an issuer that is not listed, give `plain`", names.join(", ")),
             )
         })

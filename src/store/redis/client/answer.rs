@@ -189,7 +189,7 @@ impl From<PoolError> for CommandError {
             PoolError::Timeout(_) => Self::new(
                 StoreErrorKind::Timeout,
                 true,
-                "the pool gave no connection in time; raise the size of the pool or its timeout",
+                "the pool gave no connection in time; check the server, or raise the size of the pool or its timeout",
             ),
             PoolError::Backend(error) => Self { broken: true, ..Self::from(error) },
             PoolError::Closed => Self::new(

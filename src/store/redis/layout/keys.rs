@@ -92,7 +92,7 @@ impl Keyspace {
         if prefix.contains(['{', '}']) {
             return Err(ConfigError::new(
                 "prefix",
-                "contains `{` or `}`, which would move its keys to other slots of a Redis Cluster",
+                "contains `{` or `}`, which would change the slots of the keys in a Redis Cluster",
                 "remove the braces",
             ));
         }

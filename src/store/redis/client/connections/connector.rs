@@ -271,7 +271,7 @@ fn nodes(named: Vec<ConnectionInfo>) -> Result<Vec<Address>, ConfigError> {
             _ => {
                 return Err(ConfigError::new(
                     "urls",
-                    "name a Unix socket, but only TCP is supported",
+                    "name a Unix socket, but clusters and sentinels need TCP",
                     "write redis://host:port/",
                 ));
             }
@@ -304,7 +304,7 @@ fn watch(
         if address::of(&info).is_none() {
             return Err(ConfigError::new(
                 "urls",
-                "name a Unix socket, but only TCP is supported",
+                "name a Unix socket, but clusters and sentinels need TCP",
                 "write redis://host:port/",
             ));
         }
