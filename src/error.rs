@@ -119,7 +119,7 @@ impl ConfigError {
     /// [`Unreachable`](ConfigErrorKind::Unreachable).
     pub(crate) fn unreachable(setting: &'static str, issuer: &str, error: KeySourceError) -> Self {
         let problem = format!("names the issuer `{issuer}`, whose keys were not fetched");
-        let remedy = "correct the cause that follows, or call `build`, which does not wait for keys";
+        let remedy = "correct the cause after this text, or call `build`, which does not wait for keys";
         Self::of(ConfigErrorKind::Unreachable, setting, problem.into(), remedy.into()).with_source(error)
     }
 
@@ -181,11 +181,11 @@ impl StdError for ConfigError {
 pub enum TokenError {
     /// The token is not a compact JWS, or its header or payload breaks a rule. The field names the
     /// rule.
-    #[error("the token is malformed: {0}; send it as it was issued")]
+    #[error("the token is malformed: {0}; send the token unchanged, as it was issued")]
     Malformed(&'static str),
     /// The token has no `iss`, or its `iss` is an issuer that the service does not accept.
     #[error(
-        "the service does not accept the token's issuer (`iss`); add the issuer with `accept`, or use another token"
+        "the service does not accept the token's issuer (`iss`); log in at another issuer, or add this one with `accept`"
     )]
     UnknownIssuer,
     /// The signature is wrong, although the service has a key with the token's `kid` and algorithm.
@@ -203,7 +203,7 @@ pub enum TokenError {
     UnknownKey,
     /// A claim is missing, has the wrong type or has a value that is not acceptable. The field
     /// names the claim.
-    #[error("the token's claims are not acceptable: {0}; compare them with the settings of this service")]
+    #[error("the token's claims are not acceptable: {0}; compare the claims with the settings of this service")]
     Claims(&'static str),
     /// The token is valid, but its claims do not fit the application's claims type. Usually the
     /// application has changed the type since it issued the token. See
@@ -218,7 +218,7 @@ pub enum TokenError {
     },
     /// The call needs a refresh token, but got an access token, or the other way round.
     #[error(
-        "the token is of the wrong kind; send the access token with requests, and the refresh token only to refresh"
+        "the call got a refresh token in place of an access token, or the reverse; use the refresh token only to refresh"
     )]
     WrongType,
     /// `exp` has passed.
@@ -228,7 +228,7 @@ pub enum TokenError {
         at: Timestamp,
     },
     /// `nbf` or `iat` lies in the future.
-    #[error("the token is not valid before {at}; compare the issuer's clock with this node's")]
+    #[error("the token is not valid before {at}; compare the clock of the token's issuer with the clock of this node")]
     NotYetValid {
         /// The value of `nbf` or `iat`.
         at: Timestamp,
@@ -253,7 +253,7 @@ pub enum TokenError {
     #[error("the refresh token was used before, so its session is now revoked; log in again")]
     Reused,
     /// The user does not exist or may not log in any more, so no new token is issued.
-    #[error("the token's user may not have new tokens; check that the user exists and may log in")]
+    #[error("the application gives the token's user no new tokens; check that the user exists and may log in")]
     UserRefused,
     /// The application's [`validator`](crate::tokens::TokenServiceBuilder::validator) refused the
     /// token.
@@ -278,7 +278,7 @@ fn custom_claims_text(claim: Option<&str>, problem: ClaimProblem) -> String {
             format!("the token lacks {subject}; give each new field of the claims type `#[serde(default)]`")
         }
         ClaimProblem::Unreadable => {
-            format!("{subject} in the token does not fit the claims type; make the type accept the older form too")
+            format!("{subject} in the token does not fit the claims type; make the type accept older tokens too")
         }
     }
 }
@@ -475,14 +475,14 @@ pub enum Error {
     IssuerKeys(#[from] KeySourceError),
     /// The user name or the password is wrong, or the user may not log in. The error does not say
     /// which, because the reason would reveal user names.
-    #[error("the credentials are not valid; check user name and password")]
+    #[error("the credentials are not valid; check the user name and the password")]
     InvalidCredentials,
     /// All of the user's sessions were revoked during this login. The client must log in again.
     #[error("the user's sessions were revoked during this login; log in again")]
     LoginSuperseded,
     /// A subject, label, scope, lifetime or claim is not allowed, or the service's configuration
     /// does not allow the operation.
-    #[error("the operation is not possible; correct the call or the settings of the service: {0}")]
+    #[error("the operation is not possible: {0}")]
     Issue(Cow<'static, str>),
     /// The id is empty, has more than 255 bytes or contains control characters. The node did not
     /// send the id to the store.
@@ -494,7 +494,9 @@ pub enum Error {
         id: &'static str,
     },
     /// The service has no signing key, the key failed, or the system returned no random bytes.
-    #[error("the token could not be signed; check the signing key and its backend")]
+    #[error(
+        "the token could not be signed; check that the service has a signing key, and that the system gives random bytes"
+    )]
     Signing,
     /// The application's own code failed. An example is its user lookup.
     #[error("the application's own code failed; see the source of this error and correct the code")]
@@ -566,12 +568,12 @@ pub enum PasswordError {
     #[error("the password is empty; ask the user for a password")]
     Empty,
     /// Too many computations are running or waiting. Try again later.
-    #[error("too many passwords are being hashed at the same time; try again later")]
+    #[error("the node is already hashing as many passwords as it may; try again later, or raise `max_concurrent`")]
     Overloaded,
     /// The system returned no random bytes, or the computation ended early.
     #[error(
         "the password could not be hashed, because the system gave no random bytes or the computation ended early; \
-         try again"
+         try again, and restart the node if this repeats"
     )]
     Failed,
 }

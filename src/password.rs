@@ -151,7 +151,7 @@ impl PasswordHasher {
             return Err(ConfigError::out_of_range(
                 "cost",
                 format!("is {cost}, above the maximum of 18, so one login would take half a minute or more"),
-                "use 12; each step above it doubles the time",
+                "use 12 (each step above 12 doubles the time)",
             ));
         }
         Ok(Self::with(cost, thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)))

@@ -13,7 +13,7 @@ pub(crate) fn check_cookie_name(setting: &'static str, name: &str) -> Result<(),
     }
     Err(ConfigError::new(
         setting,
-        "has an invalid cookie name",
+        "has a cookie name that is empty or contains a forbidden character",
         "use letters, digits, `-` and `_`, as in `__Host-access_token`",
     ))
 }

@@ -57,8 +57,8 @@ where
         let sessions = self.auth.browser_sessions().ok_or_else(|| {
             ConfigError::missing(
                 "browser",
-                "needs a layer that reads the cookies of browser sessions",
-                "call `AuthLayerBuilder::browser_sessions`",
+                "is called for a layer without browser sessions",
+                "call `browser_sessions` on the `AuthLayerBuilder` of this layer",
             )
         })?;
         Ok(BrowserEndpoints::new(self.clone(), sessions.clone()))

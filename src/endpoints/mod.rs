@@ -234,7 +234,7 @@ where
             return Err(ConfigError::conflict(
                 "access_cookie",
                 "names a cookie from which the layer reads no tokens",
-                "also pass the name to `AuthLayerBuilder::allow_cookie`",
+                "also pass the name of the cookie to `AuthLayerBuilder::allow_cookie`",
             ));
         }
         self.access_cookie = Some(Arc::new(cookie));

@@ -85,8 +85,8 @@ impl AcceptedIssuers {
                 if is_own || accepted.by_identifier.insert(identifier.clone(), index).is_some() {
                     return Err(ConfigError::conflict(
                         "accept",
-                        format!("is called for the issuer `{name}`, whose tokens the service accepts already"),
-                        "give each issuer once, and your own tokens another `issuer`",
+                        format!("is called for the issuer `{name}`, which is accepted already or is your own `issuer`"),
+                        "remove this call, or give your own `issuer` another URL",
                     ));
                 }
             }

@@ -376,7 +376,7 @@ impl Issuer {
                     "of the issuer `{}` is `Compatible`, which applies only to this crate's own tokens",
                     self.identifier
                 ),
-                "give `AtJwt` or `Unmarked`",
+                "give `AccessTyp::AtJwt` or `AccessTyp::Unmarked`",
             ));
         }
         validation.check()?;
@@ -433,7 +433,7 @@ impl Issuer {
     /// Returns the accepted values of `iss`: one for each tenant, or the identifier.
     fn identifiers(&self) -> Result<Vec<String>, ConfigError> {
         if self.identifier.is_empty() {
-            return Err(ConfigError::new("issuer", "is empty", "give the `iss` of the issuer's tokens"));
+            return Err(ConfigError::new("issuer", "of an `Issuer` is empty", "give the `iss` of the issuer's tokens"));
         }
         match (self.identifier.contains(TENANT), &self.tenants) {
             (false, None) => Ok(vec![self.identifier.clone()]),
@@ -443,13 +443,13 @@ impl Issuer {
             }
             (true, _) => Err(ConfigError::missing(
                 "tenants",
-                format!("of the issuer `{}` are missing", self.identifier),
+                format!("of the issuer `{}` are missing, or one of them is empty", self.identifier),
                 "give the ids of the tenants whose tokens you accept",
             )),
             (false, Some(_)) => Err(ConfigError::conflict(
                 "tenants",
                 format!("are given, but the issuer `{}` does not contain `{TENANT}`", self.identifier),
-                "write `{tenantid}` in place of the tenant's id, or remove the call of `tenants`",
+                "write `{tenantid}` in place of the tenant's id in the issuer, or remove the call of `tenants`",
             )),
         }
     }

@@ -93,7 +93,7 @@ impl FetchTimes {
             return Err(ConfigError::out_of_range(
                 "max_stale",
                 format!("is {:?}, which is out of range", self.max_stale),
-                "give at least the `cool_down`, and at most a year",
+                "give at least the value of `cool_down`, and at most 366 days",
             ));
         }
         Ok(())

@@ -196,8 +196,8 @@ impl FromStr for Preset {
             let names: Vec<_> = HABITS.iter().map(|habits| habits.name).collect();
             ConfigError::unsupported(
                 "preset",
-                "is not the name of a preset",
-                format!("give one of {}, or `plain` and the settings of the issuer", names.join(", ")),
+                "is not the name of a known preset",
+                format!("give one of {}; for an issuer that is not listed, give `plain`", names.join(", ")),
             )
         })
     }

@@ -32,11 +32,15 @@ pub fn encode_jwt<C: Serialize>(keys: &KeySet, claims: &JwtClaims<C>) -> Result<
     let session_id = claims.session_id().map(SessionId::as_str);
     let ids = [Some(claims.subject.as_str()), Some(claims.token_id.as_str()), session_id];
     if !ids.into_iter().flatten().all(is_id) {
-        return Err(Error::Issue("`sub`, `jti` and `sid` must be 1 to 255 bytes without control characters".into()));
+        return Err(Error::Issue(
+            "`sub`, `jti` or `sid` is empty, over 255 bytes long or has control characters; correct the id".into(),
+        ));
     }
     let begins = claims.issued_at.max(claims.not_before.unwrap_or_default());
     if claims.expires_at <= begins || claims.expires_at >= Timestamp::END_OF_TIME {
-        return Err(Error::Issue("`exp` must be after `iat` and `nbf`, and before the year 10 000".into()));
+        return Err(Error::Issue(
+            "`exp` is not after `iat` and `nbf`, or lies after the year 9999; correct the times".into(),
+        ));
     }
     let key = keys.signing_key().ok_or(Error::Signing)?;
     Encoder::new(key, claims.token_type.unwrap_or(TokenType::Access)).encode(key, claims)
@@ -91,5 +95,7 @@ impl Encoder {
 }
 
 fn payload<C: Serialize>(claims: &C) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(claims).map_err(|error| Error::Issue(error.to_string().into()))
+    serde_json::to_vec(claims).map_err(|error| {
+        Error::Issue(format!("the claims cannot be written as JSON ({error}); correct the claims").into())
+    })
 }

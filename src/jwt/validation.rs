@@ -184,10 +184,18 @@ impl Validation {
     ///   audience.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.issuer.as_deref() == Some("") {
-            return Err(ConfigError::new("issuer", "is empty", "give the URL of your service, or leave it out"));
+            return Err(ConfigError::new(
+                "issuer",
+                "is empty",
+                "give the URL of your service, or remove the call of `issuer`",
+            ));
         }
         if self.audiences.iter().any(String::is_empty) {
-            return Err(ConfigError::new("audience", "is empty", "give your service's name, or leave it out"));
+            return Err(ConfigError::new(
+                "audience",
+                "is empty",
+                "give the name of your service, or remove this audience",
+            ));
         }
         if self.leeway > LONGEST_LEEWAY {
             return Err(ConfigError::out_of_range(
@@ -205,7 +213,7 @@ impl Validation {
                 return Err(ConfigError::out_of_range(
                     setting,
                     "is zero or over 100 years",
-                    "give the longest lifetime of your tokens",
+                    "give more than zero and at most 100 years",
                 ));
             }
         }
@@ -219,14 +227,14 @@ impl Validation {
             return Err(ConfigError::new(
                 "require_claims",
                 format!("contains `{name}`, which no accepted token can have"),
-                "remove it; to require `iss` or `aud`, also configure the issuer or an audience",
+                "remove the claim, or, for `iss` or `aud`, also configure the issuer or an audience",
             ));
         }
         if self.max_token_len < 64 {
             return Err(ConfigError::out_of_range(
                 "max_token_len",
-                "is below 64 bytes, too few for a token",
-                "give about 8192",
+                "is below 64 bytes, which is too short for any token",
+                "give about 8192 bytes",
             ));
         }
         Ok(())
@@ -384,7 +392,7 @@ impl Validation {
         let (header, payload) = token.verify(keys, allows)?;
         let payload = Payload::parse_external(payload)?;
         if !self.required.iter().all(|name| payload.contains(name)) {
-            return Err(TokenError::Claims("a required claim is missing"));
+            return Err(TokenError::Claims("a claim that `require_claims` demands is missing"));
         }
         let mapped = map(&payload, &header)?;
         let claims = JwtClaims::of_external(payload, mapped)?;
@@ -403,7 +411,7 @@ impl Validation {
         let VerifiedJws { header, payload } = verify_token(keys, token.as_bytes(), self.max_token_len)?;
         let claims = Payload::parse(&payload)?;
         if !self.required.iter().all(|name| claims.contains(name)) {
-            return Err(TokenError::Claims("a required claim is missing"));
+            return Err(TokenError::Claims("a claim that `require_claims` demands is missing"));
         }
         Ok((header.typ, JwtClaims::of(claims)?))
     }

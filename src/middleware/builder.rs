@@ -219,7 +219,8 @@ impl<C> AuthLayerBuilder<C> {
     ///
     /// * a name that no cookie can have,
     /// * the name of a cookie of [`browser_sessions`](Self::browser_sessions),
-    /// * a name that begins with `__Host-` or `__Secure-` if those cookies have no `Secure`.
+    /// * a name that begins with `__Host-` or `__Secure-` if the cookies of the browser sessions
+    ///   have no `Secure`.
     pub fn double_submit(mut self, cookie: impl Into<String>, header: HeaderName) -> Self {
         let outcome = self.config.cookies.cross_site.set_double_submit(cookie.into(), header);
         self.note(outcome)
@@ -372,10 +373,12 @@ impl<C> AuthLayerBuilder<C> {
     /// panics, the layer sends the default response. The layer does not call the hook for gRPC
     /// responses, because they have no body.
     ///
-    /// The hook also gets the rejections of extractors and handlers inside this layer. The same is
-    /// true for a [`RequireLayer`](super::RequireLayer), a
-    /// [`CurrentUserLayer`](super::CurrentUserLayer) and [`endpoints`](crate::endpoints) that were
-    /// made from this layer.
+    /// The hook also gets the rejections of:
+    ///
+    /// * extractors and handlers inside this layer,
+    /// * each [`RequireLayer`](super::RequireLayer) that was made from this layer,
+    /// * each [`CurrentUserLayer`](super::CurrentUserLayer) that was made from this layer,
+    /// * the [`endpoints`](crate::endpoints) that were made from this layer.
     ///
     /// Do not send a client more than [`Rejection::kind`]: the cause helps attackers. Keep
     /// `WWW-Authenticate` in a 401 (RFC 9110 section 15.5.2).

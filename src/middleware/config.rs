@@ -66,8 +66,8 @@ pub(super) struct CookieRules {
 pub(super) struct CutoffSettings {
     /// True if a revocation cuts the response body.
     pub(super) is_enabled: bool,
-    /// True if the expiry of the token resolves each `Cutoff` of the handler. With `is_enabled`,
-    /// the expiry also cuts the body.
+    /// True if each future [`Cutoff`](crate::Cutoff) of the handler resolves when the token
+    /// expires. If `is_enabled` is true too, the expiry also cuts the response body.
     pub(super) at_expiry: bool,
 }
 

@@ -1,10 +1,12 @@
 //! The check for requests that another site causes (CSRF), for credentials in cookies.
 //!
-//! Browsers add cookies even to requests that another site causes. They name the source of a
-//! request in `Sec-Fetch-Site` (Fetch Metadata) and in `Origin`. No script can change these fields.
+//! Browsers add cookies even to requests that another site causes. But a browser also names the
+//! source of a request in `Sec-Fetch-Site` (Fetch Metadata) and in `Origin`. No script can change
+//! these fields.
 //!
-//! If a request has a cookie and neither field, the check refuses it. (`tower-http`'s `CsrfLayer`
-//! lets it pass.) A client that is not a browser can send `Authorization` instead.
+//! A request with a safe method passes, unless it asks for an upgrade. The check refuses any other
+//! request that has a cookie and neither field. (`tower-http`'s `CsrfLayer` passes such a request
+//! on.) A client that is not a browser can send `Authorization` instead.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,
@@ -64,7 +66,7 @@ impl CrossSiteCheck {
         let origin = WebOrigin::parse(origin).ok_or_else(|| {
             ConfigError::new(
                 "trust_origin",
-                "is not an origin",
+                "is called with a text that is not an origin",
                 "give scheme, host and, if needed, port, without a path, as in `https://app.example.com`",
             )
         })?;
@@ -92,8 +94,8 @@ impl CrossSiteCheck {
         if !sessions.is_secure() && (name.starts_with("__Host-") || name.starts_with("__Secure-")) {
             return Err(ConfigError::conflict(
                 "double_submit",
-                format!("names the cookie `{name}`, which needs `Secure`, but the browser sessions have none"),
-                "give a name without prefix while `BrowserSessionsBuilder::secure` is `false`",
+                format!("names the cookie `{name}`, but `BrowserSessionsBuilder::secure` is `false`"),
+                "give a name without `__Host-` or `__Secure-`, which browsers accept only with `Secure`",
             ));
         }
         Ok(())

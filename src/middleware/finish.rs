@@ -38,12 +38,12 @@ pub(super) struct Finisher {
     useless: Option<Useless>,
     /// True if the service has an observer.
     is_observed: bool,
-    /// Present only without `ticket`. With a ticket, the layer gets the observer from the ticket,
-    /// and so saves a reference count that all cores share.
+    /// The observer of a request without `ticket`. With a ticket, `report` gets the observer from
+    /// the ticket, because a clone would change a reference count that all cores share.
     observer: SharedObserver,
     /// Present if the request asks for an upgrade.
     upgrade: Option<Box<Upgrade>>,
-    /// Present if the layer watches the response.
+    /// The handle of the token's claims. Present if the layer watches the response for a cutoff.
     ticket: Option<Ticket>,
     /// The time at which the inner service first returned `Pending`, if it did.
     waits_since: Option<u64>,
@@ -112,8 +112,8 @@ impl Finisher {
         self.responder.respond(rejection, self.form)
     }
 
-    /// Prepares the cutoff of the response. Adds to the claims the settings for each
-    /// [`Cutoff`](crate::Cutoff) that the handler makes.
+    /// Prepares the cutoff of the response. The handler can make a [`Cutoff`](crate::Cutoff) from
+    /// the claims, so the function adds the settings of that `Cutoff` to the claims.
     pub(super) fn admit<C: Send + Sync + 'static>(&mut self, claims: &mut Claims<C>) {
         let (cut_at_expiry, upgrade) =
             (self.cutoff.at_expiry, self.upgrade.as_ref().map(|upgrade| upgrade.is_watched()));
@@ -174,8 +174,8 @@ impl Finisher {
             self.responder.rerender(response, self.form);
         }
         self.clear_cookies(self.useless, response);
-        // Marks the rejections of handlers too, because a cache may store a 404 without the field
-        // (RFC 9110 section 15.1).
+        // Marks the rejections of handlers too, because a cache may store a 404 without
+        // `Cache-Control` (RFC 9110 section 15.1).
         if self.is_private {
             make_private(response.headers_mut());
         }

@@ -219,7 +219,7 @@ impl ResourceMetadataBuilder {
     ///
     /// [`build`](Self::build) rejects:
     ///
-    /// * a member that has a method of this builder,
+    /// * a member for which this builder has another method,
     /// * a name that is empty, or that you added before,
     /// * a value that is `null` or an empty array.
     pub fn member(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
@@ -229,7 +229,7 @@ impl ResourceMetadataBuilder {
 
     /// Allows `http` in the URLs of the API, the authorization servers and the key set if `allow`
     /// is `true`. Use it only for tests. Default: `false`, which allows `http` only for `localhost`
-    /// and loopback addresses.
+    /// and loopback addresses. The URLs of pages may always be `http`.
     pub fn allow_http(mut self, allow: bool) -> Self {
         self.allows_http = allow;
         self
@@ -239,12 +239,16 @@ impl ResourceMetadataBuilder {
     ///
     /// # Errors
     ///
-    /// * A URL is not absolute, not `https`, or contains a forbidden character, user or password.
+    /// * A URL is not absolute, or contains a user, a password or a forbidden character.
+    /// * A URL is not `https`, and [`allow_http`](Self::allow_http) does not allow `http` for it.
     /// * The URL of the API or of an authorization server has a query or a fragment.
     /// * The URL of the API has capital letters in the host, or `.` or `..` in the path. Clients
     ///   would normalize such a URL, and then not recognize it.
+    /// * A path segment in the URL of the API begins with `:` or `*`. Routers would take the
+    ///   segment for a parameter.
     /// * A scope is not a scope token, or is `offline_access`.
-    /// * A value is empty, or a method of this builder says that `build` rejects it.
+    /// * The name of the API is empty, or the list of the locations of tokens is empty.
+    /// * The docs of a method of this builder say that `build` rejects the value.
     pub fn build(self) -> Result<ResourceMetadata, ConfigError> {
         let http = self.allows_http;
         let origin_len = check_resource(&self.resource, http)?;
@@ -255,7 +259,7 @@ impl ResourceMetadataBuilder {
         let challenge_scope = check_scopes("challenge_scopes", &self.challenge_scopes)?;
         check_methods(&self.bearer_methods_supported)?;
         if self.name.as_deref() == Some("") {
-            return Err(ConfigError::new("resource_name", "is empty", "give a name, or leave the setting out"));
+            return Err(ConfigError::new("resource_name", "is empty", "give a name, or remove the call"));
         }
         let mut members = other_members(self.members)?;
         for (name, url, is_page) in [
@@ -305,14 +309,18 @@ struct UrlRules {
 fn check_resource(text: &str, http: bool) -> Result<usize, ConfigError> {
     let uri = check_url("resource", text, UrlRules { http, page: false })?;
     if uri.host().is_some_and(|host| host.bytes().any(|byte| byte.is_ascii_uppercase())) {
-        return Err(ConfigError::new("resource", "has a host with capital letters", "write the host in small letters"));
+        return Err(ConfigError::new("resource", "has a host with capital letters", "write the host in lower case"));
     }
     let after_scheme = text.find("://").map_or(0, |at| at + 3);
     let authority = text.get(after_scheme..).unwrap_or_default().split('/').next().unwrap_or_default();
     let origin_len = after_scheme + authority.len();
     let path = text.get(origin_len..).unwrap_or_default();
     if path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(ConfigError::new("resource", "has a path with `.` or `..`", "give the path without them"));
+        return Err(ConfigError::new(
+            "resource",
+            "has a path with `.` or `..`",
+            "write the path without these segments",
+        ));
     }
     if path.split('/').any(|segment| segment.starts_with([':', '*'])) {
         let problem = "has a path segment that begins with `:` or `*`, which routers take for a parameter";
@@ -390,18 +398,30 @@ fn other_members(given: Vec<(String, Result<Value, serde_json::Error>)>) -> Resu
     let mut members = Map::new();
     for (name, value) in given {
         let value = value.map_err(|error| {
-            ConfigError::new("member", format!("`{name}` is not a JSON value"), "give a value that JSON can express")
-                .with_source(error)
+            ConfigError::new(
+                "member",
+                format!("`{name}` is not a JSON value"),
+                "give a value that `serde_json` can serialize",
+            )
+            .with_source(error)
         })?;
         if OWN_MEMBERS.contains(&&*name) {
-            let remedy = "call that method of the builder";
+            let remedy = "call that method in place of `member`";
             return Err(ConfigError::conflict("member", format!("`{name}` has its own method"), remedy));
         }
         if value.is_null() || value.as_array().is_some_and(Vec::is_empty) {
-            return Err(ConfigError::new("member", format!("`{name}` has no value"), "leave the member out"));
+            return Err(ConfigError::new(
+                "member",
+                format!("`{name}` is null or an empty array"),
+                "remove this call of `member`",
+            ));
         }
         if name.is_empty() || members.insert(name, value).is_some() {
-            return Err(ConfigError::new("member", "has an empty name, or a name twice", "give unique names"));
+            return Err(ConfigError::new(
+                "member",
+                "is called with an empty name, or twice with one name",
+                "give each member its own name",
+            ));
         }
     }
     Ok(members)

@@ -58,8 +58,8 @@ type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync
 
 /// The maker of responses to rejected requests. The future of each request contains a clone.
 ///
-/// `None` means the default settings. An `Arc` would make all cores share one reference count, and
-/// so slow down each cached request.
+/// `None` means the default settings. Without an `Arc`, a clone is cheap: it changes no reference
+/// count that all cores share.
 #[derive(Clone, Default)]
 pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
 
@@ -306,12 +306,16 @@ impl fmt::Debug for Responder {
 impl Rejection {
     /// Returns the response with which a handler rejects its request.
     ///
-    /// An [`AuthService`](super::AuthService) around the handler replaces the status, the body and
-    /// the headers that describe them. The new response follows the request's protocol, and the
-    /// layer's realm and [`on_rejection`](super::AuthLayerBuilder::on_rejection) hook. It keeps
-    /// restrictions in `Cache-Control`.
+    /// If an [`AuthService`](super::AuthService) is around the handler, the service replaces this
+    /// response:
     ///
-    /// Without an `AuthService` the client gets this response, with the realm `api`.
+    /// * Over HTTP, the new response has the layer's realm, and the changes of the layer's hook
+    ///   ([`on_rejection`](super::AuthLayerBuilder::on_rejection)).
+    /// * For a gRPC request, the new response is a gRPC response.
+    /// * The new response keeps restrictions in `Cache-Control`, and headers that describe neither
+    ///   the body nor the rejection, such as cookies.
+    ///
+    /// Without an `AuthService`, the client gets this response, with the realm `api`.
     ///
     /// ```
     /// use bytes::Bytes;

@@ -99,8 +99,8 @@ impl ScopeImplications {
             if implying.contains(token) {
                 return Err(ConfigError::conflict(
                     "scope_implies",
-                    format!("lets the scope `{token}` imply itself"),
-                    "remove a call of `scope_implies` that closes the circle",
+                    format!("lets the scope `{token}` imply itself, directly or through other scopes"),
+                    "remove the call of `scope_implies` that closes the circle",
                 ));
             }
         }

@@ -132,13 +132,14 @@ impl<S, C: Send + Sync + 'static> AuthService<S, C> {
             credential = credential.and(other.credential);
         }
         if is_in_cookie {
-            // Checks for a request of another site (CSRF) before the token. Otherwise the response
-            // would show the other site if the token is valid.
+            // Checks for a request of another site (CSRF) before the token. Otherwise that site
+            // could learn from the response if the token is valid.
             let (method, uri, headers) = (request.method(), request.uri(), request.headers());
             if !config.cookies.cross_site.admits(method, uri, headers, checker.max_token_len) {
                 return Decision::Reject(Rejection::new(RejectionKind::CrossSite));
             }
-            // Removes neither of two cookies with one name: the layer does not know its own.
+            // If two cookies have the same name, the credential is `Malformed`. Then the layer
+            // removes neither, because it does not know which cookie is its own.
             if credential != Credential::Malformed {
                 finisher.set_cleared(config, request.headers());
             }

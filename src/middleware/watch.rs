@@ -1,7 +1,8 @@
-//! The watch over one response. It registers an open body, and decides how a cutoff ends the body.
+//! The watch over one response. It registers an open body as a stream, so that a cutoff can end the
+//! body. It also decides how the body ends.
 //!
-//! A registration allocates memory. So the watch registers a body only when it returns `Pending`,
-//! or when its second frame is not the last. A unary gRPC response has 2 frames.
+//! A registration allocates memory. So the watch registers a body only if the body returns
+//! `Pending`, or if the body's second frame is not the last. A unary gRPC response has 2 frames.
 
 use std::task::{Context, Poll};
 

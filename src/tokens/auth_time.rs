@@ -70,9 +70,11 @@ impl AuthClock {
     }
 
     /// Returns the store's time for the second attempt of a login, after a revocation superseded
-    /// the first. Pauses and pings the store first: the returned time must be later than the
-    /// revocation, but estimates lag a little, and a [`Timestamp`] has whole milliseconds. In a
-    /// cluster, the clocks of the primaries must agree.
+    /// the first attempt. The returned time must be later than the revocation. So this method
+    /// pauses for longer than a millisecond, and then pings the store.
+    ///
+    /// In a cluster, the ping reads the clock of one primary. If this clock is behind the clock of
+    /// the user's primary, the revocation may supersede the second attempt too.
     pub(super) async fn after_supersession(&self) -> Result<AuthTime, StoreError> {
         sleep(PAUSE).await;
         if let Some(store) = &self.store {

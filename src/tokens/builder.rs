@@ -32,7 +32,8 @@ const DEFAULT_QUESTIONS: NonZeroU32 = NonZeroU32::new(2000).unwrap();
 /// |--|--|
 /// | [`secret`](Self::secret) or [`keys`](Self::keys) | none: required to have own tokens |
 /// | [`algorithm`](Self::algorithm) of the secret | HS256 |
-/// | [`issuer`](Self::issuer), [`audience`](Self::audience) | none; accepted tokens have none |
+/// | [`issuer`](Self::issuer) | none: own tokens must not have an `iss` |
+/// | [`audience`](Self::audience) | none: own tokens must not have an `aud` |
 /// | [`accept`](Self::accept): other issuers | none |
 /// | [`store`](Self::store) | none: required for own tokens and for a denylist |
 /// | [`access_lifetime`](Self::access_lifetime) | 30 minutes, or the session's if shorter |
@@ -358,8 +359,8 @@ impl<C> TokenServiceBuilder<C> {
     ///
     /// The node asks once about each old token. Beyond the limit, it answers 503 with
     /// `Retry-After`. Default: 2000. The limit applies only under
-    /// [`Consistency::BoundedStaleness`]. It protects a server that replaces a failed one, because
-    /// all nodes then ask at the same time.
+    /// [`Consistency::BoundedStaleness`]. It protects the store after a failover, because all nodes
+    /// then ask the new server at the same time.
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
         self

@@ -12,10 +12,12 @@
 //!   [`replace_keys`](super::TokenService::replace_keys) raises the version and clears the cache.
 //!   If a slow check then inserts a token that the old keys verified, no lookup finds this token.
 //! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits and a
-//!   random key (foldhash). [`Equivalent`] compares the hash first. Only one wrong text in 2^64 has
-//!   the same hash. So the duration of a lookup reveals nothing about the cached tokens.
+//!   random key (foldhash). A lookup compares the texts only if their hashes are equal. A wrong
+//!   text has an equal hash with a probability of 2^-64. So the duration of a lookup reveals
+//!   nothing about the cached tokens.
 //! * **Two bounds limit the cache**: a number of entries, and a number of bytes. The weight of an
-//!   entry is its size in bytes. The minimum weight is the byte bound divided by the entry bound.
+//!   entry is its size in bytes, but at least the byte bound divided by the entry bound. So a limit
+//!   for the sum of the weights enforces both bounds.
 //! * **Tokens that are used once do not evict a token that is used twice** (Clock-PRO).
 //! * The cache wipes the texts that it drops (`zeroize`).
 //!
@@ -65,7 +67,7 @@ impl CacheBounds {
             return Err(ConfigError::out_of_range(
                 "verified_cache",
                 "has too few bytes for a single token",
-                "give some MiB, or give zero entries to switch the cache off",
+                "give a few MiB, or give zero entries to switch the cache off",
             ));
         }
         Ok(())
@@ -89,8 +91,8 @@ pub(super) struct VerifiedToken<C> {
     pub(super) route: Option<Route>,
     /// The time and the server of the store's last confirmation that the token is not revoked.
     pub(super) alive: Alive,
-    /// True if another service has verified the claims. Their memo then belongs to that service's
-    /// replica, so this service must not use it.
+    /// True if another service has verified the claims. This service must then not use the memo of
+    /// the claims: the version of the deny set with which the other service accepted the token.
     pub(super) is_foreign: bool,
 }
 
@@ -241,8 +243,8 @@ fn cache<C>(
     // `quick_cache` rejects an entry that takes more than 97 % of a shard. So in a cache for one
     // entry, the minimum weight must be less than the capacity.
     let least = share.min(capacity - capacity / 10);
-    // `quick_cache` remembers the hashes of evicted entries, up to half of this number. So the byte
-    // bound limits the number too.
+    // `quick_cache` remembers the hashes of up to `estimated / 2` evicted entries. The byte bound
+    // limits `estimated` too, because these hashes take memory.
     let estimated = entries.min(bytes / entry_bytes::<C>(SHORTEST));
 
     let mut options = OptionsBuilder::new();

@@ -143,8 +143,8 @@ impl<C> Checker<C> {
         if self.authority.sessions().is_none() {
             return Err(ConfigError::conflict(
                 "keys",
-                "are given to a service that has no own tokens",
-                "remove the call: the service fetches the keys of other issuers itself",
+                "are replaced in a service that has no tokens of its own",
+                "remove the call of `replace_keys`, because the service fetches the keys of other issuers itself",
             ));
         }
         // The keys change before the cache's version. A check loads the version first and the keys
@@ -178,7 +178,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
             let origin = self.origin_of(claims)?;
             self.check_times(claims, origin)?;
             let (claims, route) = (claims.clone(), self.route(claims, origin)?);
-            // This replica may not have the stamp of these claims yet.
+            // Another service may have verified these claims. This node may then see their stamp
+            // for the first time.
             self.settle(&claims, route.as_ref(), token_type);
             let is_foreign = !claims.is_verified_by(&self.streams.of(claims.external()).verifier());
             Ok(VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign })
@@ -240,13 +241,14 @@ impl<C: Send + Sync + 'static> Checker<C> {
         let key = miss.0.filter(|key| key.version() == keyring.version);
         let (claims, origin) = self.verify(&keyring, token, options.token_type)?;
         let route = self.route(&claims, origin)?;
-        // Not needed for a cached token, whose stamp is already in the replica.
+        // One call for each token is enough. So a check of a cached token does not make this call.
         self.settle(&claims, route.as_ref(), options.token_type);
         let token = VerifiedToken { claims, origin, route, alive: Alive::default(), is_foreign: false };
         Ok(self.check_revocation(token, key, true, options))
     }
 
-    /// Waits for a fetch of the issuer's keys if `demand` allows it. Otherwise refuses the token.
+    /// Waits for a fetch of the issuer's keys, because the token's key is unknown. Refuses the
+    /// token if no fetch may start now, or if too many requests wait.
     #[cold]
     fn await_key(self: &Arc<Self>, token: &str, index: usize, version: u64, options: CheckOptions) -> AccessCheck<C> {
         let Some(issuer) = self.issuers.get(index) else {
@@ -328,7 +330,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
                 Some(self.ask_store(&token, options)?)
             }
         };
-        // A cached token enters the cache again if the replica can use the store's new answer.
+        // A cached token replaces its entry if the replica can use the store's new confirmation.
         let is_news = is_new || (reply.is_some() && self.replica.as_ref().is_some_and(|replica| replica.decides()));
         let key = key.filter(|_| is_news).map(|key| key.to_token_key());
         match reply {
@@ -658,7 +660,7 @@ impl<C> Pending<C> {
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Claims<C>, Error>> {
         let Self { checker, step, options, .. } = self;
-        // `check_after_wait` has replaced a wait for a key, so this branch is unreachable.
+        // Unreachable: before this call, `poll` replaces `Step::Key` by `Step::Answer`, or returns.
         let Step::Answer { token, answer, key } = step else {
             return Poll::Ready(Err(TokenError::UnknownKey.into()));
         };

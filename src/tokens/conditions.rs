@@ -110,13 +110,13 @@ struct State {
 #[derive(Default)]
 struct Messages {
     /// The kind of failure and the time ([`Clock::elapsed`]) of each message of the last minute.
-    /// `None` stands for a begin without a failure.
+    /// The kind is `None` if no failed call of the store caused the message.
     sent: Vec<(Option<StoreErrorKind>, Duration)>,
     /// The number of failures since the last message.
     failures: u64,
     /// The kind of the last failure.
     last_failure: Option<StoreErrorKind>,
-    /// True if the log has a message about the begin, so that the end gets a message too.
+    /// True if a message has reported the present condition. Another message then reports its end.
     has_begun: bool,
 }
 
@@ -166,8 +166,9 @@ impl Conditions {
         self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
     }
 
-    /// Ends [`ConditionKind::ReadsRefused`] after an answer of the store, if the store was
-    /// unreachable before. A store that answers a ping may still refuse reads.
+    /// Ends [`ConditionKind::ReadsRefused`] after the store has answered a ping, but only if the
+    /// last failed read did not reach the store. If the store refused that read, it may refuse the
+    /// next read too.
     pub(super) fn note_answer(&self) {
         let kind = ConditionKind::ReadsRefused;
         let is_unreachable = |failure| matches!(failure, StoreErrorKind::Unavailable | StoreErrorKind::Timeout);

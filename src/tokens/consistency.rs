@@ -20,9 +20,8 @@ use crate::{clock::saturating_millis, error::ConfigError};
 ///
 /// # The bound
 ///
-/// The *bound* is a time after the store has confirmed a revocation. No node accepts the revoked
-/// token in a request that starts after the bound, whatever fails. The bound is the sum of two
-/// times:
+/// The *bound* is the longest time from the store's confirmation of a revocation until every node
+/// refuses the revoked token in new requests, whatever fails. The bound is the sum of two times:
 ///
 /// - `d`, or zero under `Strong`
 /// - the longest time for which a node may use a server that another server has replaced. This time
@@ -37,7 +36,7 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// revocation. Each running node that made or read the revocation then republishes it. If no such
 /// node runs, the revocation stays lost. To reduce that risk, run Redis with `appendfsync always`,
 /// and with Redis replicas for which each write waits. If a server's clock steps back by more than
-/// two seconds, a node that starts then may miss revocations.
+/// two seconds, a node that starts after the step may miss revocations.
 ///
 /// A critical route, such as a money transfer, should ask the store:
 /// [`AuthLayer::strong`](crate::AuthLayer::strong),
@@ -58,9 +57,9 @@ use crate::{clock::saturating_millis, error::ConfigError};
 ///
 /// Under bounded staleness, a task of each node reads the store's log, and the node decides by its
 /// copy. Under `Strong`, the task runs if the store is in Redis, or after the first open stream.
-/// There it republishes revocations that the store has lost (see
-/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)). The task ends with
-/// the last handle of the service.
+/// The requests do not need this task, but it republishes revocations that the store has lost (see
+/// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)), and it reports
+/// revocations to the open streams. The task ends with the last handle of the service.
 ///
 /// A poll reads all buckets from Redis in one round trip. By default, a node polls 40 times a
 /// second under bounded staleness, and 4 times under `Strong`. Nudges (pub/sub messages about new
@@ -89,7 +88,8 @@ pub enum Consistency {
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(3600);
 pub(super) const DEFAULT_INTERVAL: Duration = Duration::from_millis(25);
-/// The default interval between polls under `Strong`, only to republish lost revocations.
+/// The default interval between polls under `Strong`. No request depends on these polls. The node
+/// needs them to republish lost revocations, and to cut streams after a nudge was lost.
 const INTERVAL_IF_STRONG: Duration = Duration::from_millis(250);
 /// The shortest deadline of a read: a busy machine must have time to connect.
 const SHORTEST_DEADLINE: Duration = Duration::from_millis(150);
@@ -138,7 +138,7 @@ fn checked(interval: Duration, longest: Duration) -> Result<Duration, ConfigErro
         return Err(ConfigError::out_of_range(
             "poll_interval",
             format!("is {interval:?}, which is out of range"),
-            format!("give 1 ms to {longest:?} with this consistency"),
+            format!("give 1 ms to {longest:?}, the limit under this `consistency`"),
         ));
     }
     Ok(interval)

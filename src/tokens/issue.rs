@@ -72,7 +72,8 @@ impl TokenIssuer {
         }
     }
 
-    /// Checks the parameters of a session before the store opens it. Returns its mint and scope.
+    /// Checks the parameters of a session before the store opens the session. Returns the [`Mint`]
+    /// that signs the session's tokens, and their scope.
     fn draft<'a, C: Serialize>(
         &'a self,
         keyring: &'a Keyring,
@@ -80,13 +81,16 @@ impl TokenIssuer {
     ) -> Result<(Mint<'a>, Scope), Error> {
         let mint = self.rules.mint(keyring)?;
         if !is_id(session.subject.as_str()) {
-            return Err(Error::Issue("the subject must be 1 to 255 bytes without control characters".into()));
+            return Err(Error::Issue(
+                "the subject is empty, over 255 bytes long or has control characters; correct the subject".into(),
+            ));
         }
         if session.label.len() > MAX_LABEL {
             return Err(Error::Issue("the label is longer than 1 KiB; shorten it".into()));
         }
-        let scope = Scope::parse(&session.scope)
-            .ok_or(Error::Issue("the scope must be printable ASCII tokens separated by single spaces".into()))?;
+        let scope = Scope::parse(&session.scope).ok_or(Error::Issue(
+            "the scope is malformed; write printable ASCII tokens separated by single spaces".into(),
+        ))?;
         mint.check(&session.subject, &scope, &session.custom)?;
         Ok((mint, scope))
     }
@@ -95,7 +99,9 @@ impl TokenIssuer {
         let Some(lifetime) = session.access_lifetime else { return Ok(self.lifetimes.access) };
         check_lifetime("access_lifetime", lifetime).map_err(|error| Error::Issue(error.to_string().into()))?;
         if lifetime > self.rules.validation.max_access_lifetime_in_force() {
-            return Err(Error::Issue("the access lifetime is longer than `max_access_lifetime`; shorten it".into()));
+            return Err(Error::Issue(
+                "the access lifetime is longer than `max_access_lifetime`; shorten this lifetime".into(),
+            ));
         }
         Ok(lifetime)
     }

@@ -83,14 +83,15 @@ impl Signer {
             )
         })?;
         let signature = key.sign(b"").map_err(|error| {
-            ConfigError::new("keys", "have a signing key that cannot sign", "check the key").with_source(error)
+            ConfigError::new("keys", "have a signing key that cannot sign", "give another signing key")
+                .with_source(error)
         })?;
         let access = Encoder::new(key, TokenType::Access);
         if access.header_len() > longest_header(max_token_len) {
             return Err(ConfigError::new(
                 "max_token_len",
-                "is too short: the header of issued tokens takes more than three eighths of it",
-                "raise it, or give the signing key a shorter `kid`",
+                "is too short, because the header alone of issued tokens exceeds three eighths of it",
+                "raise `max_token_len`, or give the signing key a shorter `kid`",
             ));
         }
         Ok(Self { access, refresh: Encoder::new(key, TokenType::Refresh), signature_len: signature.len() })

@@ -34,9 +34,9 @@
 //!
 //! # Times
 //!
-//! The `iat` of a token is the store's time of the login or refresh that allowed the token. It is
-//! not the node's time. So a node that stalls, or has a fast clock, cannot issue a token that
-//! expires after the record of its revocation (`docs/protocol.md`, section 3).
+//! The `iat` of a token is the store's time of the login or refresh that allowed the token. With
+//! the node's time, a node that stalls, or has a fast clock, could issue a token that expires too
+//! late: after the store has dropped the token's revocation (`docs/protocol.md`, section 3).
 //!
 //! # Changing your claims
 //!

@@ -167,7 +167,7 @@ impl<C: Serialize + Send + Sync + 'static> Refresher<C> {
         let custom = if self.issuer.rules.validation.has_required(&claims) {
             (self.parse_custom)(&claims)
         } else {
-            Err(TokenError::Claims("a required claim is missing"))
+            Err(TokenError::Claims("a claim that `require_claims` demands is missing"))
         };
         Ok(Refreshing(Arc::new(Presented { claims, custom })))
     }

@@ -103,8 +103,9 @@ impl<C> NewSession<C> {
         self
     }
 
-    /// Sets the lifetime of the session. Whole seconds. Default and maximum: the configured
-    /// [`session_lifetime`](super::TokenServiceBuilder::session_lifetime).
+    /// Sets the lifetime of the session. Whole seconds. Default: the configured
+    /// [`session_lifetime`](super::TokenServiceBuilder::session_lifetime). The configured lifetime
+    /// also applies if `lifetime` is longer.
     #[must_use]
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.session_lifetime = Some(lifetime);
@@ -150,7 +151,8 @@ impl IssuedToken {
         &self.scope
     }
 
-    /// Returns the remaining lifetime at the store's answer, in seconds, rounded down.
+    /// Returns the time from the store's answer to the login or refresh until the token's `exp`, in
+    /// seconds, rounded down.
     #[must_use]
     pub fn expires_in(&self) -> u64 {
         self.expires_at.saturating_since(self.now).as_secs()

@@ -139,8 +139,8 @@ impl Status {
 }
 
 impl Status {
-    /// Sets the status of a node that is not ready. The text of the refused read or write becomes
-    /// the store's error, if the store has none.
+    /// Sets `status` to [`ServiceHealth::Unavailable`]. If `store_error` is `None`, sets it to the
+    /// text of the condition about refused reads or writes.
     pub(crate) fn note_unready(&mut self) {
         let is_refused = |condition: &&Condition| {
             matches!(condition.kind, ConditionKind::ReadsRefused | ConditionKind::WritesRefused)

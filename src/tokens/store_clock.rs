@@ -98,7 +98,8 @@ impl StoreClock {
     fn follow_back(&self, told: Timestamp, highest: Timestamp) -> Timestamp {
         let order = Ordering::Relaxed;
         if self.highest.compare_exchange(highest.as_millis(), told.as_millis(), order, order).is_ok() {
-            // Tokens from before the step have expired by then. Later tokens have a later `iat`.
+            // A token with an `iat` up to `told` has expired at `told + longest_life`. A token with
+            // a later `iat` is not valid until the store's clock reaches this `iat`.
             let end = highest.min(told.saturating_add(self.holds.longest_life));
             self.revivable_until.fetch_max(end.as_millis(), order);
         }
@@ -153,7 +154,8 @@ impl StoreClock {
                 (skew + Duration::from_millis(500)).as_secs()
             );
             self.conditions.begin(ConditionKind::ClockSkew, &text);
-        // The limit for the end is smaller, so that small changes around it cause no messages.
+        // The condition ends only at half of the limit. Otherwise a difference that changes a
+        // little around the limit would cause many messages.
         } else if skew <= most / 2 {
             self.conditions.end(ConditionKind::ClockSkew);
         }
@@ -162,8 +164,8 @@ impl StoreClock {
     #[cold]
     fn renewed(&self, coarse: Timestamp) -> Timestamp {
         let now = self.judged();
-        // Both times are exact, so their difference is exact too. `coarse` lags, so the estimate
-        // that `at` makes from it lags too.
+        // The difference of `now` and `node` does not contain the lag of `coarse`. So the estimate
+        // that `at` makes from `coarse` has the same lag.
         let node = self.node.now();
         match Offset::between(now, node, coarse) {
             Some(offset) if now > Timestamp::default() => {
@@ -200,8 +202,9 @@ impl fmt::Debug for StoreClock {
     }
 }
 
-/// The difference between two clocks in ms, and the tick of the node's clock at its measurement.
-/// One atomic number contains both, so that a thread never reads parts of two measurements.
+/// The difference between two clocks in ms, and the tick in which it was measured. A tick is a
+/// period of 64 ms of the node's clock. One atomic number contains both values, so that a thread
+/// never reads parts of two measurements.
 ///
 /// The difference is valid during this tick and the next. So it is at most two ticks old, and not
 /// used after a step of the node's clock.
@@ -209,8 +212,8 @@ impl fmt::Debug for StoreClock {
 struct Offset(u64);
 
 impl Offset {
-    /// The bits of the difference: enough for a year in each direction. The other bits count ticks,
-    /// and repeat after half a year without a request.
+    /// The number of bits of the difference: enough for a year in each direction. The other 28 bits
+    /// are the number of the tick. The numbers repeat after half a year.
     const BITS: u32 = 36;
     const BIAS: i64 = 1 << (Self::BITS - 1);
     const MASK: u64 = (1 << Self::BITS) - 1;

@@ -22,7 +22,7 @@ use crate::{
 const TOO_LONG: &str = "it is longer than allowed";
 const SEGMENTS: &str = "it is not three segments of base64url";
 const BASE64: &str = "a segment is not canonical base64url";
-const JOSE_HEADER: &str = "its header is not acceptable";
+const JOSE_HEADER: &str = "its header is not valid JSON, or a parameter is missing or not supported";
 
 /// The default of `max_token_len`.
 const LONGEST: usize = 8 * 1024;

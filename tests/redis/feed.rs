@@ -211,7 +211,7 @@ async fn another_type_of_value_under_one_buckets_key_leaves_the_others_and_the_c
                 3 | 5 | 15 => {
                     let error = page.unwrap_err();
                     assert_eq!(error.kind(), StoreErrorKind::Untrusted);
-                    assert_eq!(reason(&error), "redis: WRONGTYPE");
+                    assert_eq!(reason(&error), "redis: WRONGTYPE; check the log and the settings of the Redis server");
                 }
                 // The replies of the next bucket must not be taken for the missing ones.
                 4 => assert_eq!(page.unwrap().entries.len(), number),
@@ -329,7 +329,10 @@ async fn another_type_of_value_under_the_only_buckets_key_is_that_buckets_error(
     pages(&mut feed).await;
     replace_by_text(&f.admin, "tb:{0}:log").await;
     let told = read_from_the_start(&mut feed).await.unwrap();
-    assert_eq!(told.into_iter().map(|page| reason(&page.unwrap_err())).collect::<Vec<_>>(), ["redis: WRONGTYPE"]);
+    assert_eq!(
+        told.into_iter().map(|page| reason(&page.unwrap_err())).collect::<Vec<_>>(),
+        ["redis: WRONGTYPE; check the log and the settings of the Redis server"]
+    );
 }
 
 fn assert_only_bucket_3_failed(pages: &[Result<LogPage, StoreError>]) {

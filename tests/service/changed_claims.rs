@@ -117,7 +117,7 @@ async fn a_claim_that_is_required_from_now_on_can_be_renewed_too() {
     let pair = old_pair(&fixture).await;
     let required = || deployed::<serde_json::Value>(&fixture).require_claims(["tenant"]);
     let without_hook = required().build().unwrap();
-    let lacks = TokenError::Claims("a required claim is missing");
+    let lacks = TokenError::Claims("a claim that `require_claims` demands is missing");
     assert_eq!(token_error(access(&without_hook, pair.access().as_str()).await), lacks);
     assert_eq!(token_error(without_hook.refresh(pair.refresh().as_str()).await), lacks);
     let renews = required().on_refresh(|session: Refreshing<serde_json::Value>| async move {

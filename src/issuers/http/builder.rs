@@ -121,12 +121,12 @@ impl HttpKeysBuilder {
             (Start::JwksUrl(_), Some(_)) => Err(ConfigError::conflict(
                 METADATA_URL,
                 "is set beside `jwks_url`, which needs no metadata document",
-                "remove it, or begin with `discovery`",
+                "remove the call of `metadata_url`, or begin with `HttpKeys::discovery`",
             )),
             (Start::Issuer(issuer), metadata_url) => {
                 let url = parse(ISSUER, issuer)?;
                 if url.query().is_some() {
-                    let remedy = "remove the `?` and the text after it, or set `metadata_url`";
+                    let remedy = "remove the `?` and the text after it";
                     return Err(ConfigError::new(ISSUER, "has a query", remedy));
                 }
                 let Some(metadata_url) = metadata_url else {
@@ -161,7 +161,7 @@ impl HttpKeysBuilder {
         if let Some(url) = proxy {
             // Omits the source of the error, because it could contain the URL's credentials.
             let proxy = Proxy::all(url.clone()).map_err(|_| {
-                ConfigError::new(PROXY, "is not usable as a proxy", "write it as in `http://proxy.example:3128`")
+                ConfigError::new(PROXY, "is not the URL of a proxy", "write it as in `http://proxy.example:3128`")
             })?;
             client = client.proxy(proxy);
         }
@@ -180,7 +180,7 @@ impl HttpKeysBuilder {
                 None => ConfigError::missing(
                     ROOTS,
                     "is not set, and the system has no certificates of authorities",
-                    "install them (often the package `ca-certificates`), or pass those of the issuer",
+                    "install the package `ca-certificates`, or pass the certificates of the issuer's authority",
                 ),
             }
             .with_source(error)

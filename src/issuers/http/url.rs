@@ -17,7 +17,7 @@ const fn fault(problem: &'static str, remedy: &'static str) -> UrlFault {
 }
 
 const NO_URL: UrlFault =
-    fault("is not an absolute URL", "write it with scheme and host, as in `https://login.example`");
+    fault("is not an absolute URL", "write the URL with scheme and host, as in `https://login.example`");
 const NOT_HTTPS: UrlFault =
     fault("does not begin with `https:`", "use `https:`, or call `allow_http` in a trusted network");
 const SCHEME: UrlFault = fault("does not begin with `https:` or `http:`", "use one of these schemes");

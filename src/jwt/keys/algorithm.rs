@@ -202,7 +202,7 @@ impl Backend {
         provider().map(Self).ok_or_else(|| {
             ConfigError::unsupported(
                 "features",
-                "of tower-bearer include no signature backend",
+                "of tower-bearer in `Cargo.toml` include no signature backend",
                 "enable the feature `aws-lc-rs` or `rust-crypto`",
             )
         })

@@ -246,7 +246,7 @@ impl KeyReader {
         if let Some(name) = self.members.ill_typed() {
             return Err(self.refuse(
                 format!("is a JWK whose `{name}` has the wrong type"),
-                "write it as RFC 7517 and RFC 7518 section 6 require",
+                "write the member as RFC 7517 and RFC 7518 section 6 require",
             ));
         }
         self.check_use(self.members.is_secret())?;
@@ -277,7 +277,7 @@ impl KeyReader {
     /// (JWT-SVID section 4.2).
     fn check_use(&self, is_secret: bool) -> Result<(), ConfigError> {
         if self.text("use").is_some_and(|used| !matches!(used, "sig" | "jwt-svid")) {
-            return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key for signatures"));
+            return Err(self.refuse("is a JWK whose `use` is not `sig`", "give a key that is meant for signatures"));
         }
         let Some(operations) = &self.members.key_ops else { return Ok(()) };
         // A secret must allow both operations, because the service verifies its own tokens with the
@@ -318,7 +318,10 @@ impl KeyReader {
         let named = match self.text("alg") {
             None => None,
             Some(name) => Some(Algorithm::from_jose(name).ok_or_else(|| {
-                self.refuse("is a JWK whose `alg` is not a supported signature algorithm", "give a key for signatures")
+                self.refuse(
+                    "is a JWK whose `alg` is not a supported signature algorithm",
+                    "give another key, for example for ES256",
+                )
             })?),
         };
         let algorithm = match (named, asked) {
@@ -391,7 +394,7 @@ impl KeyReader {
             Some(first) if *first != 0 => Ok(bytes),
             _ => Err(self.refuse(
                 format!("is a JWK whose `{name}` is zero or has leading zero bytes"),
-                "encode it without them",
+                "encode the number without leading zero bytes",
             )),
         }
     }

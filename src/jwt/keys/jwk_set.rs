@@ -49,7 +49,7 @@ pub(super) fn own(json: &str) -> Result<Vec<VerifyingKey>, ConfigError> {
         return Err(ConfigError::conflict(
             SETTING,
             "mixes secrets (`oct`) and public keys",
-            "keep secrets out of sets that others may read",
+            "put the secrets into a set of their own, and publish only public keys",
         ));
     }
     let mut read = Vec::with_capacity(keys.len());
@@ -121,7 +121,7 @@ fn usable(asked: Option<&[Algorithm]>, keys: Vec<Members>) -> Result<Vec<Verifyi
     if had_usable {
         return Err(ConfigError::conflict(
             SETTING,
-            "has several keys for each name (`kid`) and algorithm",
+            "has several keys for each name (`kid`) and algorithm, so none of them can be used",
             "ask the issuer to give different keys different names",
         ));
     }
@@ -226,7 +226,7 @@ fn same_name(part: &str) -> ConfigError {
     ConfigError::conflict(
         SETTING,
         format!("{part} has the name (`kid`, or by default the thumbprint) of another key of the set"),
-        "give different keys different names, and each key once",
+        "give each key only once, with its own `kid`",
     )
 }
 
@@ -260,7 +260,7 @@ fn parse(json: &str) -> Result<Vec<Members>, ConfigError> {
 
 fn not_empty(keys: Vec<Members>) -> Result<Vec<Members>, ConfigError> {
     if keys.is_empty() {
-        return Err(ConfigError::missing(SETTING, "has no key", "give a set with the keys to verify with"));
+        return Err(ConfigError::missing(SETTING, "has no key", "give a set with at least one verifying key"));
     }
     Ok(keys)
 }

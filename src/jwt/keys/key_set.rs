@@ -79,7 +79,7 @@ impl KeySet {
             return Err(ConfigError::conflict(
                 "verifying_key",
                 format!("has the algorithm {} and the `kid` of another key of the set", key.algorithm()),
-                "add each key once, and give different keys different names",
+                "add each key only once, and give each key its own `kid`",
             ));
         }
         self.verifying.push(key);

@@ -60,7 +60,7 @@ pub(super) fn check(setting: &'static str, half: Half, pem: &[u8]) -> Result<(),
     }
     let mut labels = text.split("-----BEGIN ").skip(1).map(|block| block.split("-----").next().unwrap_or_default());
     match (half, labels.next(), labels.next()) {
-        (_, None, _) => refuse("is no PEM text", "give the key with its BEGIN and END lines, or use `from_der`"),
+        (_, None, _) => refuse("is not a PEM text", "give the key with its BEGIN and END lines, or use `from_der`"),
         (_, Some("EC PRIVATE KEY" | "EC PARAMETERS"), _) => refuse(
             "is an EC key in SEC1 form",
             "convert it to PKCS#8 with `openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem`",
@@ -127,7 +127,7 @@ mod tests {
     fn each_fault_of_a_pem_text_is_named() {
         let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
         let rows = [
-            ("no PEM", "is no PEM text"),
+            ("no PEM", "is not a PEM text"),
             (&block("PRIVATE KEY", "AAAA").replace('\n', "\\n"), "two characters"),
             (&block("ENCRYPTED PRIVATE KEY", "AAAA"), "is encrypted"),
             (&block("CERTIFICATE", "AAAA"), "is a certificate"),

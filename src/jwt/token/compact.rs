@@ -231,7 +231,9 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its header is not acceptable"))
+        serde_json::from_slice(json).map_err(|_| {
+            TokenError::Malformed("its header is not valid JSON, or a parameter is missing or not supported")
+        })
     }
 }
 

@@ -58,7 +58,8 @@ pub(crate) struct Payload {
 impl Payload {
     /// Reads the payload of a token in this crate's format. The caller has verified the signature.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        serde_json::from_slice(json).map_err(|_| TokenError::Malformed("its claims are not acceptable"))
+        serde_json::from_slice(json)
+            .map_err(|_| TokenError::Malformed("its claims are not valid JSON, or a claim has a wrong type or value"))
     }
 
     /// Reads the payload of a token of another issuer. The caller has verified the signature.
@@ -68,7 +69,7 @@ impl Payload {
     pub(crate) fn parse_external(json: &[u8]) -> Result<Self, TokenError> {
         serde_json::from_slice::<ExternalPayload>(json)
             .map(|payload| payload.0)
-            .map_err(|_| TokenError::Malformed("its claims are not acceptable"))
+            .map_err(|_| TokenError::Malformed("its claims are not valid JSON, or a claim has a wrong type or value"))
     }
 
     /// Returns true if the payload has the claim `name`.

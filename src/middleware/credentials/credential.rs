@@ -28,7 +28,8 @@ pub(in crate::middleware) enum Credential<'a> {
     Token(TokenText<'a>),
 }
 
-/// The text of a credential. Its grammar is unchecked, because a cached token needs no check.
+/// The text of a credential. Only [`token`](Self::token) checks the grammar, because a token in the
+/// cache needs no such check.
 #[derive(Clone, Eq, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub(in crate::middleware) struct TokenText<'a> {
@@ -69,7 +70,8 @@ impl TokenText<'_> {
 
     /// Returns the text if it has the grammar of a `b64token`, otherwise `None`.
     ///
-    /// Does not check a text that is longer than `max_token_len`, because a later step refuses it.
+    /// Does not check the grammar of a text that is longer than `max_token_len`, because the check
+    /// of the token refuses such a text in any case.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)
@@ -114,10 +116,11 @@ enum Line<'a> {
     Several,
 }
 
-/// The start of a line, without surrounding spaces. It has room for a scheme, some spaces and a
-/// token that is 1 byte too long.
+/// The start of a line: at most `max_token_len` + 256 bytes, without surrounding spaces. The 256
+/// bytes are for the scheme and the spaces before the token.
 struct LineStart<'a> {
     text: &'a [u8],
+    /// True if the line is longer than its start.
     is_cut: bool,
 }
 
@@ -137,8 +140,8 @@ fn line<'a>(headers: &'a HeaderMap, name: &HeaderName, max_token_len: usize) -> 
 }
 
 impl<'a> LineStart<'a> {
-    /// Returns `part` of the line as a token, or `Malformed` if spaces take so much of the line
-    /// that it was cut.
+    /// Returns `part` of the line as a token. Returns `Malformed` if the line has so many spaces
+    /// that the cut may have removed a part of the token.
     #[inline]
     fn token(&self, part: &'a [u8], max_token_len: usize) -> Credential<'a> {
         if self.is_cut && part.len() <= max_token_len {

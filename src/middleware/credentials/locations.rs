@@ -68,12 +68,13 @@ impl Locations {
         if [AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL].contains(&name) {
             return Err(ConfigError::new(
                 "allow_header",
-                "names a field that contains more than a token",
-                "remove the call: the layer always reads `Authorization`; for the others use `allow_cookie` or \
+                "names `Authorization`, `Cookie` or `Sec-WebSocket-Protocol`, which contain more than a token",
+                "remove the call (the layer always reads `Authorization`), or use `allow_cookie` or \
                  `allow_websocket_protocol`",
             ));
         }
-        // Avoids duplicates, because `find` would take one field for two credentials.
+        // Adds each name only once. If a name were twice in the list, `find` would read its header
+        // twice, and take the header for two credentials.
         if !self.headers.contains(&name) {
             self.headers.push(name);
         }

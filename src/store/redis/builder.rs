@@ -279,7 +279,8 @@ impl RedisStoreBuilder {
     }
 
     /// Sets the number of connections to each server, 1 to 64. Default: 2. All calls share these
-    /// connections. More connections help only if one CPU core is too slow to read the answers.
+    /// connections. One task reads the answers of one connection. So more connections help only if
+    /// such a task uses a whole CPU core.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -297,9 +298,12 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Declares how another server can replace the server behind the URL. Without a declaration the
-    /// failover bound is unknown. Sentinels and a cluster need no declaration, and
-    /// [`connect`](Self::connect) then rejects it.
+    /// Declares how another server can replace the server behind the URL.
+    ///
+    /// * **One address**: without this setting, the store does not know for how long a node may use
+    ///   a replaced server ([`failover_bound`](crate::store::SessionStore::failover_bound)).
+    /// * **Sentinels or a cluster**: leave this setting out, because [`connect`](Self::connect)
+    ///   rejects it.
     #[must_use]
     pub fn failover(mut self, failover: Failover) -> Self {
         self.failover = Some(failover);
@@ -322,7 +326,7 @@ impl RedisStoreBuilder {
     /// Declares the servers' option `cluster-node-timeout`, 1 ms to 10 minutes. By default the
     /// store reads the option with `CONFIG GET`, if the user has the right to this command.
     ///
-    /// A primary that the network has cut off serves for at most this time. But no bound holds
+    /// A primary that the network has cut off serves for at most this time. The time has no limit
     /// after `CLUSTER FAILOVER TAKEOVER`, which replaces a primary without a vote.
     #[cfg(feature = "cluster")]
     #[must_use]
@@ -339,7 +343,7 @@ impl RedisStoreBuilder {
     ///   otherwise optional.
     /// * **Redis replicas**: under [`Failover::Replicas`], the store also waits until all Redis
     ///   replicas have acknowledged a write. It waits for at most [`timeout`](Self::timeout) plus
-    ///   half of `max_lag`.
+    ///   half of the declared `max_lag`.
     ///
     /// # Errors
     ///
@@ -357,8 +361,9 @@ impl RedisStoreBuilder {
     /// the cause of the failure [may pass](ConnectError::is_transient). So a node may start before
     /// its Redis server.
     ///
-    /// The cause may pass if the server is not reachable, loads its data, or answers too late.
-    /// Refused credentials may pass too if a [provider](Self::credentials_provider) returns them.
+    /// The cause may pass if the server is not reachable, loads its data, or answers too late. With
+    /// a [provider of credentials](Self::credentials_provider), the store also tries again if the
+    /// server refuses the credentials, because the provider may return others later.
     ///
     /// The store logs each new cause once. The last attempt begins when `patience` is over, and may
     /// take as long as one [`connect`](Self::connect). With `Duration::MAX` the store tries for
@@ -377,9 +382,10 @@ impl RedisStoreBuilder {
     /// [`connect`](Self::connect) until the servers pass them. So a node may start, and answer
     /// requests that need no store, while its Redis server is away.
     ///
-    /// * **Until the checks pass**: every call fails with
+    /// * **Until the first attempt ends**: calls wait for its end, at most until their deadline.
+    /// * **Until the checks pass**: later calls fail immediately with
     ///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable), and requests with a token get
-    ///   503. The first calls wait for the first attempt, until their deadline.
+    ///   503.
     /// * **Wrong setting** of the store or of the server: the store logs the error once at level
     ///   ERROR, and [`warnings`](crate::store::SessionStore::warnings) contains it. The task
     ///   repeats the checks every few seconds, so a change of the server's setting needs no
@@ -411,11 +417,12 @@ impl RedisStoreBuilder {
         }
         let keyspace = Keyspace::new(&self.prefix, self.buckets)?;
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
-            let problem = format!("is {:?}", self.timeout);
+            let problem = format!("is {:?}, which is out of range", self.timeout);
             return Err(ConfigError::out_of_range("timeout", problem, "choose more than zero and at most 60 s"));
         }
         if self.connections == 0 || self.connections > MAX_CONNECTIONS {
-            let (problem, remedy) = (format!("is {}", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
+            let (problem, remedy) =
+                (format!("is {}, which is out of range", self.connections), format!("choose 1 to {MAX_CONNECTIONS}"));
             return Err(ConfigError::out_of_range("connections", problem, remedy));
         }
         let deployment = self.deployment()?;
@@ -444,17 +451,19 @@ impl RedisStoreBuilder {
     /// not fit the kind of URL.
     fn deployment(&self) -> Result<Deployment, ConfigError> {
         let unfit =
-            |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "leave it out"));
+            |setting, reason| Err(ConfigError::conflict(setting, format!("is set, but {reason}"), "remove the call"));
         #[cfg(feature = "cluster")]
         match (&self.target, self.cluster_node_timeout) {
             (Target::Cluster(_), _) if self.failover.is_some() => {
-                return unfit("failover", "a cluster needs no declaration");
+                return unfit("failover", "it does not apply to a cluster");
             }
             (Target::Cluster(_), Some(timeout))
                 if !(SHORTEST_NODE_TIMEOUT..=LONGEST_NODE_TIMEOUT).contains(&timeout) =>
             {
-                let (problem, remedy) =
-                    (format!("is {timeout:?}"), "pass the value of the servers' `cluster-node-timeout`");
+                let (problem, remedy) = (
+                    format!("is {timeout:?}, which is out of range"),
+                    "pass the value of the servers' `cluster-node-timeout`",
+                );
                 return Err(ConfigError::out_of_range("cluster_node_timeout", problem, remedy));
             }
             (Target::Cluster(_), node_timeout) => return Ok(Deployment::Cluster { node_timeout }),
@@ -464,14 +473,14 @@ impl RedisStoreBuilder {
         #[cfg(feature = "sentinel")]
         match (&self.target, self.sentinel_patience) {
             (Target::Sentinel { .. }, _) if self.failover.is_some() => {
-                return unfit("failover", "sentinels need no declaration");
+                return unfit("failover", "it does not apply to sentinels");
             }
             (Target::Sentinel { .. }, patience) => {
                 let patience = patience.unwrap_or(DEFAULT_PATIENCE);
                 if (SHORTEST_PATIENCE..=LONGEST_PATIENCE).contains(&patience) {
                     return Ok(Deployment::Sentinel { patience });
                 }
-                let problem = format!("is {patience:?}");
+                let problem = format!("is {patience:?}, which is out of range");
                 return Err(ConfigError::out_of_range("sentinel_patience", problem, "choose 1 s to 60 s, usually 5 s"));
             }
             (_, Some(_)) => return unfit("sentinel_patience", "the store does not connect through sentinels"),

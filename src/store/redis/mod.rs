@@ -83,14 +83,15 @@
 //! `g` one above the greatest of the three. The reasons:
 //!
 //! * A login does not raise `g`, because that would end the user's other sessions.
-//! * The server's time: after a loss of data, `g` is missing, but nodes may remember an earlier
-//!   `revoke_all`. These nodes would refuse the tokens of a session with the generation 0.
-//! * `o`: if the server's clock was set back, `revoke_all` could otherwise set `g` below the
-//!   generations of the sessions that it has to end.
+//! * The server's time: after a loss of data, `g` and `o` are missing. Without the server's time, a
+//!   new session would get the generation 0. Nodes that remember an earlier `revoke_all` would
+//!   refuse its tokens.
+//! * `o`: the server's clock may be set back. Without `o`, `revoke_all` could then set `g` below
+//!   the generations of the sessions that it has to end.
 //!
 //! `r` is the time of the last `revoke_all`. The store refuses a login that began at `r` or
-//! earlier. It does not compare the login with `g`, because `g` stays ahead if the server's clock
-//! was ahead once. The store would then refuse every login until the clock reaches `g`.
+//! earlier. `g` is no substitute for `r`: if the server's clock was ahead once, `g` may be in the
+//! future. The store would then refuse every login until the clock reaches `g`.
 //!
 //! # Sessions that ended
 //!
@@ -104,10 +105,11 @@
 //!
 //! # Time
 //!
-//! `open`, `rotate` and `revoke_all` would do harm if their scripts ran late. So the store passes
-//! each of these scripts a deadline in the server's time. After the deadline the script does
-//! nothing. If such a call returns [`Timeout`](crate::error::StoreErrorKind::Timeout), the
-//! operation may have happened. It cannot happen later, except if the server's clock is set back.
+//! `open`, `rotate` and `revoke_all` would do harm if their scripts ran after the caller gave up.
+//! So the store passes each of these scripts a deadline in the server's time. After the deadline
+//! the script does nothing. If such a call returns
+//! [`Timeout`](crate::error::StoreErrorKind::Timeout), the operation may have happened. It cannot
+//! happen later, except if the server's clock is set back.
 //!
 //! The store estimates the server's time from the server's answers
 //! ([`now`](crate::store::SessionStore::now)). The estimate is never ahead of the server's clock.

@@ -31,8 +31,8 @@ const TOUCHES_AT_ONCE: usize = 64;
 /// A server does not meet the requirements, or does not answer.
 pub(crate) async fn check(parts: &Parts, allow_eviction: bool) -> Result<(), ConnectError> {
     let is_checked = check_server(&parts.client, allow_eviction).await?;
-    // `touch_all` writes the failover bound into each bucket. The guard needs the settings to
-    // compute the bound.
+    // Reads the servers' settings first, because they determine the failover bound, which
+    // `touch_all` writes into each bucket.
     let settings = lookout::look(&parts.client).await.map_err(StoreError::from)?;
     parts.client.guard().note_settings(settings);
     if let Some(prover) = &parts.prover {
@@ -69,7 +69,7 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<bool, Con
         Some(policy) if !allow_eviction => Err(ConfigError::new(
             "allow_eviction",
             format!("is off, but the server's maxmemory-policy {policy:.20} may drop revocations"),
-            "set maxmemory-policy to noeviction, or call allow_eviction(true)",
+            "set maxmemory-policy to noeviction, or accept the loss with allow_eviction(true)",
         )
         .with_source(Unfit::Eviction(policy))
         .into()),
@@ -93,7 +93,7 @@ async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     }
     let missing = missing.join(", ");
     let problem = format!("names a user who has no right to {missing} on the keys of this prefix");
-    let error = ConfigError::new("url", problem, "grant it with ACL SETUSER");
+    let error = ConfigError::new("url", problem, "grant the right with ACL SETUSER");
     Err(error.with_source(Unfit::Rights(missing)).into())
 }
 

@@ -179,14 +179,13 @@ impl SessionStore for RedisStore {
 
     /// Ends all sessions of a user except `except`.
     ///
-    /// [`Revoked::found`] is exact if the user's hash has up to 128 fields. In a larger hash,
-    /// `found` is true in two cases: a session may have been opened since the last call, or this
-    /// call ends the session that the last call excepted.
+    /// [`Revoked::found`] is exact if the user's hash has up to 128 fields. For a larger hash the
+    /// script does not search for live sessions, and `found` may be true although there were none.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked> {
         let (subject, except) = (subject.as_str(), except.map(SessionId::as_str));
         let field = except.map(session_field).unwrap_or_default();
-        // Without a deadline, a late repetition could end sessions that were opened after the
-        // caller gave up.
+        // The script has a deadline, because it could otherwise run after the caller gave up, and
+        // end sessions that were opened in the meantime.
         let script = self.about(subject, &scripts::REVOKE_ALL, vec![field.into_bytes()]).expiring().repeatable();
         self.revoke([subject].into_iter().chain(except), script)
     }
@@ -291,18 +290,19 @@ pub(crate) fn checked(StrictAnswer { now, values }: StrictAnswer, expected: Tag)
     let generation = fields.optional_number()?.unwrap_or(0);
     let (record, mark) = (fields.bytes()?, fields.bytes()?);
     let record = match record {
-        Some(bytes) => Some(
-            Record::parse(&bytes, expected)
-                .ok_or_else(|| CommandError::untrusted("the answer does not contain a record of this session"))?,
-        ),
+        Some(bytes) => Some(Record::parse(&bytes, expected).ok_or_else(|| {
+            CommandError::untrusted(
+                "the session's record is unreadable or of another session; check what else writes to this prefix",
+            )
+        })?),
         None => None,
     };
     // If the mark cannot be parsed, the token counts as revoked.
     let token_revoked = mark.is_some_and(|mark| leading_number(&mark).is_none_or(|until| now.as_millis() < until));
     let state = match record {
         Some(record) if record.was_revoked() => SessionState::Revoked { at: Some(record.rotated) },
-        // `revoke_all` at the time t sets the generation t + 1. It sets a higher generation if a
-        // clock was ahead before.
+        // `revoke_all` sets the generation to its own time in ms, plus one. If the server's clock
+        // was set back, the generation may be higher, and `at` is then too late.
         Some(record) if record.generation < generation => {
             SessionState::Revoked { at: Some(Timestamp::from_millis(generation.saturating_sub(1))) }
         }

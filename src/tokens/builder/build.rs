@@ -212,15 +212,15 @@ impl<C> Hooks<C> {
         if let Some(hook) = self.lost {
             return Err(ConfigError::conflict(
                 hook,
-                "was set before `claims` changed the type of the claims",
-                "call `claims` first",
+                "was set before `claims` changed the type of the claims, so it would never be called",
+                "call `claims` before this method",
             ));
         }
         if self.on_refresh.is_some() && !issues {
             return Err(ConfigError::conflict(
                 "on_refresh",
                 "is given, but this service issues no tokens and would never call it",
-                "remove it, or remove `verify_only()` and give a key that signs",
+                "remove the call of `on_refresh`, or remove `verify_only()` and give a signing key",
             ));
         }
         Ok(())
@@ -262,7 +262,7 @@ impl Config {
             Some((setting, _, of_issuer)) => Err(ConfigError::conflict(
                 setting,
                 "is a rule for own tokens, but this service accepts only other issuers' tokens",
-                format!("remove it, and call `Issuer::{of_issuer}` for the tokens of an issuer"),
+                format!("remove this call, and call `Issuer::{of_issuer}` for each issuer"),
             )),
         }
     }
@@ -297,7 +297,7 @@ impl Config {
             None => Err(ConfigError::out_of_range(
                 "max_sessions",
                 "is zero, which would refuse every login",
-                "give 1 or more, or remove it",
+                "give 1 or more, or remove the call of `max_sessions`",
             )),
         }
     }
@@ -381,14 +381,14 @@ impl Config {
             }
             (None, Some(_)) if self.algorithm.is_some() => Err(ConfigError::conflict(
                 "algorithm",
-                "is given together with `keys`, which have their own algorithms",
-                "remove it, or use `secret`",
+                "is given beside `keys`, although each key has its own algorithm",
+                "remove the call of `algorithm`, or give a `secret` in place of `keys`",
             )),
             (None, Some(keys)) => Ok(keys),
             (Some(_), Some(_)) => Err(ConfigError::conflict(
                 self.secret_name,
                 "is given together with `keys`",
-                "remove one: a `KeySet` can contain a secret",
+                "remove one of the two; a `KeySet` can contain the secret too",
             )),
             (None, None) if !self.has_own_tokens() => Ok(KeySet::none()),
             (None, None) => Err(ConfigError::missing(
@@ -426,7 +426,7 @@ impl Config {
                 return Err(ConfigError::conflict(
                     "consistency",
                     "is given, but all issuers have the policy `Stateless`, which checks no revocations",
-                    "remove it, or use the policy `Denylist`",
+                    "remove the call of `consistency`, or use the policy `Denylist`",
                 ));
             }
             (Some(store), None) => {
@@ -521,8 +521,8 @@ impl Config {
         if given < staleness {
             return Err(ConfigError::out_of_range(
                 "stream_staleness",
-                "is shorter than the staleness that `consistency` allows",
-                "give at least that staleness, or remove the setting",
+                format!("is {given:?}, shorter than the {staleness:?} that `consistency` allows"),
+                "give at least the staleness of `consistency`, or remove the setting",
             ));
         }
         if !(shortest..=longest).contains(&given) {
@@ -545,8 +545,8 @@ impl Config {
         if self.issues() && access > session {
             return Err(ConfigError::conflict(
                 "access_lifetime",
-                "is longer than `session_lifetime` (by default 30 days, or a longer `refresh_lifetime`)",
-                "shorten it, or raise `session_lifetime`",
+                format!("is {access:?}, longer than the session lifetime of {session:?}"),
+                "shorten `access_lifetime`, or raise `session_lifetime`",
             ));
         }
         if let (Some(refresh), Some(session)) = (self.refresh_lifetime, self.session_lifetime)
@@ -556,7 +556,7 @@ impl Config {
             return Err(ConfigError::conflict(
                 "refresh_lifetime",
                 "is longer than `session_lifetime` and so has no effect",
-                "shorten it, or remove it",
+                "shorten `refresh_lifetime`, or raise `session_lifetime`",
             ));
         }
         if self.reuse_grace > LONGEST_GRACE {
@@ -588,23 +588,23 @@ impl Config {
         if issues && let Some(name) = self.required_claims.iter().find(never_written) {
             return Err(ConfigError::conflict(
                 "require_claims",
-                format!("contains `{name}`, but tokens issued here lack this claim and would be refused"),
+                format!("contains `{name}`, but tokens issued here lack this claim, so they would be refused"),
                 "remove the claim, or call `client_id(..)` if the claim is `client_id`",
             ));
         }
         if issues && self.max_token_age.is_some_and(|max| max < lifetimes.access) {
             return Err(ConfigError::conflict(
                 "max_token_age",
-                "is shorter than `access_lifetime`: tokens issued here would end before their `exp`",
-                "shorten `access_lifetime` instead",
+                "is shorter than `access_lifetime`, so tokens issued here would end before their `exp`",
+                "raise or remove `max_token_age`, or shorten `access_lifetime`",
             ));
         }
         let max_access = self.max_access_lifetime.unwrap_or_else(|| lifetimes.access.max(DAY));
         if max_access < lifetimes.access {
             return Err(ConfigError::conflict(
                 "max_access_lifetime",
-                "is shorter than `access_lifetime`: no token issued here would be accepted",
-                "raise it, or shorten `access_lifetime`",
+                "is shorter than `access_lifetime`, so tokens issued here would be refused",
+                "raise `max_access_lifetime`, or shorten `access_lifetime`",
             ));
         }
         let mut validation = Validation::new()
@@ -622,7 +622,7 @@ impl Config {
         if self.audience.is_none() && !self.also_accepted.is_empty() {
             return Err(ConfigError::missing(
                 "audience",
-                "is missing, but `also_accept_audience` is given: tokens issued here would be refused",
+                "is missing, but `also_accept_audience` is given, so tokens issued here would be refused",
                 "call `audience(..)` with the audience of your own tokens",
             ));
         }

@@ -10,7 +10,7 @@ pub(crate) type Address = (String, u16);
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(not(feature = "sentinel"), allow(dead_code, reason = "only sentinels make it"))]
 pub(crate) struct Agreement {
-    /// The number of complete replacements of the sentinels that this node has detected.
+    /// A counter that rises when this node detects that an operator has replaced all sentinels.
     pub(crate) era: u64,
     pub(crate) address: Address,
     pub(crate) epoch: u64,

@@ -39,8 +39,13 @@ pub(crate) struct CommandError {
 
 /// The code of an error, as the source of a [`StoreError`].
 #[derive(Debug, thiserror::Error)]
-#[error("redis: {0}")]
+#[error("redis: {0}{remedy}", remedy = remedy_for(.0))]
 struct RedisCode(String);
+
+/// Returns the remedy for an error whose text has none. An empty remedy means that the text has one.
+fn remedy_for(code: &str) -> &'static str {
+    if code.contains("; ") { "" } else { "; check the log and the settings of the Redis server" }
+}
 
 impl CommandError {
     /// Creates an error. `code` is an error code of the server, or a fixed text of this crate.
@@ -71,8 +76,8 @@ impl CommandError {
         Self::new(StoreErrorKind::Untrusted, true, what)
     }
 
-    /// Changes this error to that of a server that may not be the primary. The store must drop the
-    /// connection, because a new connection may reach the primary.
+    /// Turns this error into `Unavailable` and `broken`, because the server may not be the primary.
+    /// The store then drops the connection, because a new connection may reach the primary.
     pub(crate) fn of_the_wrong_server(self) -> Self {
         Self { kind: StoreErrorKind::Unavailable, broken: true, ..self }
     }
@@ -181,11 +186,25 @@ impl CommandError {
 impl From<PoolError> for CommandError {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Timeout(_) => Self::new(StoreErrorKind::Timeout, true, "the pool gave no connection in time"),
+            PoolError::Timeout(_) => Self::new(
+                StoreErrorKind::Timeout,
+                true,
+                "the pool gave no connection in time; check the server, or raise the size of the pool or its timeout",
+            ),
             PoolError::Backend(error) => Self { broken: true, ..Self::from(error) },
-            PoolError::Closed => Self::new(StoreErrorKind::Unavailable, true, "the pool is closed"),
-            PoolError::NoRuntimeSpecified => Self::new(StoreErrorKind::Unavailable, true, "the pool has no runtime"),
-            PoolError::PostCreateHook(_) => Self::new(StoreErrorKind::Unavailable, true, "the pool's hook failed"),
+            PoolError::Closed => Self::new(
+                StoreErrorKind::Unavailable,
+                true,
+                "the pool is closed; keep the pool open while the store uses it",
+            ),
+            PoolError::NoRuntimeSpecified => {
+                Self::new(StoreErrorKind::Unavailable, true, "the pool has no runtime; configure one in the pool")
+            }
+            PoolError::PostCreateHook(_) => Self::new(
+                StoreErrorKind::Unavailable,
+                true,
+                "the `post_create` hook of the pool failed; correct the hook",
+            ),
         }
     }
 }

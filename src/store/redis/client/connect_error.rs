@@ -53,13 +53,15 @@ pub enum ConnectErrorKind {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
     /// The server's version.
-    #[error("the server has version {0:.20}, which is too old")]
+    #[error("the Redis server has version {0:.20}, which is too old; use Redis 7.0 or later, or Valkey")]
     Version(String),
     /// The server's eviction policy.
-    #[error("the server may delete keys by its eviction policy {0:.20}")]
+    #[error(
+        "the eviction policy {0:.20} of the Redis server may delete revocations; set `maxmemory-policy` to `noeviction`"
+    )]
     Eviction(String),
     /// Commands to which the user has no right.
-    #[error("the Redis user lacks a right to {0}")]
+    #[error("the Redis user has no right to {0}; grant the right with ACL SETUSER")]
     Rights(String),
 }
 

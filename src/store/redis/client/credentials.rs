@@ -58,15 +58,13 @@ impl fmt::Debug for Credentials {
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The provider returned an error, which is the source of this error.
-    #[error("the credentials provider failed; see the source of this error")]
+    #[error("the credentials provider returned an error; see the source of this error, and correct the provider")]
     Provider(#[source] Arc<dyn StdError + Send + Sync>),
     /// The provider did not answer within this time.
-    #[error(
-        "the credentials provider did not answer within {0:?}; let it return stored credentials, or raise `timeout`"
-    )]
+    #[error("the credentials provider did not answer within {0:?}; let it cache the credentials, or raise `timeout`")]
     Timeout(Duration),
     /// The provider panicked.
-    #[error("the credentials provider panicked; see the message of the panic")]
+    #[error("the credentials provider panicked; read the panic message on stderr, and correct the provider")]
     Panic,
 }
 

@@ -155,7 +155,7 @@ fn lacks(command: &str) -> ConfigError {
     ConfigError::new(
         "url",
         format!("names a user who has no right to {command}, which `Failover::Replicas` needs"),
-        format!("grant it with ACL SETUSER (+{})", command.to_lowercase()),
+        format!("grant the right with ACL SETUSER (+{})", command.to_lowercase()),
     )
     .with_source(Unfit::Rights(command.to_owned()))
 }

@@ -9,7 +9,7 @@
 //! (redis/redis#11784). When a slot moves, the server sends a push that no command caused
 //! (valkey-io/valkey#1066, open). No issue of redis-rs exists. To reproduce on redis 1.8 with
 //! RESP3, send `SSUBSCRIBE`, then move the slot while a command waits. Remove the separate
-//! connection when redis tells the two pushes apart.
+//! connection when redis takes no such push for an answer.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

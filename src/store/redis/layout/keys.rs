@@ -3,15 +3,15 @@
 //! ```text
 //! {prefix}:{b}:u:<sub>   HASH    a user: generations, sessions, revoked tokens
 //! {prefix}:{b}:i:<sub>   HASH    the labels of the user's sessions
-//! {prefix}:{b}:s:<sub>   ZSET    index of the user's live sessions by last rotation; only if a
-//!                                login had a cap of sessions
+//! {prefix}:{b}:s:<sub>   ZSET    index of the user's live sessions by last rotation; exists only
+//!                                after a login that limited the number of sessions
 //! {prefix}:{b}:d:<hash>  STRING  the denial of an external id
 //! {prefix}:{b}:m         HASH    the state of the bucket: layout, buckets, inc, born, seq, head,
 //!                                at, keep, grew, from, dmax, fmax
 //! {prefix}:{b}:log       STREAM  the revocation log
-//! {prefix}:{b}:probe     STRING  `SessionStore::probe` writes it, and no call reads it
+//! {prefix}:{b}:probe     STRING  a test write of `SessionStore::probe`; no call reads it
 //! {prefix}:{b}:ch        shard channel: a nudge for each log entry
-//! {prefix}:{0}:w         STRING  always `1`; Redis replicas acknowledge its writes (`failover`)
+//! {prefix}:{0}:w         STRING  always `1`: a test write that the Redis replicas acknowledge
 //! ```
 //!
 //! `{b}` is the bucket's number in literal braces. Redis Cluster uses it as the hash tag, so all
@@ -30,15 +30,16 @@
 //! | `o` | the highest generation that any session had |
 //! | `r` | time of the last `revoke_all`, in ms; a login must have begun after this time |
 //! | `e` | the last `revoke_all`: `<sequence>.<g>:<field of the excepted session>` |
-//! | `x` | progress of the index: a cursor or `done`; absent if no login had a cap of sessions |
+//! | `x` | progress of building the index: a cursor or `done`; absent if there is no index |
 //! | `c` | the cursor at which the next pruning starts |
 //! | `l` | the user's last log entry: `<time in ms>.<nonce>` |
 //! | `!<jti>` | mark of a revoked access token: `<end of the revocation in ms>.<sequence>` |
 //! | `<sid>` | a session's record |
 //! | `=<sid>` | a session's record, if the `sid` has one byte or starts with `!` or `=` |
 //!
-//! `<sequence>` is the number of the revocation's log entry. Field `e` has `;` instead of `:` if a
-//! session other than the excepted session may be alive.
+//! `<sequence>` is the number of the revocation's log entry. The *excepted session* is the one that
+//! `revoke_all` left alive. The `:` in `e` says that no other session is alive. If another session
+//! may be alive, `e` has `;` in its place.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -67,7 +68,8 @@ pub(crate) struct Keyspace {
     buckets: u32,
 }
 
-/// The hash of another issuer's id, and the bucket that the hash determines.
+/// The hash of an id that another issuer gave to a token, session or subject. The hash determines
+/// the bucket.
 pub(crate) struct ExternalKey {
     pub(crate) bucket: u32,
     pub(crate) hash: String,
@@ -83,21 +85,21 @@ impl Keyspace {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX {
             return Err(ConfigError::out_of_range(
                 "prefix",
-                format!("has {} bytes", prefix.len()),
-                format!("choose 1 to {MAX_PREFIX} bytes"),
+                format!("has {} bytes, which is out of range", prefix.len()),
+                format!("choose a prefix of 1 to {MAX_PREFIX} bytes"),
             ));
         }
         if prefix.contains(['{', '}']) {
             return Err(ConfigError::new(
                 "prefix",
-                "contains a brace, but Redis Cluster computes the slot from the text in braces",
+                "contains `{` or `}`, which would change the slots of the keys in a Redis Cluster",
                 "remove the braces",
             ));
         }
         if buckets == 0 || buckets > MAX_BUCKETS {
             return Err(ConfigError::out_of_range(
                 "buckets",
-                format!("is {buckets}"),
+                format!("is {buckets}, which is out of range"),
                 format!("choose a number from 1 to {MAX_BUCKETS}, the same on every node"),
             ));
         }
@@ -170,8 +172,8 @@ impl Keyspace {
         format!("{}:{{{}}}:d:{}", self.prefix, key.bucket, key.hash)
     }
 
-    /// Returns the hash and the bucket of another issuer's id. The hash includes the issuer,
-    /// because two issuers may give different users the same subject.
+    /// Returns the hash and the bucket of an id that `issuer` gave to a token, session or subject.
+    /// The hash includes the issuer, because two issuers may give different users the same subject.
     pub(crate) fn external(&self, issuer: &str, id: &ExternalId) -> ExternalKey {
         let (kind, value) = match id {
             ExternalId::Token(value) => ("jti", value.as_str()),
@@ -215,7 +217,8 @@ pub(crate) fn token_field(jti: &str) -> String {
     format!("!{jti}")
 }
 
-/// A session's record in the user's hash. The scripts write it (`user.lua`), and a check reads it.
+/// A session's record in the user's hash. The scripts write the record (`user.lua`). The check of a
+/// token reads it.
 ///
 /// A record has 53 bytes, big-endian. Above 64 bytes, Redis would not use its compact encoding of
 /// small hashes. On Redis 7.0, a session would then need 239 bytes of memory instead of 120.
@@ -225,17 +228,20 @@ pub(crate) fn token_field(jti: &str) -> String {
 /// | 8 | tag: the start of SHA-256 over subject and sid |
 /// | 8 | generation |
 /// | 8 | time of the opening, in ms of the server's clock like all times here |
-/// | 8 | absolute end; if the log has the session's end: the sequence of that entry |
-/// | 8 | refresh end: end of the session without another refresh; at most the absolute end |
+/// | 8 | absolute end of the session; if bit 1 of the flags is set, the sequence of the log entry |
+/// | 8 | refresh end: the session ends then unless a refresh delays it; at most the absolute end |
 /// | 8 | last rotation; of a revoked session: the time of its revocation |
 /// | 4 | counter of the newest refresh token |
-/// | 1 | flags: bit 0 for a revoked session, bit 1 if the log has the session's end |
+/// | 1 | flags: bit 0 if the session is revoked, bit 1 if the log has an entry of that revocation |
 ///
-/// The tag identifies the session: the store rejects a record with another tag. Without the tag, a
-/// caller could receive another caller's record if the client library shifts the answers. redis 1.8
-/// shifts answers after a push that it mistakes for an answer (see `client::pubsub`). Its blocking
-/// connection shifted answers after a timeout (redis-rs#1252, closed). Keep the tag even when both
-/// are fixed, because it costs only 8 bytes.
+/// The tag identifies the session: the store rejects a record with another tag. Without the tag, an
+/// error of the client library could give a caller the record that another caller asked for:
+///
+/// * redis 1.8 takes some pushes for answers. Each later command then gets the answer to the
+///   command before it (see `client::pubsub`).
+/// * Its blocking connection mixed up answers after a timeout (redis-rs#1252, closed).
+///
+/// Keep the tag even when both errors are fixed, because it costs only 8 bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Record {
     tag: Tag,

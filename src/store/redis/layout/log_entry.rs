@@ -1,7 +1,7 @@
 //! The entries of a bucket's log, which `emit.lua` writes.
 //!
-//! The reader skips an entry that it cannot parse. If the entry was a revocation, the replica
-//! detects the gap, because the next entry names its predecessor.
+//! The reader skips an entry that it cannot parse. If a script of this crate wrote the entry, the
+//! next entry names it as its predecessor. So the replica detects the gap.
 
 use redis::Value;
 

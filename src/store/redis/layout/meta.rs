@@ -58,7 +58,7 @@ impl Meta {
         }))
     }
 
-    /// Takes `entry` as the newest entry if it directly follows the newest entry so far. A script
+    /// Makes `entry` the newest entry if its predecessor is the newest entry in `self`. A script
     /// may have written `entry` after the read of `m`.
     pub(crate) fn count(&mut self, entry: &LogEntry) {
         if self.sequence.checked_add(1) == Some(entry.sequence) && self.head == entry.previous {

@@ -41,7 +41,8 @@ struct Feed {
     _subscription: Option<Arc<Subscription>>,
 }
 
-/// The part of a [`Feed`] that the future of a read shares.
+/// The part of a [`Feed`] that reads. The future of each read shares this part, because the future
+/// may not borrow the feed.
 struct FeedReader {
     parts: Arc<Parts>,
     /// The client that only feeds use. Requests use the client in `parts`.
@@ -52,16 +53,20 @@ struct FeedReader {
 /// Creates the feeds of a store. Returns no feeds if their connections cannot be configured. The
 /// node then reads the log over the connections of requests.
 pub(crate) fn feeds(parts: &Arc<Parts>, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
-    // The longer of the two times limits an attempt to connect. A feed could otherwise never
-    // connect over a slow network. The client drops a connection if an answer takes longer than
-    // `patience`.
+    // An attempt to connect may take as long as a call or as a read, whichever is longer. With less
+    // time, a feed could never connect over a slow network. The client drops a connection if an
+    // answer takes longer than `patience`.
     let config = ConnectionConfig::new(parts.client.timeout().max(deadline), 1);
     match parts.client.beside(&ConnectionConfig { patience: deadline.saturating_mul(2), ..config }) {
         Ok(client) => feeds_over(parts, &client.into(), deadline),
         #[cfg_attr(not(feature = "tracing"), allow(unused_variables, reason = "it is for the log"))]
         Err(error) => {
             #[cfg(feature = "tracing")]
-            tracing::warn!(%error, "the node reads the log over the connections of requests, because others failed; see `error`");
+            tracing::warn!(
+                %error,
+                "the node reads the log over the connections of requests, because its separate connections cannot be \
+                 configured; see `error`"
+            );
             Vec::new()
         }
     }

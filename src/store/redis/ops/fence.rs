@@ -11,9 +11,10 @@
 //!
 //! `m` has no TTL, so `PERSIST` changes nothing.
 //!
-//! If `TIME` came first, another node could issue a token and revoke it between `TIME` and the
-//! reads. The token would be newer than the horizon, so this node would decide without the store.
-//! But `m` would already include the revocation, so this node would never read its entry.
+//! After a break, this node reads the log only from the newest entry on, and `TIME` becomes its
+//! horizon. If `TIME` came first, another node could issue a token and revoke it between `TIME` and
+//! the reads. This node may then never read the entry of that revocation. It would accept the
+//! token, because the token is newer than the horizon.
 //!
 //! The fence is not a transaction, because Redis refuses transactions when it is out of memory
 //! (seen on 7.0.15). So a script can write an entry between `HMGET` and the read of the entries.
@@ -135,8 +136,9 @@ impl Fence {
 /// Returns the error in `value` if it concerns more than one bucket.
 fn error_of_all(value: &Value) -> Option<CommandError> {
     let Value::ServerError(error) = value else { return None };
-    // `WRONGTYPE` concerns one bucket: a key of the bucket has a value of another type. Every other
-    // error with the kind `Untrusted` breaks the connection.
+    // `WRONGTYPE` concerns one bucket: a key of the bucket has a value of another type. The client
+    // gives `WRONGTYPE` the kind `Untrusted`, and keeps the connection. All other errors of this
+    // kind break the connection.
     let is_one_buckets = |error: &CommandError| error.kind == StoreErrorKind::Untrusted && !error.broken;
     Some(CommandError::from(RedisError::from(error.clone()))).filter(|error| !is_one_buckets(error))
 }

@@ -53,8 +53,8 @@ impl RevocationLog for RedisStore {
         self.parts.demands.keep_for(keep);
     }
 
-    /// Raises the maximum age of the data by which this node decides without the store. The store
-    /// writes the new value to a bucket at the bucket's next write or log read.
+    /// Records that this node decides by log data of up to this age. The recorded age only grows.
+    /// The store writes it to a bucket at the bucket's next write or log read.
     fn allow_staleness(&self, staleness: Duration) {
         self.parts.demands.allow_staleness(staleness);
     }

@@ -1,6 +1,6 @@
 
--- Writes the denial of another issuer's id. Reads one key. KEYS: 3 d. ARGV: 8 hash, 9 keep, 10 '1'
--- for a token, '' for a session or subject.
+-- Denies a token, session or subject of another issuer. Reads one key. KEYS: 3 d. ARGV: 8 hash of
+-- the id, 9 keep, 10 '1' for a token, '' for a session or subject.
 local hash, keep, is_token = ARGV[8], tonumber(ARGV[9]), ARGV[10] == '1'
 local known, sequence = read_denial(redis.call('GET', KEYS[3]))
 local moment = math.max(known or 0, WINDOW_END)

@@ -14,10 +14,9 @@ local MOST = 1000000
 -- The number of entries that this call has written, and the fields of the last one.
 local emitted, told = 0, nil
 
--- Continues after the newest entry of the log if that entry follows the entry in `m`. A failed
--- script may have left such an entry without writing `m`. The next entry would otherwise get the
--- same number and predecessor. Every reader would then find a broken chain for as long as the log
--- has both entries.
+-- Updates SEQUENCE, HEAD and AT if a failed script wrote one more entry to the log than to `m`.
+-- Without this function, the next entry would get the same number and predecessor as that entry.
+-- Every reader would then find a break, for as long as the log has both entries.
 local function adopt()
   local newest = redis.pcall('XREVRANGE', LOG, '+', '-', 'COUNT', 1)
   if newest.err or not newest[1] then

@@ -1,10 +1,9 @@
 
--- The denials of other issuers' ids. KEYS: 3 d.
+-- The denials of other issuers' tokens, sessions and subjects. KEYS: 3 d.
 --
--- A denial ends the tokens that were issued up to a moment: the end of the current half second. So
--- repeated calls for one id write at most two entries a second. Each call also ends the tokens that
--- are issued later in the half second. If the issuer writes `iat` in whole seconds, these later
--- tokens have the same `iat` as the call.
+-- A denial of a session or subject ends the tokens that were issued up to a moment: the end of the
+-- current half second. So repeated calls for one id write at most two entries a second. A call also
+-- ends the tokens that are issued after it in the same half second.
 local WINDOW_END = (math.floor(NOW / 500) + 1) * 500 - 1
 
 -- Parses the value of a denial. Returns its moment (1 for a token), and the sequence of its log

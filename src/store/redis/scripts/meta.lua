@@ -46,8 +46,8 @@ end
 if KEEP < tonumber(ARGV[4]) then
   redis.call('HSET', META, 'keep', ARGV[4])
   if SEQUENCE > 0 then
-    -- `from` is the old `keep`, after which the traces of earlier revocations still expire. If the
-    -- last increase was less than a new `keep` ago, `from` is the lower of both old values.
+    -- `from` is the old `keep`: the traces of earlier revocations still expire after this time. If
+    -- the last increase was less than the new `keep` ago, a lower `from` of that increase stays.
     local last, from = redis.call('HMGET', META, 'grew', 'from'), KEEP
     if tonumber(last[1]) and NOW < tonumber(last[1]) + tonumber(ARGV[4]) then
       from = math.min(from, tonumber(last[2]) or 0)

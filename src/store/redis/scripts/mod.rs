@@ -1,5 +1,6 @@
-//! The Lua scripts (`docs/protocol.md`, section 2) and their calls. Each script is a constant text.
-//! So a server caches each script once, and no value becomes code.
+//! The Lua scripts (`docs/protocol.md`, section 2) and their calls. Each script is a constant text,
+//! and gets its values as arguments. So a server caches each script once, and cannot run a value as
+//! code.
 //!
 //! | first line | runs when the server is out of memory | scripts |
 //! |--|--|--|
@@ -46,7 +47,8 @@ pub(crate) struct Parts {
     pub(crate) client: Arc<Client>,
     pub(crate) keyspace: Keyspace,
     pub(crate) demands: Demands,
-    /// The task that asks Redis replicas for acknowledgements; `None` if answers need none.
+    /// The task that waits for the acknowledgements of Redis replicas; exists only under
+    /// [`Failover::Replicas`](crate::store::redis::Failover::Replicas).
     pub(crate) prover: Option<Prover>,
     /// The state of the checks that the servers must pass before any call.
     pub(crate) readiness: Readiness,
@@ -96,7 +98,7 @@ impl Context<'_> {
 pub(crate) struct Demands {
     /// The time for which the store must keep log entries and denials, in ms.
     keep: AtomicU64,
-    /// The maximum age of the data by which this node decides without the store, in ms.
+    /// The maximum age of the log data by which this node decides, in ms.
     staleness: AtomicU64,
 }
 
@@ -111,7 +113,7 @@ impl Demands {
         self.keep.fetch_max(whole_millis(keep), Ordering::Relaxed);
     }
 
-    /// Raises the maximum age of the data by which this node decides without the store.
+    /// Raises the maximum age of the log data by which this node decides.
     pub(crate) fn allow_staleness(&self, staleness: Duration) {
         self.staleness.fetch_max(whole_millis(staleness), Ordering::Relaxed);
     }
@@ -121,7 +123,7 @@ impl Demands {
         self.keep.load(Ordering::Relaxed)
     }
 
-    /// Returns the maximum age of the data by which this node decides without the store, in ms.
+    /// Returns the maximum age of the log data by which this node decides, in ms.
     pub(crate) fn staleness_millis(&self) -> u64 {
         self.staleness.load(Ordering::Relaxed)
     }
@@ -178,7 +180,7 @@ scripts! {
     REVOKE_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "revoke_all.lua";;
     /// Lists a page of a user's sessions.
     SESSIONS = "#!lua flags=no-writes", "sessions.lua";;
-    /// Writes the denial of another issuer's id.
+    /// Denies a token, session or subject of another issuer.
     DENY = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "deny.lua";;
     /// Republishes the end of a session.
     REPUBLISH_SESSION = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_session.lua";;
@@ -186,7 +188,7 @@ scripts! {
     REPUBLISH_TOKEN = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_token.lua";;
     /// Republishes a `revoke_all`.
     REPUBLISH_ALL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "user.lua", "republish_all.lua";;
-    /// Republishes the denial of another issuer's id.
+    /// Republishes the denial of a token, session or subject of another issuer.
     REPUBLISH_EXTERNAL = "#!lua flags=allow-oom", "meta.lua", "emit.lua", "external.lua", "republish_external.lua";;
     /// Returns the Redis commands that the user has no right to use.
     RIGHTS = "#!lua flags=no-writes", "rights.lua";;
@@ -207,8 +209,8 @@ pub(crate) struct ScriptCall {
     /// True if the client may repeat the call after the connection broke. The script may then run
     /// twice.
     pub(crate) repeatable: bool,
-    /// True if the script has one more argument, by which it recognises a repeated call. The
-    /// argument is empty in the first attempt, and later the server time before the first attempt.
+    /// True if the script has one more argument, which marks a repeated call. In the first attempt
+    /// the argument is empty. In a later attempt it is the server time before the first attempt.
     marks_repeats: bool,
 }
 
@@ -255,13 +257,17 @@ impl ScriptCall {
         Self { repeatable: true, marks_repeats: true, ..self }
     }
 
-    /// Runs the script. Sends the call again if [`may_repeat`](Client::may_repeat) returns true,
-    /// and once if the script ran after its deadline.
+    /// Runs the script. Sends a failed call again if [`may_repeat`](Client::may_repeat) returns
+    /// true.
+    ///
+    /// The script may refuse to run because its deadline has passed. The deadline may be too early,
+    /// because it is an estimate of the server's time. The answer corrects the estimate, so this
+    /// method sends the call once more.
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());
-        // The script requires a time that is not ahead of the server's clock. `now` returns such an
-        // estimate.
+        // A repeated call passes `began` to the script, which compares it with times of the server.
+        // So `began` must not be ahead of the server's clock. The estimate `now` never is.
         let (began, mut repeat_of) = (client.now(), None);
         loop {
             let answer = match self.attempt(context, repeat_of).await {
@@ -294,11 +300,11 @@ impl ScriptCall {
     async fn attempt(&self, context: Context<'_>, repeat_of: Option<Timestamp>) -> Result<ScriptAnswer, CommandError> {
         let Context { client, deadline, .. } = context;
         let mut checkout = client.checkout(self.bucket, deadline).await?;
-        // If the store could not confirm this server's answer, the script must not run.
+        // The script must not run on a server whose answer the node would then reject.
         checkout.confirm()?;
         if !self.repeatable && checkout.has_rested() {
-            // The connection may be dead. So the client first sends a read, because it may repeat a
-            // read but must not repeat this call.
+            // The server may have closed the silent connection. So the client first sends a read,
+            // because it may repeat a read, but not this call.
             let reads = [Meta::read(context.keyspace, self.bucket)];
             let (answer, awake) = client.strict_read(self.bucket, &reads, deadline).await?;
             answer.now.inspect_err(|_| awake.discard())?;
@@ -359,7 +365,9 @@ fn other_layout(keyspace: &Keyspace, mut rest: Reply) -> StoreError {
 pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, CommandError> {
     let mut reply = Reply::of(value)?;
     if reply.text()? != nonce {
-        return Err(CommandError::untrusted("the answer belongs to another call, so the store does not use it"));
+        return Err(CommandError::untrusted(
+            "the answer belongs to another call; if this happens again, check the proxies before Redis",
+        ));
     }
     let (status, now) = (reply.text()?, reply.time()?);
     Ok(ScriptAnswer { now, status, rest: reply })
@@ -369,7 +377,8 @@ pub(crate) fn answered(value: Value, nonce: &str) -> Result<ScriptAnswer, Comman
 fn nonce() -> Result<String, CommandError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| {
-        CommandError::new(StoreErrorKind::Unavailable, false, "the operating system gave no random numbers")
+        let text = "the operating system gave no random numbers; let the process call `getrandom`";
+        CommandError::new(StoreErrorKind::Unavailable, false, text)
     })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -80,8 +80,8 @@ local function make_room()
   if #gone > 0 then
     redis.call('ZREM', INDEX, unpack(gone))
   end
-  -- Members that are not in `fields` may have expired, so the script does not count them. But if
-  -- `cap` + EVICTED exceeds MOST_LOOKED_AT, `fields` is too short, and the script counts all
+  -- Counts the live sessions in `fields`, because the other members of the index may have expired.
+  -- For a cap near MOST_LOOKED_AT or above, `fields` is too short. So the script then counts all
   -- members.
   local count = #live
   if cap + EVICTED > MOST_LOOKED_AT then
@@ -119,7 +119,8 @@ local record = {
 local fields = { field, encode(record), 'o', int(record.generation) }
 local said, kept = string.match(fences[4] or '', '^([%d.]*):(.*)$')
 if said then
-  -- `;` means that `revoke_all` has a session to end: here the new session.
+  -- Replaces ':' by ';', because the new session is alive. So the next `revoke_all` has a session
+  -- to end, and is no repetition of the last one.
   fields[5], fields[6] = 'e', said .. ';' .. kept
 end
 redis.call('HSET', USER, unpack(fields))

@@ -1,6 +1,6 @@
 
--- Republishes the denial of another issuer's id. Reads one key. KEYS: 3 d. ARGV: 8 hash, 9 until,
--- 10 the moment of the denial ('' for a token).
+-- Republishes the denial of a token, session or subject of another issuer. Reads one key.
+-- KEYS: 3 d. ARGV: 8 hash of the id, 9 until, 10 the moment of the denial ('' for a token).
 local hash, wanted, before = ARGV[8], tonumber(ARGV[9]), ARGV[10]
 local known, sequence = read_denial(redis.call('GET', KEYS[3]))
 local kept = known and redis.call('PEXPIRETIME', KEYS[3]) or 0

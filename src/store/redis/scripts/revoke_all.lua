@@ -2,10 +2,10 @@
 -- Ends all sessions of a user except one: sets a generation above theirs. Reads at most 128 fields.
 -- ARGV: 9 field of the session that stays ('' for none).
 local field = ARGV[9]
--- If a repeated call ends no session, it renews `r` only if `r` is older than LONGEST_LOGIN (in
--- ms). Otherwise a caller who repeats the call could block all logins of a user. A login takes less
--- time than LONGEST_LOGIN. So a password change still supersedes the logins that began before it,
--- if the last revocation was long ago.
+-- The store refuses logins that began at `r` or earlier. A call that ends no session renews `r`
+-- only if `r` is at least LONGEST_LOGIN ms old. If each call renewed `r`, a caller could block all
+-- logins of a user by calls in quick succession. If no call renewed `r`, a login that began before
+-- a password change could succeed after it.
 local LONGEST_LOGIN = 10000
 
 local kept = field ~= '' and decode(redis.call('HGET', USER, field))
@@ -28,7 +28,7 @@ if is_last and not spared then
 end
 
 -- `found` is exact for a user with few fields. A search of many fields would take too long. `found`
--- is then true if the last call excepted a session, or if a session may have been opened since.
+-- is then true if a session may be alive.
 local found
 if redis.call('HLEN', USER) <= 128 then
   found = false

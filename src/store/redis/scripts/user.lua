@@ -11,8 +11,8 @@ local fences = redis.call('HMGET', USER, 'g', 'o', 'r', 'e', 'x', 'l')
 local GENERATION, HIGHEST = tonumber(fences[1] or '0'), tonumber(fences[2] or '0')
 -- The time of the last `revoke_all`. A login must have begun after it.
 local ALL_REVOKED = tonumber(fences[3] or '-1')
--- The progress of the index of live sessions: 'done', a cursor of HSCAN, or false if no login had a
--- cap of sessions.
+-- The progress of building the index of live sessions: 'done', or a cursor of HSCAN. False if there
+-- is no index, because no login had a cap of sessions.
 local INDEXED = fences[5]
 -- The time and the nonce of the user's last log entry; false if the hash has none.
 local LAST = fences[6]
@@ -72,7 +72,8 @@ local function sid_of(field)
   return field
 end
 
--- Writes a log entry about this user, and saves its time and nonce for the stamps of new tokens.
+-- Writes a log entry about this user, and saves the entry's time and nonce. The user's new tokens
+-- name this entry.
 local function tell(kind, object, extra, till)
   emit(kind, SUBJECT, object, extra, till)
   LAST = int(AT) .. '.' .. HEAD
@@ -80,9 +81,11 @@ local function tell(kind, object, extra, till)
 end
 
 -- Returns the time and the nonce of the user's last entry. Returns two empty texts if every node
--- has applied the entry, or if no node decides without the store. `known_after` allows for two
--- errors: the clocks of two servers may differ by 2 s (`RevocationLog::clock_margin`), and a node's
--- clock may be slower by 0.1 %.
+-- has applied the entry, or if no node decides without the store.
+--
+-- Every node has applied an entry that is older than `known_after` ms. 2000 ms are the largest
+-- difference between two servers' clocks (`RevocationLog::clock_margin`). The factor 1.001 allows
+-- for a node whose clock is 0.1 % slow.
 local function last_entry()
   local at, nonce = string.match(LAST or '', '^(%d+)%.(.+)$')
   local known_after = 2000 + (MAX_STALENESS + MAX_FAILOVER) * 1.001
@@ -166,7 +169,8 @@ end
 
 -- Ends all sessions with a lower generation except `kept`, and writes a log entry. `kept` is the
 -- live record in `field`, or false. The user's hash stays, because it also contains the marks of
--- revoked tokens. `state` is ':' if no other session is alive afterwards, otherwise ';'.
+-- revoked tokens. `state` is ':' if only `kept` can be alive afterwards, and ';' if another session
+-- may be alive.
 local function end_all(generation, revoked, field, kept, state)
   redis.call('HSET', USER, 'g', int(generation), 'r', int(revoked))
   live_until(USER, NOW + KEEP)

@@ -3,16 +3,18 @@
 //!
 //! This crate does not use the cluster connection of redis. While one primary hangs, that
 //! connection delays calls to all other primaries by more than 1 s at a time. Measured on redis 1.8
-//! (redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use the cluster connection when a primary
-//! under `SIGSTOP` delays no call to another primary.
+//! (redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use that connection once a primary under
+//! `SIGSTOP` no longer delays calls to other primaries.
 //!
-//! In this module a node is a server of the cluster. [`Cluster`] asks the nodes for the primary of
-//! each bucket at the first call, and again after a **doubt** about a primary. A doubt begins when
-//! the primary answers `MOVED` or another error about its state, or does not answer.
+//! In this module a *node* is a server of the cluster. A *query* asks the nodes for the primary of
+//! each bucket (the *topology*). The first call starts a query. A **doubt** about a primary starts
+//! another one. A doubt begins when the primary answers `MOVED` or another error about its state,
+//! or does not answer. The next query that succeeds ends the doubt.
 //!
-//! [`Cluster`] runs one query at a time, which all callers share. During the pause after a query,
-//! calls use its answer. While the doubt lasts, each query doubles the pause, up to 1 s. `MOVED`
-//! shows that the answer is wrong, so the caller then waits only for the shortest pause.
+//! All callers share one query at a time. During a pause after each query, calls use the primaries
+//! that are already known. If a query ends within 2 s of the query before it, the pause doubles, up
+//! to 1 s. After `MOVED` the known primary is wrong, so the caller waits only for the shortest
+//! pause.
 
 mod topology;
 
@@ -42,7 +44,7 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A query for the topology. All callers that wait for the topology share the query.
+/// A query for the primary of each bucket. All callers that wait for the answer share the query.
 type TopologyQuery = Shared<BoxFuture<Result<Arc<Topology>, CommandError>>>;
 
 /// Connections to every primary that stores buckets.
@@ -76,7 +78,8 @@ struct Table {
     pause: Duration,
     /// A counter that rotates the nodes, so that each query asks another node first.
     turn: usize,
-    /// The value of [`Guard::suspicions`] when the table was last created or cleared.
+    /// The value of [`Guard::suspicions`] when the table was created or last emptied. If the guard
+    /// has another value, the next checkout empties the table.
     suspicions: u64,
 }
 
@@ -108,9 +111,9 @@ impl Cluster {
             Some(primary) if !primary.connections.is_doubted() => primary,
             _ => {
                 let outcome = self.ask(None, deadline).await;
-                // If the query finds no other primary, the call uses the known primary.
                 let unknown =
                     || CommandError::new(StoreErrorKind::Unavailable, false, "no primary serves the bucket's slot");
+                // Even if `ask` failed, the call uses the known primary.
                 self.table().primary(bucket).ok_or_else(|| outcome.err().unwrap_or_else(unknown))?
             }
         };
@@ -145,14 +148,14 @@ impl Cluster {
     }
 
     /// Asks the nodes, and stores the first answer. Simultaneous callers share one query. During
-    /// the pause after a query, returns the outcome of that query. `first` is the node that
-    /// answered `MOVED`.
+    /// the pause after a query, returns the outcome of that query. If a node has answered `MOVED`,
+    /// the caller passes that node as `first`.
     async fn ask(&self, first: Option<&Address>, deadline: Instant) -> Result<(), CommandError> {
         let query = {
             let mut table = self.table();
             match &table.query {
-                // While a caller waits, a query ends within the limit. An older query has no
-                // callers any more, so it makes no progress.
+                // All callers have left a query that is older than the limit, so that query will
+                // never end. A new query replaces it.
                 Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
@@ -252,8 +255,8 @@ impl Table {
         self.primaries.get(usize::try_from(bucket).ok()?)?.clone()
     }
 
-    /// Returns the nodes in the order in which a query asks them. `first` comes first, and nodes in
-    /// doubt come last.
+    /// Returns the nodes in the order in which a query asks them. `first` comes first, and the
+    /// primaries that are in doubt come last.
     fn turns(&mut self, named: &[Address], first: Option<&Address>) -> Vec<Address> {
         let mut nodes = self.nodes.clone();
         nodes.extend(named.iter().filter(|node| !self.nodes.contains(node)).cloned());

@@ -50,7 +50,7 @@ impl Access {
     fn check_pool(&self) -> Result<(), ConfigError> {
         let pool = |setting| {
             let problem = "is set, but the application's own pool makes the connections";
-            Err(ConfigError::conflict(setting, problem, "set it in the pool"))
+            Err(ConfigError::conflict(setting, problem, "remove the call, and configure the pool in its place"))
         };
         if self.credentials.is_some() {
             return pool("credentials_provider");
@@ -81,7 +81,11 @@ impl Access {
         if let (Some(setting), Ok(info)) = (self.certificates.setting(), url.into_connection_info())
             && !matches!(info.addr(), ConnectionAddr::TcpTls { .. })
         {
-            return Err(ConfigError::conflict(setting, "is set, but the URL does not use TLS", "write rediss://"));
+            return Err(ConfigError::conflict(
+                setting,
+                "is set, but the URL does not use TLS",
+                "write rediss:// in the URL",
+            ));
         }
         Ok(())
     }
@@ -104,7 +108,7 @@ impl Access {
     #[cfg(any(feature = "cluster", feature = "sentinel"))]
     pub(crate) fn infos(&self, urls: &[String]) -> Result<Vec<ConnectionInfo>, ConfigError> {
         if urls.is_empty() {
-            return Err(ConfigError::missing("urls", "is empty", "name at least one node"));
+            return Err(ConfigError::missing("urls", "is empty", "give the URL of at least one node"));
         }
         urls.iter().map(|url| self.info(url)).collect()
     }
@@ -143,5 +147,9 @@ fn prepare_tls() -> Result<(), ConfigError> {
 /// Rejects TLS, which this build does not support.
 #[cfg(not(feature = "tls"))]
 fn prepare_tls() -> Result<(), ConfigError> {
-    Err(ConfigError::unsupported("url", "asks for TLS (`rediss:`), which this build lacks", "enable the feature `tls`"))
+    Err(ConfigError::unsupported(
+        "url",
+        "asks for TLS (`rediss:`), which this build lacks",
+        "enable the feature `tls` of tower-bearer",
+    ))
 }

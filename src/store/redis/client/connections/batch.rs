@@ -1,18 +1,23 @@
-//! Batches of strict reads: reads whose answers must count. A task sends simultaneous reads over
-//! one connection together, with one `TIME`, one `ROLE` and one write check for all of them.
+//! Batches of strict reads, with which a node asks the store about tokens. A task sends
+//! simultaneous reads over one connection together, with one `TIME`, one `ROLE` and one
+//! [write check] for all of them.
+//!
+//! [write check]: crate::store::redis::client::failover::guard::Guard::write_check
 //!
 //! Without batches, each caller would send these commands. Also, redis sends the first of many
 //! simultaneous commands in a separate write to the socket. No upstream issue exists. To reproduce
 //! on redis 1.8, count the writes to the socket of 100 simultaneous commands.
 //!
-//! Each caller enqueues its reads, yields once, then starts the batch unless another caller already
-//! did. So no caller waits for another caller whose thread is busy. A task on the runtime of the
-//! connection sends the batch. The task ends with the answer, or at the latest deadline of the
-//! callers. Each caller waits until its own deadline. A caller that leaves affects no other caller.
+//! Each caller enqueues its reads and yields once, so that other callers can enqueue theirs. The
+//! first caller that runs again starts the batch. So a caller whose thread is busy delays no other
+//! caller. A task on the runtime of the connection sends the batch. The task ends with the answer,
+//! or at the latest deadline of the callers. Each caller waits until its own deadline. A caller
+//! that leaves affects no other caller.
 //!
-//! The error of one read affects only its caller. A second `TIME` comes last. If its answer is not
-//! a time, a stray answer has shifted the answers, and no caller uses them. The tag in a record
-//! shows a shift too, but a missing record has no tag.
+//! The error of one read affects only its caller. A stray answer would shift all later answers, so
+//! that callers would get the answers to other commands. To detect such a shift, each batch ends
+//! with a second `TIME`. If the last answer is not a time, no caller uses the answers. The tag of a
+//! record (`docs/protocol.md`, P1.7) shows a shift too, but a missing record has no tag.
 
 use std::{
     mem,
@@ -72,9 +77,9 @@ struct PendingRead {
 
 /// Creates a pipeline with the first commands of a batch.
 ///
-/// `TIME` comes before the reads, because the server may run commands of other clients in between.
-/// So the reads return all revocations from before that time. `ROLE` detects a primary that became
-/// a replica (`REPLICAOF`). Such a server still answers on open connections, from stale data.
+/// `TIME` comes before the reads, so that the reads return every revocation from before that time.
+/// Between two commands of a pipeline, the server may run commands of other clients. `ROLE` detects
+/// a primary that became a replica (`REPLICAOF`), and still answers from stale data.
 fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");
@@ -83,8 +88,8 @@ fn time_and_role() -> Pipeline {
 }
 
 impl ReadBatch {
-    /// Enqueues these reads, and starts their batch if no other caller does. One write check is
-    /// enough for the batch, because it checks the server and not a read.
+    /// Enqueues these reads, and starts their batch if no other caller does. A write check checks
+    /// the server and not a read, so one write check is enough for the batch.
     ///
     /// `start` sends the batch in a task on the runtime of the connection.
     pub(crate) async fn ask(
@@ -109,8 +114,8 @@ impl ReadBatch {
     /// Enqueues reads.
     fn join(&self, read: PendingRead) {
         let mut pending = self.lock();
-        // If all callers leave before they start the batch, their reads stay. So a full queue first
-        // removes the reads of callers that have left.
+        // If callers leave before a batch starts, their reads stay in the queue. So a full queue
+        // first removes the reads of such callers.
         if pending.len() == pending.capacity() {
             pending.retain(PendingRead::is_waited_for);
         }
@@ -168,7 +173,8 @@ impl ClosedBatch {
         };
         for (count, answer) in asked_by {
             let own: Vec<_> = between.by_ref().take(count).collect();
-            // If `TIME` or `ROLE` has a wrong answer, the answers to the reads may be shifted too.
+            // If the answer to `TIME` or `ROLE` is wrong, an answer to a read may belong to another
+            // command.
             let own = now.clone().and_then(|now| {
                 let is_untrusted = now.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Untrusted);
                 let values = if is_untrusted { Vec::new() } else { without_errors(own)? };

@@ -34,9 +34,9 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The time without an answer after which a call that must not run twice first sends a read.
 ///
-/// The read shows if the server has closed the connection. The call itself could not be repeated,
-/// because redis returns the same error for an unsent command and for a lost answer (redis-rs#1415,
-/// open). Remove when redis returns different errors.
+/// The read shows if the server has closed the connection. Without the read, the call itself would
+/// fail. The store could not repeat the call, because redis returns the same error for an unsent
+/// command and for a lost answer (redis-rs#1415, open). Remove when redis returns different errors.
 const REST: Duration = Duration::from_secs(1);
 /// The pause after the first failed attempt. Each further failure doubles the pause.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -52,7 +52,8 @@ pub(super) struct Connection {
     server: Option<ServerId>,
     /// The agreement of the sentinels that named the server's address.
     agreement: Option<Agreement>,
-    /// The value of [`Guard::suspicions`] when connecting began.
+    /// The value of [`Guard::suspicions`] when connecting began. If the guard has another value, no
+    /// call may use the connection.
     suspicions: u64,
     /// The moment at which the connection was made.
     made: Moment,
@@ -200,8 +201,8 @@ impl ConnectionSlot {
                 return SlotLookup::Connection(Arc::clone(connection));
             }
             SlotState::Ready(_) => SHORTEST_PAUSE,
-            // While a caller waits, an attempt ends within the time limit. An older attempt has no
-            // callers any more, so it makes no progress.
+            // All callers have left an attempt that is older than the time limit, so that attempt
+            // will never end. A new attempt replaces it.
             SlotState::Connecting { started, pause, .. } if started.elapsed() > limits.connect_timeout => *pause,
             SlotState::Connecting { attempt, .. } => return SlotLookup::Others(attempt.clone()),
             SlotState::Empty { not_before: Some(moment), last, .. } if Instant::now() < *moment => {
@@ -235,7 +236,8 @@ impl ConnectionSlot {
                 }
             },
             SlotState::Ready(connection) => outcome.map(|_| Arc::clone(connection)),
-            // If the attempt succeeded, the slot has already dropped that connection again.
+            // Another caller has stored the outcome. If this attempt made a connection, the slot
+            // has already dropped that connection.
             _ => Err(outcome.err().unwrap_or_else(given_up)),
         }
     }
@@ -258,12 +260,12 @@ impl ConnectionSlot {
 
 /// Returns the error of a slot that never had a connection.
 pub(super) fn never_tried() -> CommandError {
-    CommandError::new(StoreErrorKind::Unavailable, true, "not connected")
+    CommandError::new(StoreErrorKind::Unavailable, true, "the store is not connected to the server yet; try again")
 }
 
 /// Returns the error for a connection that the store has dropped.
 fn given_up() -> CommandError {
-    CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped")
+    CommandError::new(StoreErrorKind::Unavailable, true, "the connection was dropped; try again")
 }
 
 /// A connection that one call uses.
@@ -317,7 +319,7 @@ impl Checkout {
         reads: Vec<Cmd>,
         deadline: Instant,
     ) -> Result<StrictAnswer, CommandError> {
-        // If the answer could not count, the call fails before it sends anything.
+        // If `confirm` fails now, the store could not use the answer. So the call sends nothing.
         self.confirm()?;
         let write_check = self.guard.write_check(bucket);
         let connection = &self.connection;
@@ -340,41 +342,44 @@ impl Checkout {
         Ok(answer)
     }
 
-    /// Returns an error unless the reads of a pipeline count. The caller must:
+    /// Returns an error if the store must not use the answers to the reads of a pipeline. The
+    /// caller must:
     ///
     /// * take `asked` from [`Moment::now`] before it makes the pipeline,
-    /// * send [`Guard::write_check`] of one of the buckets after all reads, and `TIME`,
-    /// * make the pipeline ignore errors, so that `write_check` can be an error,
+    /// * send the [`Guard::write_check`] of one of the buckets after all reads, and `TIME` last,
+    /// * make the pipeline ignore errors, because the answer to the write check may be an error,
     /// * check the answers to `ROLE` and `TIME` before it calls this method.
     ///
     /// # Errors
     ///
-    /// The reads do not count. The method has dropped a broken connection. The caller must not
-    /// [`discard`](Self::discard) the connection, because only a proof may be missing.
+    /// The store must not use the answers. If the error is `broken`, this method has dropped the
+    /// connection. The caller must not [`discard`](Self::discard) the connection, because only a
+    /// [proof](crate::store::redis::client::failover::proofs) may be missing.
     pub(crate) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), CommandError> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|error| self.on_error(error));
         checked.and_then(|()| self.trust(asked))
     }
 
-    /// Returns an error unless the answer to a write counts. The caller calls this method after the
-    /// answer has arrived. A write needs no write check.
+    /// Returns an error if the store must not use the answer to a write. The caller calls this
+    /// method after the answer has arrived. A write needs no write check.
     ///
     /// # Errors
     ///
-    /// The answer does not count, so the write may be lost.
+    /// The store must not use the answer, so the write may be lost.
     pub(crate) fn confirm(&self) -> Result<(), CommandError> {
         self.trust(Moment::now())
     }
 
-    /// Returns an error if this node was frozen after it connected. Also returns an error if a
-    /// proof is missing, or if no majority of the sentinels names the server.
+    /// Returns an error if the server may not be the primary. There are three such cases: this node
+    /// was frozen after it connected, a proof is missing, or no majority of the sentinels names the
+    /// server.
     fn trust(&self, asked: Moment) -> Result<(), CommandError> {
         let outcome = if self.connection.suspicions == self.guard.suspicions() {
             self.guard
                 .proved(self.connection.server, asked, self.connection.made)
                 .and_then(|()| self.guard.confirm(self.connection.agreement.as_ref()))
         } else {
-            let text = "this node was frozen after it made the connection";
+            let text = "this node was frozen after it made the connection; try again";
             Err(CommandError::new(StoreErrorKind::Unavailable, true, text))
         };
         outcome.inspect_err(|error| self.on_error(error))

@@ -216,7 +216,8 @@ impl Source {
         &self,
     ) -> Result<(MultiplexedConnection, Option<Agreement>), CommandError> {
         match self {
-            // If the server failed, the call may try another slot, but not if the provider failed.
+            // `broken` lets the call try another slot. After a failure of the credentials provider,
+            // that would not help.
             Self::Server(server) => match server.connect(server.info.clone()).await {
                 Ok(connection) => Ok((connection, None)),
                 Err(mut error) => {
@@ -267,7 +268,13 @@ fn nodes(named: Vec<ConnectionInfo>) -> Result<Vec<Address>, ConfigError> {
         let (host, port, tls) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => (host, *port, false),
             ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
-            _ => return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/")),
+            _ => {
+                return Err(ConfigError::new(
+                    "urls",
+                    "name a Unix socket, but clusters and sentinels need TCP",
+                    "write redis://host:port/",
+                ));
+            }
         };
         let redis = info.redis_settings();
         let its = (tls, redis.username().map(str::to_owned), redis.password().map(str::to_owned));
@@ -295,7 +302,11 @@ fn watch(
     let mut named = Vec::new();
     for info in access.infos(urls)? {
         if address::of(&info).is_none() {
-            return Err(ConfigError::new("urls", "name a Unix socket", "write redis://host:port/"));
+            return Err(ConfigError::new(
+                "urls",
+                "name a Unix socket, but clusters and sentinels need TCP",
+                "write redis://host:port/",
+            ));
         }
         // A sentinel has no databases: the URL names the database of the servers behind it.
         let redis = info.redis_settings().clone().set_db(0);

@@ -18,9 +18,13 @@
 //! * An I/O error occurs, or a reply shows another role or state of the server (`READONLY`,
 //!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`). A new connection may reach another server.
 //! * A command gets no answer for twice the timeout. redis drops a dead connection only after an
-//!   error of the socket (redis-rs#1511, open). The price: if the caller of a login, refresh or
-//!   revocation leaves and no command follows, the store drops a good connection.
+//!   error of the socket (redis-rs#1511, open).
 //! * An answer does not belong to its command.
+//! * The server refuses the user or password.
+//! * The [`Guard`] finds that another server may be the primary.
+//!
+//! The second case can also drop a good connection. This happens if a caller cancels a login,
+//! refresh or revocation, and the connection gets no other answer for twice the timeout.
 //!
 //! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server. Each command then ends
 //! with a timeout. Remove the rule when redis drops a connection after a time without an answer.
@@ -151,7 +155,7 @@ impl Connections {
         let make = async move {
             let suspicions = guard.suspicions();
             let (multiplexed, agreement) = source.connect_with_agreement().await?;
-            // Only proofs depend on the server's term as a primary.
+            // Only proofs need a name that changes at each promotion of the server.
             let with_term = guard.deployment().max_lag().is_some();
             let agreed = agreement.as_ref().map(|agreement| {
                 let (host, port) = &agreement.address;

@@ -45,7 +45,7 @@ impl Target {
             "redis" | "rediss" if has_several_hosts(rest) => Err(ConfigError::new(
                 "url",
                 format!("names several hosts, but `{}:` is the scheme of a single server", scheme.to_ascii_lowercase()),
-                "write redis-cluster://host,host or redis-sentinel://host,host#name",
+                "write redis-cluster://host,host for a cluster, or redis-sentinel://host,host#name for sentinels",
             )),
             _ => Ok(Self::Url(url.to_owned())),
         }
@@ -70,7 +70,11 @@ fn has_several_hosts(rest: &str) -> bool {
 /// Returns the error of an invalid URL. The error omits the message of the parser, which may
 /// contain the URL and its password.
 pub(crate) fn invalid_url() -> ConfigError {
-    ConfigError::new("url", "is not the URL of a Redis server", "write redis://host:port/")
+    ConfigError::new(
+        "url",
+        "is not the URL of a Redis server",
+        "write redis://host:port/, or rediss://host:port/ for TLS",
+    )
 }
 
 /// The parts of `[user:password@]host[:port][,host[:port]..][/path][?query][#fragment]`, still
@@ -115,9 +119,10 @@ fn host_and_port(text: &str, default_port: u16) -> Option<(&str, u16)> {
 #[cfg(feature = "sentinel")]
 fn sentinels(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SENTINEL_PORT)?;
-    let master = decoded(parts.fragment).ok_or_else(|| problem("has a name of the primary that is not UTF-8"))?;
+    let master = decoded(parts.fragment)
+        .ok_or_else(|| problem("names sentinels with a name of the primary (after `#`) that is not UTF-8"))?;
     if master.is_empty() {
-        return Err(problem("lacks the name of the primary"));
+        return Err(problem("names sentinels, but lacks the name of the primary after `#`"));
     }
     let database = if parts.path.is_empty() { "0" } else { parts.path };
     if database.parse::<u16>().is_err() {
@@ -135,7 +140,7 @@ fn sentinels(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::unsupported(
         "url",
         "names sentinels, which this build does not support",
-        "enable the feature `sentinel`",
+        "enable the feature `sentinel` of tower-bearer",
     ))
 }
 
@@ -181,7 +186,7 @@ fn decoded(text: &str) -> Option<String> {
 fn cluster(scheme: &str, rest: &str) -> Result<Target, ConfigError> {
     let parts = parts(rest, SERVER_PORT)?;
     if !(parts.path.is_empty() && parts.query.is_empty() && parts.fragment.is_empty()) {
-        return Err(problem("has text after the nodes of the cluster"));
+        return Err(problem("has a path, a query or a fragment after the nodes of the cluster"));
     }
     let user = parts.user.map(|user| format!("{user}@")).unwrap_or_default();
     let url = |(host, port): &(&str, u16)| format!("{scheme}://{user}{host}:{port}/");
@@ -194,7 +199,7 @@ fn cluster(_: &str, _: &str) -> Result<Target, ConfigError> {
     Err(ConfigError::unsupported(
         "url",
         "names a cluster, which this build does not support",
-        "enable the feature `cluster`",
+        "enable the feature `cluster` of tower-bearer",
     ))
 }
 

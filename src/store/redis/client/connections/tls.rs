@@ -61,7 +61,7 @@ impl Certificates {
             let mut store = RootCertStore::empty();
             for root in certificates(ROOTS, roots)? {
                 store.add(root).map_err(|error| {
-                    let remedy = "give the certificates of authorities";
+                    let remedy = "give the certificates of certificate authorities";
                     ConfigError::new(ROOTS, "has a certificate that cannot be trusted", remedy).with_source(error)
                 })?;
             }
@@ -74,7 +74,7 @@ impl Certificates {
         })?;
         let Some(provider) = CryptoProvider::get_default() else { return Ok(()) };
         CertifiedKey::from_der(chain, key, provider).map(drop).map_err(|error| {
-            let remedy = "give the certificate first in its chain, and its own key";
+            let remedy = "put the client's own certificate first, and give the key of that certificate";
             ConfigError::new(CLIENT, "has a key that does not fit the certificate", remedy).with_source(error)
         })
     }

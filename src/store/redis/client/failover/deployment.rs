@@ -30,11 +30,12 @@ pub enum Failover {
     /// acknowledged write is older than `max_lag`, the node refuses requests and revocations (503).
     /// The Redis user needs the right to `INFO`, which identifies the server.
     ///
-    /// *All replicas* is a number. It is the larger of `min-replicas-to-write` and the most
-    /// replicas that the node has seen at one time, and at least 1. Set `min-replicas-to-write` to
-    /// the highest number of replicas that may attach. An old primary then cannot confirm writes of
-    /// other clients. If more replicas attach, the bound is unknown. `min-replicas-max-lag` does
-    /// not affect the bound.
+    /// The node demands acknowledgements from a number of replicas: *all replicas*. This number is
+    /// the larger of `min-replicas-to-write` and the most replicas that the node has seen at one
+    /// time, and at least 1. Set `min-replicas-to-write` to the highest number of replicas that may
+    /// attach. An old primary that lacks a replica then refuses the writes of other clients too. If
+    /// more replicas attach, the bound is unknown. `min-replicas-max-lag` does not affect the
+    /// bound.
     ///
     /// If `min-replicas-to-write` is 0, the server serves without acknowledgements, and the bound
     /// is unknown. An operator can set 0 to let a promoted server serve before it has a replica. If
@@ -42,14 +43,16 @@ pub enum Failover {
     ///
     /// The price:
     ///
-    /// * While one replica is away, nodes refuse all requests. After a failover, nodes refuse all
-    ///   requests until the new primary has as many replicas, or its `min-replicas-to-write` is 0.
+    /// * While one replica is away, nodes refuse all requests.
+    /// * After a failover, nodes refuse all requests until the new primary has as many replicas as
+    ///   the nodes demand, or its `min-replicas-to-write` is 0.
     /// * After you remove a replica for good, restart the nodes. Until then, they refuse requests.
     ///
     /// The bound does not cover:
     ///
-    /// * A replica that attaches and is promoted between two writes of the task.
-    /// * A replica that attaches in place of a promoted one, if *all replicas* is too low for both.
+    /// * A replica that attaches after one write of the task, and is promoted before the next.
+    /// * A new replica of the old primary that attaches after another replica was promoted, if the
+    ///   number *all replicas* does not include both.
     /// * The promotion of a replica of a replica.
     Replicas {
         /// The maximum age of the last write that all replicas acknowledged: 1 s to 10 minutes,
@@ -91,7 +94,7 @@ impl Deployment {
             }
             Some(Failover::Replicas { max_lag }) => Err(ConfigError::out_of_range(
                 "failover",
-                format!("has a `max_lag` of {max_lag:?}"),
+                format!("has a `max_lag` of {max_lag:?}, which is out of range"),
                 "choose 1 s to 10 minutes, usually 1 s",
             )),
         }
@@ -114,7 +117,8 @@ impl Deployment {
         self.max_lag().is_none()
     }
 
-    /// Returns the longest time, beyond the staleness, for which a node may use an old primary.
+    /// Returns the failover bound F (`docs/protocol.md`, section 8): the longest time for which a
+    /// node may use an old primary.
     ///
     /// # Errors
     ///

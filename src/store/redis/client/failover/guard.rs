@@ -199,7 +199,8 @@ impl Guard {
             Ok(()) => return Ok(()),
             Err(Unproved::Unidentified) => (false, "the server's identity is unknown; grant the user INFO"),
             Err(Unproved::Old) => (false, "not all replicas have acknowledged a write recently"),
-            // A connection that is younger than the proof may lead to the new primary, so it stays.
+            // A connection from before the proof leads to a former primary, so the error is
+            // `broken`. A later connection may lead to a new primary, which has no proof yet.
             Err(Unproved::OtherServer(proved)) => (proved > made, "the replicas follow another server"),
         };
         Err(CommandError::new(StoreErrorKind::Unavailable, broken, text))
@@ -261,7 +262,8 @@ impl Guard {
         }
     }
 
-    /// Returns the longest time, beyond the staleness, for which a node may use an old primary.
+    /// Returns the failover bound F (`docs/protocol.md`, section 8): the longest time for which a
+    /// node may use an old primary.
     ///
     /// # Errors
     ///

@@ -21,8 +21,9 @@
 //! A proof needs this number of replicas: the larger of `min-replicas-to-write` and the most
 //! replicas that a probe has seen, and at least 1. The number is too low in two cases:
 //!
-//! * A replica attaches and is promoted between two probes.
-//! * A replica attaches in place of a promoted one, and the number does not include both.
+//! * A replica attaches after one probe, and is promoted before the next probe.
+//! * After a replica was promoted, a new replica attaches to the old primary. The probes then find
+//!   enough replicas, if the number does not include both.
 //!
 //! If `min-replicas-to-write` is 0, the operator allows the server to serve without replicas. Its
 //! answers then count without a proof, and the failover bound is unknown.

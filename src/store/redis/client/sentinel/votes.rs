@@ -3,9 +3,10 @@
 //! This module does no I/O and reads no clock. [`watch`](super::watch) asks the sentinels, and
 //! passes the moment of each question.
 //!
-//! Any two majorities have a sentinel in common. If a majority names a new primary, every majority
-//! for the old primary contains an outdated answer. That answer expires after `patience`, and the
-//! old majority ends. This is true only if no sentinel returns to an earlier epoch.
+//! A node uses an old primary for at most `patience`, because any two majorities have a sentinel in
+//! common. When a majority names a new primary, the common sentinel no longer names the old one.
+//! Its earlier answer expires after `patience`, and the majority for the old primary ends. If a
+//! sentinel could return to an earlier epoch, the old majority could last longer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -50,7 +51,7 @@ struct Sentinel {
 #[derive(Debug)]
 pub(crate) struct Votes {
     patience: Duration,
-    /// The number of complete replacements of the sentinels that this node has detected.
+    /// A counter that rises when this node detects that an operator has replaced all sentinels.
     era: u64,
     /// The number of sentinels that the application named. A sentinel that has just started may
     /// report fewer, but [`total`](Self::total) is never lower than this number.
@@ -188,9 +189,9 @@ impl Votes {
         self.sentinels.values().all(|sentinel| !sentinel.is_established)
     }
 
-    /// Marks the sentinels of a majority as established. If only sentinels that are not established
-    /// form a majority, an operator has replaced the sentinels. The method then removes the others,
-    /// and begins a new era.
+    /// Marks the sentinels of a majority as established. If new sentinels alone form a majority, an
+    /// operator has replaced all sentinels. The method then removes the established sentinels,
+    /// marks the new ones as established, and begins a new era.
     fn settle(&mut self, now: Moment) {
         let is_first = self.is_first();
         if let Some((_, _, party)) = self.majority(now) {

@@ -1,5 +1,5 @@
-//! The watch, which asks each sentinel for the primary. It asks about once a second or more often,
-//! and immediately after a failover.
+//! The watch, which asks each sentinel for the primary: about every second (more often if
+//! `patience` is below 4 s), and immediately after a failover.
 //!
 //! Each sentinel has a separate task, so a sentinel that hangs delays no other task. A task asks
 //! over one connection, and listens for `+switch-master` over another. After this message, all
@@ -355,7 +355,7 @@ async fn converse(
         Ok(client) => client,
         Err(error) => return error.into(),
     };
-    // `listen` only makes all tasks ask sooner. It ends when `ask` ends.
+    // `listen` makes all tasks ask sooner after a failover. It runs until `ask` ends.
     tokio::select! {
         asked = ask(shared, &client, address, found, last_answer) => match asked {
             Err(error) => error,
