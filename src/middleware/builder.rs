@@ -207,7 +207,7 @@ impl<C> AuthLayerBuilder<C> {
 
     /// Also demands a double submit: a request with a token in a cookie must repeat the value of
     /// `cookie` in `header`. Off by default, because the check of `Sec-Fetch-Site` and `Origin`
-    /// suffices. Requests with a safe method and WebSockets need no double submit.
+    /// suffices. Requests with a safe method need no double submit. Neither do WebSocket requests.
     ///
     /// [`Endpoints::browser`](crate::endpoints::Endpoints::browser) sets the cookie at login and
     /// refresh, with a random value that scripts can read. Without these endpoints, the application

@@ -563,6 +563,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
 
     /// Revokes all sessions of a user except this session: "log out everywhere else". If this
     /// session has already ended, it stays ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`revoke_session`](Self::revoke_session).
     #[must_use = "nothing is revoked until this is awaited"]
     pub fn revoke_all_for_subject_except(&self, subject: impl Into<Subject>, session_id: &SessionId) -> Revoke {
         self.parts.revoker.revoke_all(subject.into(), Some(session_id.clone()))

@@ -53,6 +53,12 @@ impl<C> TokenServiceBuilder<C> {
     /// Builds the service as [`build`](Self::build) does, and waits at most about five seconds for
     /// the keys of all issuers that it [accepts](Self::accept). Dropping the future drops the
     /// service.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`build`](Self::build). If a fetch of keys fails, the kind is
+    /// [`Unreachable`](crate::error::ConfigErrorKind::Unreachable), and the source is a
+    /// [`KeySourceError`](crate::issuers::KeySourceError).
     pub async fn connect(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -72,6 +78,11 @@ impl<C> TokenServiceBuilder<C> {
     /// This call starts the fetches of keys, but does not wait for them as
     /// [`connect`](Self::connect) does. Until an issuer's first fetch ends, requests with its
     /// tokens wait for at most a second, and then get 503.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is missing, out of range, or in conflict with another setting. The
+    /// error names the setting, and says what to do.
     pub fn build(self) -> Result<TokenService<C>, ConfigError>
     where
         C: Serialize + DeserializeOwned + Send + Sync + 'static,
