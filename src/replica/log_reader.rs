@@ -1,10 +1,10 @@
 //! The reader of one bucket's log. It checks that entries link to each other, grants leases, and
 //! returns the changes that a page causes. It has no clock and does no I/O.
 //!
-//! The task starts a read ([`start_read`](LogReader::start_read)), fetches the page, and finishes
-//! the read with the page ([`finish_read`](LogReader::finish_read)). If the page reaches the end of
-//! the log, the node has every revocation that the store had confirmed **before** the read started.
-//! So a lease runs from the start of the read.
+//! A read has three steps: the task starts it ([`start_read`](LogReader::start_read)), fetches the
+//! page, and finishes it with the page ([`finish_read`](LogReader::finish_read)). If the page
+//! reaches the end of the log, the node has every revocation that the store had confirmed
+//! **before** the read started. So a lease runs from the start of the read.
 //!
 //! # Conclusions from a page
 //!
@@ -19,19 +19,19 @@
 //! | the log ends, but its last entry is not the head | break |
 //! | a later read lacks the entry of this node's own revocation | the revocation is **lost** |
 //!
-//! Sequences alone would not show every break. For example, a promoted Redis replica has lost two
-//! entries and written two others. The two new entries have the same sequences as the lost ones,
-//! and lower stream ids. A reader that compares only numbers would find no new entry.
+//! A reader that compared only sequences would miss some breaks. For example, a promoted Redis
+//! replica has lost two entries and written two others. The new entries have the same sequences as
+//! the lost ones, so the reader would find no new entry.
 //!
 //! # The horizon
 //!
-//! When a node starts, it applies the head. So its horizon is the time of the entry before the
-//! head. If the log no longer contains the head, the horizon is the head's time. After a break the
-//! store may also have lost sessions, which no entry shows. So the horizon is then the store's time
-//! **after** the read, until reading back meets an entry that the node applied before the break.
-//!
-//! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
-//! reader raises the horizon, and reads the log back once more.
+//! * **Start.** The node applies the head first. So its horizon is the time of the entry before the
+//!   head. If the log no longer contains the head, the horizon is the head's time.
+//! * **Break.** The store may also have lost sessions, which no entry shows. So the horizon is the
+//!   store's time **after** the read. It falls when reading back meets an entry that the node
+//!   applied before the break.
+//! * **`keep`.** The deny set stores entries for the time `keep`. If `keep` grows, the reader
+//!   raises the horizon, and reads the log back once more.
 
 use std::{collections::VecDeque, time::Duration};
 
