@@ -7,10 +7,13 @@
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
 //!
-//! The replica (this node's copy of the log) **refuses** a token in its deny set, even without a
-//! lease. While it has a lease, it **accepts** other tokens from after its horizon. If the deny set
-//! has not changed since the replica last accepted the token, one comparison is enough. Otherwise
-//! the replica searches the deny set.
+//! The replica is this node's copy of the log:
+//!
+//! * It **refuses** each token in its deny set, even without a lease.
+//! * While it has a lease, it **accepts** all other tokens that were issued after its horizon. If
+//!   the deny set has not changed since the replica last accepted the token, one comparison is
+//!   enough. Otherwise the replica searches the deny set.
+//! * If the replica does neither, the node asks the store.
 
 use std::{
     future::Future,
