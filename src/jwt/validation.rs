@@ -138,9 +138,9 @@ impl Validation {
     /// Sets the maximum age of an access token since `iat`. Use it if the issuer gives tokens too
     /// long a lifetime. By default, the lifetime is the only limit.
     ///
-    /// The age is this node's time minus `iat`, without leeway. If the issuer's clock lags by 1 s,
-    /// this node refuses the token 1 s earlier. If the issuer's clock is ahead, this node accepts
-    /// the token for longer, by at most the leeway.
+    /// The age is this node's time minus `iat`, without leeway. So if the issuer's clock is 1 s
+    /// behind, this node refuses the token 1 s too early. If the issuer's clock is ahead, this node
+    /// accepts the token for too long, by at most the leeway.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);

@@ -1,8 +1,8 @@
 //! Reads and writes JSON Web Key Sets (RFC 7517 section 5). Reads the operator's own set and the
 //! sets that issuers publish. Writes the set that the service publishes.
 //!
-//! The `JwkSet` of `jsonwebtoken` is not used. One member of a wrong type makes the whole `JwkSet`
-//! unusable. If two keys have the same name, `JwkSet` finds only the first.
+//! The module does not use the `JwkSet` of `jsonwebtoken`. If one member has a wrong type, that
+//! `JwkSet` rejects the whole set. If two keys have the same name, it finds only the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

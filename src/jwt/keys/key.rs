@@ -257,7 +257,7 @@ impl VerifyingKey {
     /// If it has this member, the key may verify only the tokens of that issuer. The text
     /// `{tenantid}` in the member matches every tenant.
     ///
-    /// A key server for several tenants also publishes keys of a single tenant. Without this check,
+    /// A key server for several tenants also publishes keys of single tenants. Without this check,
     /// the holder of such a key could sign tokens of all other tenants.
     pub(crate) fn may_verify_for(&self, issuer: &str) -> bool {
         self.issuer.as_deref().is_none_or(|own| match own.split_once("{tenantid}") {

@@ -206,9 +206,9 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
 /// Returns the maximum length of the header segment: three eighths of `max_len`, the maximum length
 /// of a token. With the default of 8 KiB, the header has at most 3 KiB.
 ///
-/// The limit bounds the work for a token with an invalid signature, because the header is read
-/// first (measured: `cargo bench --bench hostile`). 3 KiB suffice for any `kid` and an RSA 2048
-/// certificate in `x5c`.
+/// The crate reads the header before it checks the signature. So the limit bounds the work that a
+/// forged token causes (measured: `cargo bench --bench hostile`). 3 KiB suffice for any `kid` and
+/// an RSA 2048 certificate in `x5c`.
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }

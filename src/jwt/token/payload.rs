@@ -30,9 +30,8 @@ use crate::{
 /// and `scope`. In a token of another issuer, these are all claims except the registered claims of
 /// RFC 7519.
 ///
-/// The claims of every token fit this type, also if the application's claims type has changed since
-/// the token was issued. [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts
-/// the claims to another type.
+/// The claims of every token fit this type, even if the application has changed its claims type.
+/// [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts them to another type.
 pub type RawClaims = Map<String, Value>;
 
 /// The claims that the parser has read from a payload. `None` means that the claim is absent.
