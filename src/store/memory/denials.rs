@@ -144,9 +144,10 @@ impl Denials {
 /// Returns the last millisecond of the half second that contains `now`. A denial revokes tokens
 /// that were issued up to this moment.
 ///
-/// Repeated denials of one id within the half second get the same moment, so they change nothing.
-/// Tokens that the issuer creates later in the half second are revoked too. If the issuer writes
-/// `iat` in whole seconds, the store could not distinguish them from earlier tokens anyway.
+/// If a node denies one id several times within the half second, all denials get the same moment,
+/// and only the first one changes the store. So a denial also revokes tokens that the issuer
+/// creates later in the half second. If the issuer writes `iat` in whole seconds, the store could
+/// not distinguish these tokens from earlier ones anyway.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))
