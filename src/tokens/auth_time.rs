@@ -52,8 +52,8 @@ impl AuthClock {
         AuthTime(self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now()))
     }
 
-    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago. A
-    /// ping at each login would let a client that guesses passwords load the store.
+    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago. If
+    /// each login sent a ping, a client that guesses passwords could overload the store.
     ///
     /// If the store does not answer, returns an estimate, which may be a little early. At worst,
     /// the store then refuses a login that it could accept.

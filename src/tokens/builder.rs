@@ -480,8 +480,8 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the time after a refresh in which the client may send the old refresh token again and
-    /// gets the same successor. This works only while the successor is unused. At most 5 minutes.
+    /// Sets how long a client may use an old refresh token again after a refresh. While the new
+    /// refresh token is unused, the client then gets the same new tokens. At most 5 minutes.
     /// Default: 30 s. With zero, the service takes each repeated use for theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
