@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The number of bytes by which a query, or all cookies together, may be longer than the longest
-/// token. The limit keeps the search cheaper than the check of a token (`cargo bench --bench
+/// The number of bytes by which a query, or all cookies together, may exceed the maximum length of
+/// a token. With this limit, the search for a token costs less than its check (`cargo bench --bench
 /// hostile`).
 pub(super) const MAX_EXTRA_BYTES: usize = 8 * 1024;
 
