@@ -206,8 +206,8 @@ impl Issuer {
         self
     }
 
-    /// Sets the claims that contain scope tokens: a text with spaces between them, or an array. The
-    /// scope of a token is the union of these claims.
+    /// Sets the claims that contain scope tokens, as a text with spaces or as an array. The scope
+    /// of a token is the union of these claims.
     ///
     /// A name can be a path with dots, such as `realm_access.roles`. If a claim has exactly this
     /// name, dots included, the service reads that claim instead.
