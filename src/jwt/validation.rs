@@ -267,9 +267,9 @@ impl Validation {
 
     /// Checks `exp`, `nbf`, `iat` and the age of a token against the clock.
     ///
-    /// [`Clock::now_coarse`] is cheaper than [`Clock::now`], but lags by up to [`COARSE_LAG`]. The
-    /// function accepts a token that is valid during this whole lag. For any other token, it reads
-    /// the exact time.
+    /// [`Clock::now_coarse`] is cheaper than [`Clock::now`], but lags by up to [`COARSE_LAG`]. If
+    /// the token is valid during this whole lag, the coarse time is enough. Otherwise the function
+    /// reads the exact time.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));

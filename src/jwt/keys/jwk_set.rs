@@ -192,8 +192,8 @@ fn verifying(asked: Option<&[Algorithm]>, members: Members) -> Result<Read, Conf
 /// Returns the keys, or an error if two keys have the same name. In the operator's own set, a `kid`
 /// belongs to exactly one key, even across algorithms (RFC 7517 section 4.5).
 ///
-/// A JWK without `kid` counts with the default name of its key (see [`VerifyingKey`]). So the
-/// function also finds a key that occurs twice without `kid`.
+/// If a JWK has no `kid`, the function compares the default name of its key (see [`VerifyingKey`]).
+/// So it also finds a key that occurs twice without `kid`.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {

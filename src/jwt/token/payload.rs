@@ -356,7 +356,7 @@ pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, 
 /// A deserializer of the application's claims. If a claim does not fit its field, the error names
 /// the field. Unlike the errors of `serde_json`, it never quotes a value of the token.
 ///
-/// For types other than structs, the errors name no field, because `serde_json` reads these types.
+/// If the claims type is not a struct, `serde_json` reads it, and the error names no field.
 struct CustomClaims(RawClaims);
 
 /// The reason why claims do not fit the application's type.
