@@ -192,7 +192,7 @@ labels! {
         Replica = "replica",
         /// The store.
         Store = "store",
-        /// No source. The service refused the token before it looked for a revocation, the store
+        /// No source: the service refused the token before it looked for a revocation, or the store
         /// failed, or the issuer has the policy
         /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
         None = "none",
