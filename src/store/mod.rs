@@ -244,18 +244,18 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Lists the user's live sessions, a page at a time, in no particular order.
     ///
-    /// A caller who follows [`SessionPage::next`] reaches a last page. If a session stays alive
-    /// during all these calls, it is in at least one page. If a session ended before the first
-    /// call, it is in no page.
+    /// If the caller follows [`SessionPage::next`], the pages come to an end. They contain each
+    /// session that stays alive during all these calls, and no session that ended before the first
+    /// call.
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage>;
 
     /// Asks the store for its time, in one round trip. An application can use the call as a health
     /// check.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 
-    /// Makes a harmless write. If the store refuses the writes of a login, it must refuse this
-    /// write too. [`TokenService::readiness`](crate::TokenService::readiness) depends on the
-    /// result.
+    /// Makes a harmless write, with which
+    /// [`TokenService::readiness`](crate::TokenService::readiness) tests the store. If the store
+    /// refuses the writes of a login, it must refuse this write too.
     ///
     /// Default: [`ping`](Self::ping), for a store that can write whenever it can answer.
     fn probe(&self) -> StoreAnswer<()> {

@@ -69,9 +69,9 @@ impl Denials {
     /// kept them only for the time `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // A token from before an increase may be valid for `keep` after the increase, although the
-        // store has deleted its denial. If two increases follow each other within this time,
-        // `kept_longer` describes both: it has the shorter `before` of the two.
+        // After an increase, older tokens can stay valid for `keep`, although the store may have
+        // deleted their denials. If a second increase follows within this time, `kept_longer`
+        // describes both increases, with the shorter `before` of the two.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }

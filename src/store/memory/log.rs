@@ -116,9 +116,8 @@ impl Log {
     ) -> Result<Appended, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
-        // Times in the log must never decrease. Another change can read the clock later than this
-        // change, but append its entry first. The new entry then gets the time of the entry before
-        // it.
+        // Times in the log must never decrease. If another change has read the clock later, but
+        // appended its entry earlier, this entry gets the time of that entry.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
