@@ -12,14 +12,14 @@
 //! A **unit** consists of the newest entries that the node has applied without a missing entry (its
 //! *steps*), and of their horizon. At a break:
 //!
-//! 1. The node *freezes* the unit, and begins a new unit at the new head. It adds new steps only to
-//!    the new unit.
+//! 1. The node *freezes* the unit, and begins a new unit at the new head.
 //! 2. If reading back finds a step of the frozen unit, the node *joins* the two units.
 //! 3. If reading back ends without a join, the node discards the frozen unit.
 //! 4. If another break comes first, the node discards the new unit.
 //!
-//! *If the node added the new head to the frozen unit, it would always find a common entry: the new
-//! head itself. Even after `FLUSHALL`, the node would then trust the old horizon.*
+//! Before the join, the node adds steps only to the new unit. *If it added the new head to the
+//! frozen unit, reading back would always find a common step: the new head itself. Even after
+//! `FLUSHALL`, the node would then trust the old horizon.*
 //!
 //! # Conclusions from a join
 //!

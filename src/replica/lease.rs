@@ -1,5 +1,4 @@
-//! A value that requests read under a lease, and the order in which the node reads and writes the
-//! value and the lease.
+//! A value that requests read under a lease, and the order in which the node reads and writes both:
 //!
 //! * The task writes the value, **then** the lease (Release).
 //! * A request loads the lease (Acquire), **then** reads the value, **then** the clock.

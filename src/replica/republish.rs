@@ -5,10 +5,9 @@
 //! still has the revocations that matter. After a break, the node reads the new log back, and finds
 //! the revocations that the log lacks. Then the task republishes them.
 //!
-//! Republishing is idempotent. If the lost revocation is a `revoke_all`, its republication spares
-//! the sessions that were opened after the original call (`docs/protocol.md`, section 10). If the
-//! new server's clock is behind the old one's, it may also end a session that was opened shortly
-//! after the call.
+//! If the lost revocation is a `revoke_all`, its republication spares the sessions that were opened
+//! after the original call (`docs/protocol.md`, section 10). If the new server's clock is behind
+//! the old one's, it may also end a session that was opened shortly after the call.
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 
