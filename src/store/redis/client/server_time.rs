@@ -2,11 +2,9 @@
 //!
 //! The estimate is *the time in an answer, plus the time since that answer arrived*. The server
 //! read its clock before the answer arrived. So if both clocks run at the same rate, the estimate
-//! is never ahead of the server's clock. The fastest answer gives the best estimate.
-//!
-//! Real clocks differ a little (quartz: under 100 ppm). To stay behind the server's clock, the node
-//! subtracts 1/4096 of the time since the arrival. The next fast answer corrects the resulting
-//! error.
+//! is never ahead of the server's clock. The fastest answer gives the best estimate. Real clocks
+//! differ a little (quartz: under 100 ppm), so the node subtracts 1/4096 of the time since the
+//! arrival.
 //!
 //! An answer may take up to the time `oldest_answer`. If its time is behind the estimate by more
 //! than that, an operator has set the server's clock back. The estimate then follows the answer.

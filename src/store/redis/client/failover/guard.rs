@@ -1,5 +1,4 @@
-//! The guard, which decides if the store may use an answer (if so, the answer **counts**). The
-//! conditions are:
+//! The guard, which decides if the store may use an answer. An answer **counts** if:
 //!
 //! * The server accepts writes.
 //! * Under `Failover::Replicas`, all replicas of the server followed it recently.
