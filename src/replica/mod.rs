@@ -34,8 +34,8 @@
 //!
 //! 1. The page contains every revocation that the store confirmed before `T0`.
 //! 2. The node decides locally only before the lease ends, with data that include this page.
-//! 3. So at a moment `t` the node accepts no token whose revocation the store confirmed before `t -
-//!    d`.
+//! 3. So at a moment `t` the node accepts no token whose revocation the store confirmed before
+//!    `t - d`.
 //!
 //! A fault between node and store can only prevent the next lease. The node measures leases with a
 //! clock that no one can set: [`Clock::elapsed`](crate::clock::Clock::elapsed). That clock also

@@ -330,8 +330,8 @@ impl RedisStoreBuilder {
     /// Declares the servers' option `cluster-node-timeout`, 1 ms to 10 minutes. By default the
     /// store reads the option with `CONFIG GET`, if the user has the right to this command.
     ///
-    /// If the network cuts off a primary, the primary serves for at most this time. After `CLUSTER
-    /// FAILOVER TAKEOVER`, which replaces a primary without a vote, the time has no limit.
+    /// If the network cuts off a primary, the primary serves for at most this time. The time has
+    /// no limit after `CLUSTER FAILOVER TAKEOVER`, which replaces a primary without a vote.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {

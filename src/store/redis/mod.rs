@@ -22,8 +22,8 @@
 //! After a failover, the old primary may still answer on open connections, from stale data. So
 //! every read also checks the server:
 //!
-//! * It asks for the role. If the server is not a primary, the store rejects the answer and drops the
-//!   connection.
+//! * It asks for the role. If the server is not a primary, the store rejects the answer and drops
+//!   the connection.
 //! * It includes a write that changes nothing. A primary that the network has cut off keeps its
 //!   role, but it refuses the write if it may not accept writes.
 //! * Behind sentinels, a majority of the sentinels must name the server.
@@ -91,8 +91,8 @@
 //!   the generations of the sessions that it has to end.
 //!
 //! `r` is the time of the last `revoke_all`. The store refuses a login that began at `r` or
-//! earlier. It cannot compare with `g`: if the server's clock was ahead once, `g` may be in the
-//! future. The store would then refuse every login until the clock reaches `g`.
+//! earlier. The store does not use `g` for this, because `g` is in the future if the server's clock
+//! was ahead once. The store would then refuse every login until the clock reaches `g`.
 //!
 //! # Sessions that ended
 //!

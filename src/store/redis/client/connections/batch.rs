@@ -1,6 +1,6 @@
 //! Batches of strict reads, with which a node asks the store about tokens. A task sends
-//! simultaneous reads over one connection together, with one `TIME`, one `ROLE` and one [write
-//! check] for all of them.
+//! simultaneous reads over one connection together, with one `TIME`, one `ROLE` and one
+//! [write check] for all of them.
 //!
 //! [write check]: crate::store::redis::client::failover::guard::Guard::write_check
 //!

@@ -1,9 +1,8 @@
 //! A few connections to one server, which all calls share.
 //!
-//! A checkout from a pool would cost two round trips for each call (see `cargo bench --bench
-//! request`). So simultaneous calls share a few connections. Commands that block need separate
-//! connections. So do subscriptions, because redis can mistake a push for an answer (see
-//! [`pubsub`](super::pubsub)).
+//! A checkout from a pool would cost two round trips for each call (`cargo bench --bench request`).
+//! So simultaneous calls share a few connections. Commands that block need separate connections. So
+//! do subscriptions, because redis can mistake a push for an answer (see [`pubsub`](super::pubsub)).
 //!
 //! Each connection has a **slot**:
 //!

@@ -1,4 +1,5 @@
-//! The guard, which decides if the store may use an answer. An answer **counts** if:
+//! The guard, which decides if the store may use an answer. An answer **counts** if all
+//! of these conditions hold:
 //!
 //! * The server accepts writes.
 //! * Under `Failover::Replicas`, all replicas of the server followed it recently.
