@@ -163,9 +163,9 @@
 //! | [`revoke_subject`] | the tokens of the subject that exist now | `sub` |
 //!
 //! The issuer does not learn of a revocation, and may give the user new tokens. The service accepts
-//! the new tokens, with one exception: it also refuses tokens that the issuer signs in the first 6
-//! s or so after [`revoke_session`] or [`revoke_subject`] (the leeway, with rounding). So let the
-//! user log in again after that time.
+//! these tokens, with one exception. After [`revoke_session`] or [`revoke_subject`], it also
+//! refuses tokens that the issuer signs in the next 6 s or so (the leeway, with rounding). So let
+//! the user log in again after that time.
 //!
 //! The service also refuses each token whose `iat` is before the creation of the store's data, or
 //! less than the leeway after it. With a `MemoryStore`, this concerns all tokens from before a

@@ -119,8 +119,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::STRONG).await
     }
 
-    /// Checks verified claims again, as the middleware checks the token of a new request: their
-    /// times, the revocation of token, session and subject, and the application's
+    /// Checks verified claims again, as the middleware checks the token of a new request. Checks
+    /// the times, the revocation of token, session and subject, and calls the application's
     /// [`validator`](super::TokenServiceBuilder::validator).
     ///
     /// Use this method in a long-running handler, before a step that needs the rights of the token.

@@ -9,9 +9,9 @@
 //! that value again. So no expired token becomes valid again. Meanwhile new tokens are valid,
 //! because their `exp` is later than the highest value.
 //!
-//! If the step is longer than the lifetime of an access token, the highest value would be later
-//! than the `exp` of new tokens, and the node would refuse them. So the estimate then follows the
-//! store's clock. The condition [`ConditionKind::StoreClockWentBack`] reports the step.
+//! If the step is longer than the lifetime of an access token, new tokens would have an `exp`
+//! before the highest value. The node would refuse them. So the estimate then follows the store's
+//! clock. The condition [`ConditionKind::StoreClockWentBack`] reports the step.
 
 use std::{
     fmt,

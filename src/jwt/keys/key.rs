@@ -30,7 +30,7 @@ const VERIFYING: &str = "verifying_key";
 /// The message that each new key signs as a test. The default name of a secret is the beginning of
 /// this message's HMAC.
 ///
-/// The message contains no `.`, so the test signature cannot be valid for a token (RFC 7515 section
+/// The message contains no `.`, so the test signature is not valid for any token (RFC 7515 section
 /// 5.1).
 const LABEL: &[u8] = b"tower-bearer key";
 

@@ -118,7 +118,7 @@ impl<'t> UnverifiedToken<'t> {
     /// Verifies the header and the signature. Uses only the keys for which `allows` returns true.
     ///
     /// If no key verifies a token without `kid`, the error is [`TokenError::UnknownKey`]. The
-    /// caller then fetches the keys again, because the issuer may have replaced its only key.
+    /// caller can then fetch the keys again, because the issuer may have replaced its only key.
     pub(crate) fn verify(
         &self,
         keys: &KeySet,

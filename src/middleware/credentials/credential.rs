@@ -70,8 +70,8 @@ impl TokenText<'_> {
 
     /// Returns the text if it has the grammar of a `b64token`, otherwise `None`.
     ///
-    /// Does not check the grammar of a text that is longer than `max_token_len`, because the check
-    /// of the token refuses such a text in any case.
+    /// If the text is longer than `max_token_len`, does not check its grammar, because the check of
+    /// the token refuses it anyway.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)

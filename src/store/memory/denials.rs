@@ -144,8 +144,8 @@ impl Denials {
 /// Returns the last millisecond of the half second that contains `now`. A denial revokes tokens
 /// that were issued up to this moment.
 ///
-/// If a node denies one id several times within the half second, all denials get the same moment,
-/// and only the first one changes the store. So a denial also revokes tokens that the issuer
+/// If a node denies one id several times within the half second, all denials get the same moment.
+/// So only the first one changes the store, and a denial also revokes tokens that the issuer
 /// creates later in the half second. If the issuer writes `iat` in whole seconds, the store could
 /// not distinguish these tokens from earlier ones anyway.
 fn window_end(now: Timestamp) -> Timestamp {

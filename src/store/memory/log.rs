@@ -138,8 +138,8 @@ impl Log {
         Ok(Appended { position, stamp: LogStamp::new(ring.at, &ring.head) })
     }
 
-    /// Returns the stamp `last` of a user's last revocation if a node may need the stamp: if some
-    /// nodes decide by their replica, and may not have read the entry yet.
+    /// Returns the stamp `last` of a user's last revocation, or `None` if no node needs it. A node
+    /// needs the stamp if it decides by its replica, and may not have read the entry yet.
     pub(super) fn news(&self, last: Option<LogStamp>, now: Timestamp) -> Option<LogStamp> {
         let staleness = self.max_staleness();
         // A node's clock may run up to 0.1 % slower than the store's clock.
