@@ -2,7 +2,8 @@
 //!
 //! A checkout from a pool would cost two round trips for each call (`cargo bench --bench request`).
 //! So simultaneous calls share a few connections. Commands that block need separate connections. So
-//! do subscriptions, because redis can mistake a push for an answer (see [`pubsub`](super::pubsub)).
+//! do subscriptions, because redis can mistake a push for an answer: see
+//! [`pubsub`](super::pubsub).
 //!
 //! Each connection has a **slot**:
 //!

@@ -1,5 +1,5 @@
-//! The guard, which decides if the store may use an answer. An answer **counts** if all
-//! of these conditions hold:
+//! The guard, which decides if the store may use an answer. An answer **counts** under
+//! these conditions:
 //!
 //! * The server accepts writes.
 //! * Under `Failover::Replicas`, all replicas of the server followed it recently.
