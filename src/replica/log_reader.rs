@@ -160,8 +160,8 @@ pub(super) struct Change {
     pub(super) settles: Option<u64>,
     /// True if the task must read the next page immediately.
     pub(super) more: bool,
-    /// This node's own revocations whose entries the node must have found by now. If the node has
-    /// not applied the entry, the revocation is lost.
+    /// This node's own revocations whose entries should be in the log by now, but are not. The
+    /// store has lost these revocations.
     pub(super) overdue: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
@@ -489,8 +489,8 @@ impl LogReader {
         entry
     }
 
-    /// Removes and returns this node's own revocations whose entries the node must have found by
-    /// the read with this number. A revocation stays pending while its entry may be in the part
+    /// Removes and returns this node's own revocations that the store has lost: the read with this
+    /// number should have found their entries, but has not. A revocation stays pending while its entry may be in the part
     /// that the node has not read back yet. *A sequence before the head proves nothing: after a
     /// failover, the new server may have given it to another revocation.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {

@@ -421,7 +421,7 @@ impl<'de> Deserializer<'de> for CustomClaims {
 /// An iterator over the claims, from which a struct is deserialized.
 struct ClaimMembers {
     rest: serde_json::map::IntoIter,
-    /// The value of the current member, and the field of the struct with the name of this member.
+    /// The value of the current member. If the struct has a field of that name, also the name.
     value: Option<(Value, Option<&'static str>)>,
     fields: &'static [&'static str],
 }

@@ -7,7 +7,7 @@
 //! | `ROLE` | a demoted primary still answers on open connections, from old data |
 //! | `HMGET m` of a bucket, then its entries | the log must have every entry that `m` includes |
 //! | `PERSIST m` | the write check: it fails on a server that may not accept writes |
-//! | `TIME` | comes last, so that an entry which the page lacks has a later time |
+//! | `TIME` | the horizon after a break; it comes last, for the reason below |
 //!
 //! `m` has no TTL, so `PERSIST` changes nothing.
 //!

@@ -155,8 +155,8 @@ impl Cluster {
         let query = {
             let mut table = self.table();
             match &table.query {
-                // All callers have left a query that is older than the limit, so that query will
-                // never end. A new query replaces it.
+                // A caller waits for at most the limit. So nobody polls a query that is older, and
+                // it never ends. A new query replaces it.
                 Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };
