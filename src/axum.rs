@@ -8,8 +8,8 @@
 //!
 //! * Request without claims: the layer is [optional](crate::AuthLayer::optional), and passed on a
 //!   request without a token.
-//! * No layer: the route has no [`AuthLayer`](crate::AuthLayer) with the same claims type. This bug
-//!   of the application causes a 500, and an error in the log.
+//! * No layer: the route has no [`AuthLayer`](crate::AuthLayer) with the same claims type. This is
+//!   a bug of the application: the client gets a 500, and the log an error.
 //!
 //! The table also applies to [`Cutoff<C>`](Cutoff). Inside a
 //! [`CurrentUserLayer`](crate::middleware::CurrentUserLayer), it applies to

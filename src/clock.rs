@@ -23,9 +23,9 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the present time, or a time up to [`COARSE_LAG`] earlier. This can be cheaper than
     /// [`now`](Self::now).
     ///
-    /// Each check of a token calls this method. The check calls [`now`](Self::now) only if a lag of
-    /// [`COARSE_LAG`] could change the result. If the lag is longer, a node may accept a token that
-    /// has expired.
+    /// Each check of a token calls this method. If a lag of [`COARSE_LAG`] could change the result,
+    /// the check calls [`now`](Self::now) too. If your clock lags more than [`COARSE_LAG`], a node
+    /// may accept a token that has expired.
     ///
     /// Default: [`now`](Self::now).
     fn now_coarse(&self) -> Timestamp {
@@ -35,9 +35,9 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the time since a fixed moment in the past. A node measures its leases with this
     /// time.
     ///
-    /// The result must not depend on the system time, which an operator can set. It must include
-    /// the time for which the machine is suspended. Otherwise a lease of some seconds could last
-    /// through a suspension of hours.
+    /// * The result must not depend on the system time, which an operator can set.
+    /// * The result must include the time for which the machine is suspended. Otherwise a lease of
+    ///   some seconds could last through a suspension of hours.
     ///
     /// Default: `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on Apple's systems, and
     /// [`Instant`](std::time::Instant) on other systems. On some of the other systems, `Instant`

@@ -128,9 +128,9 @@ impl ConfigError {
         self
     }
 
-    /// Replaces the setting's name in the error by `name`, if the error is about the setting
-    /// `found`. Use this if the operator set `found` under another name, such as an environment
-    /// variable.
+    /// Renames the setting `found` to `name` in this error. Changes nothing if the error is about
+    /// another setting. Use the method if the operator knows `found` under another name, such as
+    /// that of an environment variable.
     pub(crate) fn set_by(mut self, found: &'static str, name: &'static str) -> Self {
         if self.setting == found {
             self.setting = name;

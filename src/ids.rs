@@ -1,8 +1,7 @@
 //! Typed ids: [`Subject`], [`SessionId`] and [`TokenId`].
 //!
-//! Each id is text with a type of its own. If all ids were plain text,
-//! `revoke_session(session, subject)` would compile and revoke nothing. With the types, only the
-//! right order compiles:
+//! Each kind of id has a type of its own. If all ids were plain text, a call with subject and
+//! session in the wrong order would compile, and revoke nothing. This is the right order:
 //!
 //! ```
 //! # fn in_order(tokens: tower_bearer::TokenService, claims: tower_bearer::Claims) {

@@ -32,9 +32,9 @@
 //!
 //! NFKC also makes similar characters equal: `２` and `²` become `2`.
 //!
-//! A hash that another library made from the password as typed stays valid. If the typed text
-//! differs from its NFKC form, the check hashes both texts. One match is enough. A password in
-//! ASCII equals its NFKC form, and costs one computation.
+//! Another library may have hashed the password as typed, without NFKC. Such a hash stays valid: if
+//! the typed text differs from its NFKC form, the check hashes both texts, and one match is enough.
+//! A password in ASCII equals its NFKC form, and costs one computation.
 //!
 //! # The same cost for every user
 //!
@@ -43,12 +43,12 @@
 //!
 //! * For an unknown user, call [`verify_or_dummy`](PasswordHasher::verify_or_dummy) with `None`.
 //! * A check against an unusable stored hash takes as long as a check against a usable one.
-//! * If a stored hash has a lower cost, the check adds rounds up to the configured cost. If the
-//!   stored hash has a higher cost, the check takes longer. So replace each hash for which
+//! * If a stored hash has a lower cost than the configured one, the check adds the missing rounds.
+//!   If it has a higher cost, the check takes longer. So replace each hash for which
 //!   [`needs_rehash`](PasswordHasher::needs_rehash) returns true.
-//! * The hasher refuses a password that bcrypt cannot hash, without a computation. This reveals
-//!   nothing, because no account can have such a password. An attacker cannot slow the login down
-//!   with long passwords (row PWD-05 of `docs/conformance.md`).
+//! * If bcrypt cannot hash a password, the hasher refuses it without a computation. So an attacker
+//!   cannot slow the login down with long passwords (row PWD-05 of `docs/conformance.md`). The
+//!   quick refusal reveals nothing about users, because no account can have such a password.
 //! * A password that is not in NFKC costs two computations, for every account. So the time depends
 //!   only on the text that the client sent.
 //!
@@ -259,8 +259,8 @@ impl PasswordHasher {
     /// [`hash`](Self::hash). Call this method after a successful login. If it returns true, hash
     /// the password again and store the new hash.
     ///
-    /// This method cannot see that a hash was made of a text that is not in NFKC. To replace such
-    /// hashes too, store a new hash after each login whose password is not ASCII.
+    /// If a hash was made of a text that is not in NFKC, this method cannot detect it. To replace
+    /// such hashes too, store a new hash after each login whose password is not ASCII.
     ///
     /// This method ignores Spring's prefix `{bcrypt}`. It returns true for `$2a$`, the version that
     /// Spring writes. If Spring still reads the same table, put the prefix before the new hash.

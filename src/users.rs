@@ -82,9 +82,10 @@ impl<C> Grant<C> {
 
 /// The application's users.
 ///
-/// A lookup returns `Ok(None)` if the user does not exist. It returns an error if the lookup itself
-/// failed. The client then gets 500, and its refresh token stays valid. An error of this crate
-/// keeps its own status: an overloaded password check causes a 503.
+/// * If the user does not exist, a lookup returns `Ok(None)`.
+/// * If the lookup itself fails, it returns an error. The client gets 500, and its refresh token
+///   stays valid. An error of this crate keeps its own status: an overloaded password check causes
+///   a 503.
 ///
 /// The server may drop a future if the client disconnects. A panic in a future has the same effect
 /// as an error.

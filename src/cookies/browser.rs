@@ -21,9 +21,9 @@ use crate::error::ConfigError;
 /// Both cookies are `HttpOnly`, `Secure` and `SameSite=Strict`. Each cookie lasts as long as its
 /// token.
 ///
-/// The prefix `__Host-` prevents other hosts of the domain from setting the cookie. But it requires
-/// the path `/`, so browsers send the refresh token with each request to the host. To send the
-/// refresh token only to the endpoints that need it, set a `refresh_path`.
+/// The prefix `__Host-` prevents other hosts of the domain from setting the cookie. It requires the
+/// path `/`, so browsers send the refresh token with each request to the host. If browsers should
+/// send it only to the endpoints that need it, set a `refresh_path`.
 ///
 /// Browsers drop a cookie of more than 4096 bytes, so keep the claims small.
 #[derive(Clone, Debug)]

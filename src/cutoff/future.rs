@@ -56,8 +56,8 @@ use crate::jwt::{Claims, NoClaims};
 /// }
 /// ```
 ///
-/// During a send, this loop does not poll the future. If the client does not read, the send can
-/// wait for a long time. Give the send a deadline, or [`wrap`](Self::wrap) the connection.
+/// This loop does not poll the future while it sends. If the client does not read, a send can wait
+/// for a long time. So give each send a deadline, or [`wrap`](Self::wrap) the connection.
 ///
 /// [`TokenService::ended`]: crate::TokenService::ended
 #[must_use = "a future does nothing unless it is polled"]
@@ -87,8 +87,7 @@ impl<C> Cutoff<C> {
     /// Makes the future also resolve when the token expires, at `exp` plus the leeway.
     ///
     /// By default, the future ignores the expiry. With the setting
-    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), the future also resolves at
-    /// the expiry without this call.
+    /// [`AuthLayer::cut_at_expiry`](crate::AuthLayer::cut_at_expiry), this call is not necessary.
     pub fn at_expiry(mut self) -> Self {
         self.stream.cut_at_expiry();
         self

@@ -59,9 +59,8 @@ pub(super) fn judge_denial(issued_at: Timestamp, denial: &Denial, rules: DenialR
 
 /// Returns the reason to refuse another issuer's token (`docs/protocol.md`, section 6).
 ///
-/// The clocks of the issuer and of the store may differ by the leeway. So the node adds the leeway
-/// to the time of a denial before it compares that time with the token's `iat`. The node does the
-/// same with the time at which the store began to keep denials.
+/// The clocks of the issuer and of the store may differ by the leeway. So before the node compares
+/// a time of the store with the token's `iat`, it adds the leeway to the store's time.
 pub(crate) fn refusal(issued_at: Timestamp, denial: &Denial, rules: DenialRules) -> Option<Refusal> {
     let DenialRules { leeway, accepts_older } = rules;
     let before = denial.revoked_before.filter(|before| issued_at <= before.saturating_add(leeway));

@@ -20,32 +20,29 @@
 //!
 //! The setting `stream_staleness`, here `S`, bounds how long a stream outlives a revocation. A
 //! **proof** is a time at which the token of a stream was not revoked. Each poll of a stream
-//! compares the age of the stream's latest proof with a limit, which is at most `S`. If the proof
-//! is older, the poll cuts the stream. So the bound holds even if the store and the watcher have
-//! failed.
+//! compares the age of the latest proof with a limit, which is at most `S`. If the proof is older,
+//! the poll cuts the stream. So the bound holds even if the store and the watcher have failed.
 //!
 //! There are two kinds of proof:
 //!
-//! * **By the log.** The log **covers** a token if the node has applied every revocation of the
-//!   token (`docs/protocol.md`, section 12). The proof of a covered token is the time up to which
-//!   the node has applied the log of the bucket. All covered streams of a bucket share this proof,
-//!   so the watcher updates the proof once per bucket.
 //! * **By the store.** The store has answered that the token is not revoked. The proof is the time
 //!   just before the node asked.
+//! * **By the log.** The log **covers** a token if the node has applied every revocation of the
+//!   token (`docs/protocol.md`, section 12). The proof of a covered token is the time up to which
+//!   the node has applied the log of the bucket. All covered streams of a bucket share this proof.
 //!
-//! If the horizon of a bucket rises, the log no longer covers some tokens. The watcher then checks
-//! the coverage of all streams **before** it updates the shared proof. *In the opposite order, the
+//! If the horizon of a bucket rises, the log no longer covers some tokens. So the watcher first
+//! updates the coverage of all streams, and **then** the shared proof. *In the opposite order, the
 //! new proof would also extend streams whose tokens the log no longer covers. The node could miss
 //! the revocation of such a token.*
 //!
-//! The first proof is the time at which the stream opened, because the node had just checked the
-//! token. If the node accepted the token under a lease, the first proof is the time up to which the
-//! node had applied the log.
+//! The first proof of a stream is the time at which it opened, because the node had just checked
+//! the token. If the node accepted the token under a lease, the first proof is the time up to which
+//! the node had applied the log.
 //!
-//! The application may also call [`TokenService::ended`](crate::TokenService::ended) with the
-//! claims of an old request. The node has not checked the token just before this call. If the store
-//! has no log, the stream may then stay open for `S` after the call, even if the token was revoked
-//! before.
+//! The application may also open a stream for the claims of an old request, with
+//! [`TokenService::ended`](crate::TokenService::ended). If the store has no log, such a stream may
+//! stay open for `S` after the call, even if the token was revoked before.
 //!
 //! # Owners
 //!
@@ -57,10 +54,9 @@
 //!
 //! * The index chooses the lock by the key of a stream, not by the bucket. A memory store has only
 //!   one bucket, so otherwise all its streams would wait for one lock.
-//! * Streams do not read the shared proof from the replica, but from a copy. At each tick, the
-//!   watcher first updates the coverage of the streams and then this copy. *If streams read the
-//!   replica, a new page could extend a stream before the watcher has checked the stream's
-//!   coverage.*
+//! * Streams read the shared proof from a copy, not from the replica. At each tick, the watcher
+//!   updates this copy after the coverage of the streams. *If streams read the replica, a new page
+//!   could extend a stream before the watcher has checked the stream's coverage.*
 
 mod cause;
 mod future;

@@ -1,16 +1,15 @@
 //! The times at which the node asks the store about a stream, or cuts the stream.
 //!
-//! A proof is a time at which the token of a stream was not revoked. `S` is the setting
-//! `stream_staleness`: the longest time without a newer proof. The table gives the age of the
-//! latest proof:
+//! A proof is a time at which the token of a stream was not revoked. The times depend on the age of
+//! the latest proof, and on `S`, the setting `stream_staleness`:
 //!
 //! | proof | the node asks the store | the node cuts the stream |
 //! |--|--|--|
 //! | by the log | at `0.4 S` to `0.5 S` | at `S / 2` to `S` |
 //! | by the store | at `0.4 S` to `0.5 S`, then at each tick | at `3 S / 4` to `S` |
 //!
-//! Each stream has a random number, its **share**. The share selects the times of the stream within
-//! these spans, so that not all clients reconnect simultaneously. The watcher cuts a stream up to
+//! Each stream has a random number, its **share**, which selects the stream's times within these
+//! ranges. Otherwise all clients would reconnect simultaneously. The watcher cuts a stream up to
 //! one tick early. All times are in nanoseconds.
 
 use std::time::Duration;

@@ -16,12 +16,12 @@
 //!
 //! # Locks
 //!
-//! `announce` and `for_each` copy the handles of the streams, release the lock, and then call the
-//! callback. The callback may wake a task, and the waker may drop another stream. Dropping a stream
-//! takes the lock. *If the callback ran under the lock, its thread could wait for itself.*
+//! `announce` and `for_each` release the lock before they call the callback. The callback may wake
+//! a task, and the waker may drop another stream, which takes the lock. *If the callback ran under
+//! the lock, its thread could wait for itself.*
 //!
-//! This file imports from the crate only `super::sync`, which contains the locks and atomics. So
-//! the loom test `tests/cutoff_order.rs` can compile this file with the locks of loom.
+//! The loom test `tests/cutoff_order.rs` compiles this file with the locks of loom. So the file
+//! imports from the crate only `super::sync`, which contains the locks and atomics.
 
 use std::{slice, sync::Arc};
 

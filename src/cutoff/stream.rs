@@ -76,8 +76,7 @@ impl OpenStream {
         }
     }
 
-    /// Resolves with the cause when the stream is cut. The cutoff wakes only the waker of the
-    /// latest call.
+    /// Resolves with the cause when the stream is cut. Wakes only the waker of the latest call.
     ///
     /// Each call also cuts the stream if its [limit](Core::limit) has passed. So the stream ends in
     /// time even if the watcher has ended.

@@ -249,7 +249,7 @@ impl Core {
     /// Does the same as [`look`](Self::look) for a new stream, and may lower its first proof.
     ///
     /// * With a lease, the node may have accepted the token without asking the store. So the first
-    ///   proof is the time up to which the node has applied the log.
+    ///   proof is at most the time up to which the node has applied the log.
     /// * Without a lease, the node has asked the store. So the first proof is at most
     ///   [`Pace::longest_wait`] old.
     pub(super) fn look_at_new(&self, stream: &Stream) {

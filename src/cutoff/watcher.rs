@@ -2,14 +2,14 @@
 //!
 //! At each tick, the watcher does these steps:
 //!
-//! | step | streams |
-//! |--|--|
-//! | search the deny set, check the coverage | all, if the coverage of a log changed |
-//! | the same | otherwise, if new streams opened: all that the log did not cover before |
-//! | ask the store (at most 64 unanswered questions) | those with an old proof or a revocation |
-//! | cut | those whose limit comes before the next tick |
+//! 1. If the coverage of a log has changed, it searches the deny set for the token of each stream,
+//!    and updates the stream's coverage. If there are only new streams, it does so for the streams
+//!    that the log did not cover before.
+//! 2. It cuts the streams whose limit comes before the next tick.
+//! 3. It asks the store about a stream if its latest proof is old, or if a revocation may concern
+//!    it. At most 64 questions are unanswered at a time.
 //!
-//! While the node follows the log and the log covers all streams, a tick reads only two numbers per
+//! While the log covers all streams and the node follows it, a tick reads only two numbers per
 //! bucket. Without open streams there are no ticks.
 
 use std::{

@@ -100,8 +100,8 @@ where
     /// One of the two cookies suffices, even if its token has expired or is revoked. So a repeated
     /// call with the same cookies succeeds.
     ///
-    /// If neither cookie has a token that this service has signed, the endpoint answers 401 and
-    /// removes both cookies. The status can be 400 if a cookie is malformed or repeated.
+    /// If neither cookie has a token that this service has signed, the endpoint removes both
+    /// cookies and answers 401. If a cookie is malformed or repeated, the status can be 400.
     #[must_use]
     pub fn logout(&self) -> Endpoint<BrowserLogout<A::Claims>> {
         let tokens = self.endpoints.auth.tokens().clone();

@@ -29,11 +29,11 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 /// [`Endpoints::guard_login`](super::Endpoints::guard_login).
 ///
 /// The login endpoint calls [`admit`](Self::admit) before it checks a password, and
-/// [`finished`](Self::finished) after the check. So a refused guess costs no hash. Rules for a
-/// guard:
+/// [`finished`](Self::finished) after the check. If `admit` refuses the login, the endpoint
+/// computes no hash. Rules for a guard:
 ///
-/// * **Count the attempt in `admit`**, and take it back in `finished` after a success. If a guard
-///   counts only failures in `finished`, it admits all guesses that arrive at once.
+/// * **Count the attempt in `admit`**, and uncount it in `finished` after a success. If a guard
+///   counted failures only in `finished`, it would admit all guesses that arrive at the same time.
 /// * **Count unknown names like known ones.** Otherwise a 429 reveals which users exist.
 /// * **Normalize the name** as your user lookup does, for example to lower case. Otherwise each
 ///   spelling has its own allowance. The name can be 16 KiB long: use its hash as the key.

@@ -13,9 +13,8 @@
 //! | [`live`] | `GET` | 200 while the process runs |
 //! | [`ResourceMetadata::service`] | `GET` | 200, the metadata of RFC 9728 |
 //!
-//! Login rejects wrong credentials with `invalid_grant`, and refresh rejects a bad refresh token
-//! with the same code. `logout_all?keep_current=true` keeps the session and the cookies of the
-//! caller.
+//! Login rejects wrong credentials with `invalid_grant`. Refresh rejects a bad refresh token with
+//! the same code. `logout_all?keep_current=true` keeps the session and the cookies of the caller.
 //!
 //! A token response has the members of [`TokenPair`](crate::TokenPair). Logout responds with
 //! `{"message": ".."}`.

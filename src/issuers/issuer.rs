@@ -32,8 +32,8 @@ pub enum IssuerPolicy {
     /// has a revocation of the token, of its session or of its subject. A token needs `iat`, and at
     /// least one of `jti`, `sub` and the session claim.
     ///
-    /// The service also refuses tokens that are older than the store's data. If the store has lost
-    /// its data, it may have lost their revocations too. See
+    /// The service also refuses tokens that are older than the store's data, because the store may
+    /// have lost their revocations. See
     /// [`accept_older_than_store`](crate::tokens::TokenServiceBuilder::accept_older_than_store).
     #[default]
     Denylist,
@@ -206,8 +206,8 @@ impl Issuer {
         self
     }
 
-    /// Sets the claims that contain scope tokens: a text with spaces between them, or an array. The
-    /// scope of a token is the union of these claims.
+    /// Sets the claims that contain scope tokens, as a text with spaces or as an array. The scope
+    /// of a token is the union of these claims.
     ///
     /// A name can be a path with dots, such as `realm_access.roles`. If a claim has exactly this
     /// name, dots included, the service reads that claim instead.

@@ -1,7 +1,7 @@
 //! The keys of one issuer, and the task that fetches them.
 //!
-//! Keys are *fresh* while the issuer lets caches use them. The *fresh time* is the length of this
-//! time. `cool_down` and `max_stale` are settings of the issuer.
+//! The issuer states how long caches may use its keys: the *fresh time*. The keys are *fresh* until
+//! that time has passed. `cool_down` and `max_stale` are settings of the issuer.
 //!
 //! | event | effect |
 //! |--|--|
@@ -13,11 +13,10 @@
 //! | no fetch succeeds for `max_stale` | the node drops all keys: requests get 503 |
 //!
 //! Only the task calls the key source. A request waits for a fetch only if its key is unknown. So a
-//! slow key server delays no request whose key is known, and no token of another issuer.
+//! slow key server delays only requests with an unknown key of its own issuer.
 //!
-//! The module measures times with [`Clock::elapsed`], which includes the time for which the machine
-//! is suspended. Tokio's timers do not include it. So the task reads the clock at least once per
-//! [`STEP`].
+//! If the machine is suspended, Tokio's timers stop. [`Clock::elapsed`] continues, so the module
+//! measures times with it. The task reads this clock at least once per [`STEP`].
 
 use std::{
     error::Error as _,

@@ -1,8 +1,8 @@
 //! Other issuers whose tokens a service accepts, and the sources of their keys.
 //!
-//! An *issuer* is the party that signs a token. It writes its name into the claim `iss`. Examples
-//! are Entra ID, Auth0, Okta, Keycloak and Cognito. A service [accepts] any number of issuers,
-//! beside its own tokens or without own tokens. It chooses the issuer of a token by `iss`.
+//! An *issuer* is the party that signs a token, such as Entra ID, Auth0, Okta, Keycloak or Cognito.
+//! It writes its name into the claim `iss`. A service [accepts] any number of issuers, with or
+//! without tokens of its own. It finds the issuer of a token by `iss`.
 //!
 //! ```
 //! use tower_bearer::{
@@ -85,10 +85,10 @@
 //! | fetches fail | the present keys verify tokens until [`max_stale`], then 503 |
 //! | a set has no usable key, or has a secret | the node drops all keys of the issuer: 401 |
 //!
-//! Requests with an unknown key share one fetch, and wait for it at most 1 second. If the last
-//! fetch began less than a [`cool_down`] ago, such a request starts no fetch. It waits only if a
-//! fetch is under way. If the key is still unknown after that, the answer depends on the keys that
-//! the node has. Keys are *fresh* while the issuer lets caches use them.
+//! All requests with an unknown key share one fetch, and wait for it at most 1 second. If the last
+//! fetch began less than a [`cool_down`] ago, these requests start no new fetch, and wait only if a
+//! fetch is under way. If the key is still unknown after the wait, the answer depends on the keys
+//! that the node has. Keys are *fresh* while the issuer lets caches use them.
 //!
 //! | keys of the node | answer |
 //! |--|--|
@@ -126,9 +126,9 @@
 //! | keys tried for one token | 16 of its `kid` and algorithm |
 //! | requests that wait for a fetch | 1024 per issuer; further requests get their answer at once |
 //!
-//! So while fetches succeed, a withdrawn key verifies tokens for at most 90 % of the fresh time.
-//! While fetches fail, it verifies tokens for at most `max_stale`. Choose a `max_stale` that is at
-//! least as long as the fresh time.
+//! If the issuer withdraws a key, the node still uses the key for at most 90 % of the fresh time.
+//! If fetches fail, the node uses it for at most `max_stale`. Choose a `max_stale` that is at least
+//! as long as the fresh time.
 //!
 //! # Claims
 //!
@@ -163,7 +163,7 @@
 //! | [`revoke_subject`] | the tokens of the subject that exist now | `sub` |
 //!
 //! The issuer does not learn of a revocation, and may give the user new tokens. The service accepts
-//! the new tokens, with one exception: after [`revoke_session`] or [`revoke_subject`] it also
+//! these tokens, with one exception. After [`revoke_session`] or [`revoke_subject`], it also
 //! refuses tokens that the issuer signs in the next 6 s or so (the leeway, with rounding). So let
 //! the user log in again after that time.
 //!

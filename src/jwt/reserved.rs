@@ -31,8 +31,8 @@ pub(super) const RESERVED: [&str; 15] = [
 /// Returns the first field of a claims type that has a reserved name. For an enum, returns the
 /// first such variant.
 ///
-/// The crate takes reserved claims out of the application's claims, so such a field never gets a
-/// value. If the type serializes such a field, the crate cannot sign a token.
+/// Such a field never gets a value, because the crate takes the reserved claims of a token for
+/// itself. If the type serializes the field, the crate cannot sign a token.
 ///
 /// Returns `None` for a type that does not pass its field names to serde. Examples are maps,
 /// `#[serde(flatten)]`, untagged or internally tagged enums, and manual implementations. The

@@ -138,9 +138,9 @@ impl Validation {
     /// Sets the maximum age of an access token since `iat`. Use it if the issuer gives tokens too
     /// long a lifetime. By default, the lifetime is the only limit.
     ///
-    /// The age is this node's time minus `iat`, without leeway. If the issuer's clock lags by 1 s,
-    /// this node refuses the token 1 s earlier. If the issuer's clock is ahead, this node accepts
-    /// the token for longer, by at most the leeway.
+    /// The age is this node's time minus `iat`, without leeway. So if the issuer's clock is 1 s
+    /// behind, this node refuses the token 1 s too early. If the issuer's clock is ahead, this node
+    /// accepts the token for too long, by at most the leeway.
     #[must_use]
     pub fn max_token_age(mut self, max: Duration) -> Self {
         self.max_token_age = Some(max);
@@ -267,9 +267,9 @@ impl Validation {
 
     /// Checks `exp`, `nbf`, `iat` and the age of a token against the clock.
     ///
-    /// [`Clock::now_coarse`] is cheaper than [`Clock::now`], but lags by up to [`COARSE_LAG`]. The
-    /// function accepts a token that is valid during this whole lag. For any other token, it reads
-    /// the exact time.
+    /// [`Clock::now_coarse`] is cheaper than [`Clock::now`], but lags by up to [`COARSE_LAG`]. If
+    /// the token is valid during this whole lag, the coarse time is enough. Otherwise the function
+    /// reads the exact time.
     pub(crate) fn check_times<C>(&self, claims: &JwtClaims<C>, clock: &dyn Clock) -> Result<(), TokenError> {
         let earliest = clock.now_coarse();
         let is_in_force = self.check_between(claims, earliest, earliest.saturating_add(COARSE_LAG));

@@ -100,7 +100,7 @@ impl<C> AuthLayerBuilder<C> {
     /// The layer rejects with 400:
     ///
     /// * a request with more than one credential, whatever their locations,
-    /// * a query that is over 8 KiB longer than the maximum length of a token,
+    /// * a query whose length exceeds the maximum length of a token by more than 8 KiB,
     /// * a query with more than 256 parameters.
     ///
     /// [`build`](Self::build) rejects an empty name, and characters other than letters, digits,
@@ -125,9 +125,9 @@ impl<C> AuthLayerBuilder<C> {
     /// * `Sec-Fetch-Site` is absent, and `Origin` has the host and port of the request.
     /// * `Origin` is a [trusted](Self::trust_origin) origin.
     ///
-    /// The layer rejects all other requests with 403 ([`RejectionKind::CrossSite`]), also a request
-    /// with neither header. A client that is not a browser should send `Authorization`, which needs
-    /// no check. If a proxy replaces the client's `Host`, trust your own origin too.
+    /// The layer rejects all other requests with 403 ([`RejectionKind::CrossSite`]). A client that
+    /// is not a browser often sends neither `Sec-Fetch-Site` nor `Origin`: it should send its token
+    /// in `Authorization`. If a proxy replaces the client's `Host`, trust your own origin too.
     ///
     /// Set the cookie with `HttpOnly`, `Secure` and `SameSite=Strict`, and begin its name with
     /// `__Host-`. `SameSite=Lax` is enough if no `GET` changes data. If another layer overrides the
@@ -233,15 +233,18 @@ impl<C> AuthLayerBuilder<C> {
         self
     }
 
-    /// Makes an [`optional`](Self::optional) layer pass on requests with a bad token in a cookie,
-    /// without claims, if `forgive` is `true`. Default: `false`: the layer rejects such requests.
-    /// The response removes the cookie. It keeps the cookie if the token is not valid yet, or if
-    /// the validator refused it.
+    /// Sets how an [`optional`](Self::optional) layer treats a request with a bad token in a
+    /// cookie:
     ///
-    /// Without this setting, a public page answers 401 to a user with a revoked session, until the
-    /// browser's cookie expires. The setting does not apply to other locations, to a failure of the
-    /// store (503) and to requests that another site causes (403). It has no effect on a layer that
-    /// is not optional.
+    /// * `false` (default): the layer rejects the request. So a public page answers 401 to a user
+    ///   with a revoked session, until the browser's cookie expires.
+    /// * `true`: the layer passes the request on without claims, and its response removes the
+    ///   cookie. The response keeps the cookie if the token is not valid yet, or if the validator
+    ///   refused it.
+    ///
+    /// The setting does not apply to tokens in other locations, to a failure of the store (503),
+    /// and to requests that another site causes (403). It has no effect on a layer that is not
+    /// optional.
     ///
     /// With [`browser_sessions`](Self::browser_sessions), the layer removes only the cookies of
     /// these sessions. Otherwise it removes the allowed cookies, and assumes that they have the
@@ -336,9 +339,9 @@ impl<C> AuthLayerBuilder<C> {
         self
     }
 
-    /// Makes the scope `scope` imply each scope of `implied`: a token with `scope` also meets a
-    /// requirement of these scopes. Implications are transitive. Further calls add further
-    /// implications.
+    /// Makes the scope `scope` imply the scopes `implied`. If a route requires one of the implied
+    /// scopes, a token with `scope` suffices. Implications are transitive. Further calls add
+    /// further implications.
     ///
     /// The implications apply to the layers of [`require_scope`](AuthLayer::require_scope),
     /// [`require_all_scopes`](AuthLayer::require_all_scopes) and

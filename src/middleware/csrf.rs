@@ -4,9 +4,10 @@
 //! source of a request in `Sec-Fetch-Site` (Fetch Metadata) and in `Origin`. No script can change
 //! these fields.
 //!
-//! A request with a safe method passes, unless it asks for an upgrade. The check refuses any other
-//! request that has a cookie and neither field. (`tower-http`'s `CsrfLayer` passes such a request
-//! on.) A client that is not a browser can send `Authorization` instead.
+//! A request with a safe method passes, unless it asks for an upgrade. Any other request with a
+//! credential in a cookie needs one of the two fields: without both, the check refuses it.
+//! (`tower-http`'s `CsrfLayer` passes such a request on.) A client that is not a browser can send
+//! `Authorization` instead.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri,

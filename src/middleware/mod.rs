@@ -117,8 +117,8 @@
 //!
 //! The layers do not call the inner service for a rejected request, and never read a request's
 //! body. They also check `OPTIONS` requests. So put a CORS layer outside of them: it answers
-//! preflight requests, and adds its headers to rejections. In Axum use `route_layer`, so that Axum
-//! answers unknown paths with 404 and not with 401.
+//! preflight requests, and adds its headers to rejections. In Axum use `route_layer`. Otherwise
+//! unknown paths would get 401 instead of 404.
 //!
 //! # Other layers
 //!
@@ -152,10 +152,12 @@
 //! A cutoff does not end:
 //!
 //! * request bodies that a handler reads,
-//! * bytes that the HTTP server, an outer compression layer or the kernel has already taken,
+//! * the sending of bytes that the HTTP server, an outer compression layer or the kernel has
+//!   already taken,
 //! * complete bodies, such as that of a unary response.
 //!
-//! An HTTP/1.0 client takes a cut body for complete if the response has no `Content-Length`.
+//! If a response to an HTTP/1.0 client has no `Content-Length`, the client takes a cut body for
+//! complete.
 //!
 //! `docs/long-lived-responses.md` in the repository has a table of all cases.
 //!

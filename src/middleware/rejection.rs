@@ -60,9 +60,10 @@ pub struct Rejection {
 /// of the layers, and may add `scope` to the challenge of a 401.
 ///
 /// Status, codes and headers follow RFC 6750 section 3 and RFC 6749 section 5.2. Over gRPC a
-/// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL. The responses to
-/// all bad tokens are the same. The layer writes the cause to the log and into the response's
-/// extensions, but never sends it to the client.
+/// malformed credential gets 16, because gRPC clients map an HTTP 400 to INTERNAL.
+///
+/// The responses to all bad tokens are the same. The layer writes the cause to the log and into the
+/// response's extensions, but never sends it to the client.
 ///
 /// [`NoCredentials`]: Self::NoCredentials
 /// [`InvalidRequest`]: Self::InvalidRequest

@@ -1,9 +1,9 @@
 //! The log messages about rejected requests.
 //!
 //! Most rejections are the client's fault, so their level is `debug`. The kinds `Unavailable` and
-//! `Internal` are the server's fault. In an outage they reject every request, and a message for
-//! each would fill the disk. So a process logs each of the two kinds at most once a minute, with
-//! the number of rejections.
+//! `Internal` are the server's fault. A process logs each of these two kinds at most once a minute,
+//! with the number of rejections. If the process logged each rejection, an outage would fill the
+//! disk.
 
 use std::{
     error::Error as _,

@@ -58,8 +58,8 @@ type Hook = dyn Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync
 
 /// The maker of responses to rejected requests. The future of each request contains a clone.
 ///
-/// `None` means the default settings. Without an `Arc`, a clone is cheap: it changes no reference
-/// count that all cores share.
+/// `None` means the default settings. A clone of `None` is cheap. A clone of an `Arc` changes a
+/// reference count that all cores share.
 #[derive(Clone, Default)]
 pub(crate) struct Responder(Option<Arc<ResponderSettings>>);
 
@@ -357,9 +357,9 @@ pub(crate) fn no_store(headers: &mut HeaderMap) {
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
 }
 
-/// Copies the restrictions of the inner response's `Cache-Control`, because a cache could otherwise
-/// store a 404 or a 405 (RFC 9110 section 15.1). Replaces `max-age` and `Expires` with `no-cache`,
-/// because they apply to the inner body. Does not copy directives that give caches more rights.
+/// Copies the restrictions of the inner response's `Cache-Control`. Otherwise a cache could store a
+/// 404 or a 405 (RFC 9110 section 15.1). Replaces `max-age` and `Expires` with `no-cache`, because
+/// they apply to the inner body. Does not copy directives that give caches more rights.
 fn restrict_caching(headers: &mut HeaderMap, inner: &HeaderMap) {
     let (mut no_store, mut private, mut no_cache) = (false, false, inner.contains_key(EXPIRES));
     let lines = inner.get_all(CACHE_CONTROL).iter();

@@ -319,9 +319,9 @@ impl<C: Send + Sync + 'static> Future for ClaimsFromStore<C> {
 
 /// The state of a request in a service: rejected, waiting for an answer, or admitted.
 ///
-/// `Q` is the future that the request waits for, such as a token check or a user lookup. Its answer
-/// goes into the request's extensions. No boxed future contains the request. So the request's body
-/// and the inner service need not be `Send` or `'static`.
+/// `Q` is the future that the request waits for, such as a token check or a user lookup. The
+/// service puts the answer of `Q` into the request's extensions. No boxed future contains the
+/// request, so the request's body and the inner service need not be `Send` or `'static`.
 #[pin_project(project = AdmissionProjection)]
 pub(super) enum Admission<S, ReqBody, Q>
 where

@@ -1,8 +1,9 @@
 //! The watch over one response. It registers an open body as a stream, so that a cutoff can end the
-//! body. It also decides how the body ends.
+//! body, and decides how the body ends.
 //!
-//! A registration allocates memory. So the watch registers a body only if the body returns
-//! `Pending`, or if the body's second frame is not the last. A unary gRPC response has 2 frames.
+//! A registration allocates memory, and most bodies are complete at once. So the watch registers a
+//! body only if the body returns `Pending`, or if the second frame of the body is not its last. A
+//! unary gRPC response has two frames.
 
 use std::task::{Context, Poll};
 

@@ -51,8 +51,8 @@ use super::{
 /// * **Stability.** The names of the metrics change only with the major version of this crate.
 /// * **Recorder.** [`new`](Self::new) registers the series, so **install the recorder first**. Most
 ///   counters then start at 0, so that a rate sees their first event.
-/// * **Services.** A clone shares the series. Give a second service its own recorder, because
-///   otherwise both services would set the same gauges.
+/// * **Services.** A clone shares the series. Give a second service its own recorder. Otherwise
+///   both services would set the same gauges.
 /// * **Delay.** Accepted checks reach the recorder once a second. All other counts reach the
 ///   recorder immediately. If `build` was called outside of a Tokio runtime, accepted checks reach
 ///   the recorder only in steps of 1024 per thread.

@@ -42,9 +42,9 @@
 //!
 //! * Without an observer, the check of a cached token costs a few predictable branches: 27 of the
 //!   4411 instructions of a warm request on the memory store.
-//! * With an observer, the check also calls the observer. It reads no clock, because two readings
-//!   would cost more than the call. So [`Observation::Check`] has a duration only if the check
-//!   waited for the store.
+//! * With an observer, the check also calls the observer. Only a check that waited for the store
+//!   has a duration ([`Observation::Check`]), because reading a clock twice would cost more than
+//!   the call.
 //! * In both cases, the check of a cached token allocates no memory.
 //!
 //! `cargo bench --bench request` measures the times, and `--bench instructions` counts the

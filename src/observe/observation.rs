@@ -56,12 +56,11 @@ pub enum Observation {
     },
     /// This node has read a revocation from the log and applied it.
     ///
-    /// The node reports only the entries that it reads while it follows the log for requests or
-    /// open streams:
+    /// The node reports the entries that it reads while it follows the log for requests or open
+    /// streams, including those of its own revocations.
     ///
-    /// * It also reports its own revocations, although it applied them before the read.
-    /// * After a start or a break of the log, it reports neither the newest entry, at which it
-    ///   starts, nor the older entries, which it reads next.
+    /// After a start or a break of the log, the node begins at the newest entry, and then reads the
+    /// older ones. It reports none of these entries.
     #[non_exhaustive]
     RevocationPropagated {
         /// The time from the revocation to the read, by this node's estimate of the store's clock.
@@ -193,7 +192,7 @@ labels! {
         Replica = "replica",
         /// The store.
         Store = "store",
-        /// No source. The service refused the token before it looked for a revocation, the store
+        /// No source: the service refused the token before it looked for a revocation, or the store
         /// failed, or the issuer has the policy
         /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
         None = "none",

@@ -1,8 +1,8 @@
 //! A counter that many threads can increment at each request.
 //!
-//! All cores share the counter of a recorder, so that concurrent increments are slow.
-//! `metrics-exporter-prometheus` even writes two atomics at each increment. This counter spreads
-//! the threads over 16 stripes, and adds the counts of the stripes to the recorder's counter.
+//! All cores share the counter of a recorder, so concurrent increments of that counter are slow.
+//! This counter spreads the threads over 16 stripes, and later adds the counts of the stripes to
+//! the recorder's counter.
 
 use std::{
     cell::Cell,

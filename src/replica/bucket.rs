@@ -1,6 +1,5 @@
-//! One bucket of the replica: the reader of its log, and the data that requests read under a lease.
-//! The data are the deny set, and the limits for the tokens about which the node may decide, such
-//! as the horizon.
+//! One bucket of the replica: the reader of the bucket's log, and the data by which requests decide
+//! under a lease. The data include the deny set and the horizon.
 
 use std::{
     mem, slice,
@@ -180,11 +179,12 @@ impl Bucket {
         self.data.mutate(|data| data.insert(revocation, Timestamp::default(), until, EPOCH_LOCAL));
     }
 
-    /// Adds a revocation that this node has made and the store has confirmed. The revocation holds
-    /// for the next request on this node. If the store loses the entry before any node has read it,
-    /// this node republishes the revocation.
+    /// Adds a revocation that this node has made and the store has confirmed. From the next request
+    /// on, this node refuses the revoked tokens. If the store loses the log entry, this node
+    /// republishes the revocation.
     ///
-    /// If the entry is too long, ends the lease instead and returns true.
+    /// If the deny set cannot store the entry because it is too long, ends the lease instead and
+    /// returns true.
     pub(super) fn record_revocation(
         &self,
         revocation: &Revocation,
@@ -224,13 +224,15 @@ impl Bucket {
         }
     }
 
-    /// Settles the stamp of a token that this node sees for the first time. If the stamp is new,
-    /// the node **holds** the subject, and this method returns true. The node then asks the store
-    /// about the subject's tokens until a later read reaches the end of the log.
+    /// Settles the stamp of a token that this node sees for the first time. Returns true if the
+    /// stamp is new.
     ///
-    /// If the node already holds too many subjects, it ends the lease instead. *If each new stamp
-    /// ended the lease, one client that logs out and in again would make the node ask the store
-    /// about all users of the bucket.*
+    /// For a new stamp, the node **holds** the subject: it asks the store about the subject's
+    /// tokens until a later read reaches the end of the log. If the node already holds too many
+    /// subjects, it ends the bucket's lease instead.
+    ///
+    /// *If each new stamp ended the lease, one client that logs out and in again would make the
+    /// node ask the store about all users of the bucket.*
     pub(super) fn settle(&self, stamp: LogStamp, subject: u32) -> bool {
         let mut reader = self.reader();
         let Some(read) = reader.settle(stamp, self.config.margin) else { return false };

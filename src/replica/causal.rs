@@ -1,9 +1,10 @@
 //! The settled stamps and the held subjects of a bucket (`docs/protocol.md`, section 5.6).
 //!
-//! The **stamp** in a token names the newest revocation of the token's subject. To **settle** a new
-//! stamp, the node **holds** the subject: it asks the store about the subject's tokens, even under
-//! a lease. The hold ends when a read that began later reaches the end of the log. The types here
-//! use no clock and no I/O.
+//! The **stamp** in a token names the newest revocation of the token's subject. If a token has a
+//! new stamp, this node may not have read that revocation. So the node **holds** the subject: it
+//! asks the store about the subject's tokens, even under a lease. The stamp is then **settled**.
+//!
+//! The hold ends when a read that began later reaches the end of the log.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,21 +1,20 @@
 //! The deny set: an exact index of the revocations of one bucket, in little memory.
 //!
-//! The deny set packs entries into **segments** of 32 KiB, in the order of insertion. For each
-//! entry, the index contains 32 bits of a keyed hash and the entry's address. A lookup compares the
-//! ids in full, so a hash collision refuses no token. Because the index contains the hashes, it can
-//! grow without reading the entries.
+//! **Layout.** The deny set appends its entries to **segments** of 32 KiB. For each entry, the
+//! index contains 32 bits of a keyed hash and the entry's address. A lookup compares the ids in
+//! full, so a hash collision refuses no token.
 //!
-//! An entry *matters* while a token that it revokes may be alive. The deny set removes a whole
-//! segment when none of its entries matters any more. An entry that stays longer does no harm.
+//! **Removal.** An entry *matters* while a token that it revokes may be alive. The deny set removes
+//! a whole segment when none of its entries matters any more.
 //!
-//! An **epoch** is the time between two breaks of the bucket's log. Each entry contains the number
-//! of the epoch in which the node read the entry. After a break, the node finds by this number the
-//! entries that the store has lost.
-//!
-//! **Memory is bounded.** If a bucket's entries exceed the bucket's share, the deny set removes its
+//! **Bounded memory.** If a bucket's entries exceed the bucket's share, the deny set removes its
 //! oldest segment early. [`insert`](DenySet::insert) then returns the time of the newest entry in
 //! that segment. The horizon rises to that time, so that the node asks the store about older
 //! tokens.
+//!
+//! **Epochs.** An epoch is the time between two breaks of the bucket's log. Each entry contains the
+//! number of the epoch in which the node read the entry. After a break, the node finds by this
+//! number the entries that the store has lost.
 //!
 //! | file | subject |
 //! |--|--|
@@ -221,8 +220,8 @@ impl DenySet {
     /// * `epoch`: the epoch in which the node read the revocation, or a special one such as
     ///   [`EPOCH_LOCAL`].
     ///
-    /// If the deny set removes older entries to make room, returns the time up to which it is
-    /// incomplete.
+    /// If the deny set removes older entries to make room, returns the time of the newest removed
+    /// entry.
     pub(super) fn insert(
         &mut self,
         revocation: &Revocation,

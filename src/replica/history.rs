@@ -1,22 +1,25 @@
-//! The entries of one log that a node has applied, and the way back to older entries. The **span**
-//! is the part of the log that the node has applied without a missing entry.
+//! The entries of one log that a node has applied, and the way back to older entries.
 //!
-//! A node starts at the newest entry of a log, the head. So one small read grants a lease, however
-//! long the log is. The node then reads the older entries **backwards**, page by page. A *break*
-//! means that the store has lost or replaced data, or that the node has fallen behind. After a
-//! break, the node starts at the new head. It reads back until it finds an entry that it applied
-//! before the break.
+//! A node starts at the newest entry of a log, the head. One small read then grants a lease, even
+//! if the log is long. After that, the node reads the older entries **backwards**, page by page.
+//!
+//! A *break* means that the store has lost or replaced data, or that the node has fallen behind.
+//! After a break, the node starts again at the new head. It reads back until it finds an entry that
+//! it applied before the break.
 //!
 //! # Units
 //!
-//! The newest entries of a span (its *steps*) and its horizon form one **unit**. At a break the
-//! node *freezes* the unit, and a new unit begins at the new head. When the node reads back and
-//! finds a step of the frozen unit, it *joins* the two units.
+//! A **unit** consists of the newest entries that the node has applied without a missing entry (its
+//! *steps*), and of their horizon. At a break:
 //!
-//! Before the join, the node adds new steps only to the new unit. *If it added the new head to the
-//! frozen unit, it would always find a common entry: the new head itself. Even after `FLUSHALL`,
-//! the node would then trust the old horizon.* If reading back ends without a join, the node
-//! discards the frozen unit. If another break comes first, the node discards the new unit.
+//! 1. The node *freezes* the unit, and begins a new unit at the new head.
+//! 2. If reading back finds a step of the frozen unit, the node *joins* the two units.
+//! 3. If reading back ends without a join, the node discards the frozen unit.
+//! 4. If another break comes first, the node discards the new unit.
+//!
+//! Before the join, the node adds steps only to the new unit. *If it added the new head to the
+//! frozen unit, reading back would always find a common step: the new head itself. Even after
+//! `FLUSHALL`, the node would then trust the old horizon.*
 //!
 //! # Conclusions from a join
 //!

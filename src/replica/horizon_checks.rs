@@ -1,9 +1,9 @@
 //! Store checks of tokens that were issued before the horizon: their rate and their results.
 //!
 //! After a start of the node or a break of the log, the node asks the store once about each older
-//! token. After a failover all nodes do so at the same time, and the new server has just begun to
-//! serve. So each node limits its rate of checks. The node saves the results in a bounded map of
-//! its own, because the cache of verified tokens may be too small for all live tokens.
+//! token. After a failover all nodes do so at the same time, and the new server could be
+//! overloaded. So each node limits its rate of checks. It saves the results in a bounded map,
+//! because the cache of verified tokens may be too small for all live tokens.
 
 use std::{
     fmt,

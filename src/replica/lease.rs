@@ -1,19 +1,19 @@
-//! A value that requests read under a lease. This file defines the order in which the node reads
-//! and writes the value and the lease.
+//! A value that requests read under a lease, and the order in which the node reads and writes both:
 //!
-//! The task writes the value **and then** the lease (Release). A request loads the lease (Acquire),
-//! **then** reads the value, and then the clock. So a request that decides by a lease has read the
-//! value that belongs to this lease, or a newer one. If the request read the value first, the task
-//! could write a revocation and the next lease between the two reads. The request would then decide
-//! by the old value under the new lease.
+//! * The task writes the value, **then** the lease (Release).
+//! * A request loads the lease (Acquire), **then** reads the value, **then** the clock.
 //!
-//! The value has a **version**, which changes before the task grants the next lease. If the version
-//! is still the same, a request can repeat the verdict of an earlier request without reading the
-//! value: [`is_current`](Leased::is_current). Such a request takes no lock, and writes to no shared
-//! memory.
+//! So a request that decides by a lease has read the value that belongs to this lease, or a newer
+//! value. If the request read the value first, the task could write a revocation and the next lease
+//! between the two reads. The request would then decide by the old value under the new lease.
 //!
-//! The Loom test `tests/replica_order.rs` compiles this file as it is. So the file imports nothing
-//! from the crate except the primitives in `super::sync`.
+//! The value has a **version**. If the value changes, the version changes before the task grants
+//! the next lease. While the version is the same, a request can repeat an earlier verdict without
+//! reading the value: [`is_current`](Leased::is_current). Such a request takes no lock, and writes
+//! to no shared memory.
+//!
+//! The Loom test `tests/replica_order.rs` compiles this file. So the file imports nothing from the
+//! crate except the primitives in `super::sync`.
 
 use std::time::Duration;
 

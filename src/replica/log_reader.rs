@@ -1,10 +1,10 @@
 //! The reader of one bucket's log. It checks that entries link to each other, grants leases, and
 //! returns the changes that a page causes. It has no clock and does no I/O.
 //!
-//! The task starts a read ([`start_read`](LogReader::start_read)), fetches the page, and finishes
-//! the read with the page ([`finish_read`](LogReader::finish_read)). If the page reaches the end of
-//! the log, the node has every revocation that the store had confirmed **before** the read started.
-//! So a lease runs from the start of the read.
+//! A read has three steps: the task starts it ([`start_read`](LogReader::start_read)), fetches the
+//! page, and finishes it with the page ([`finish_read`](LogReader::finish_read)). If the page
+//! reaches the end of the log, the node has every revocation that the store had confirmed
+//! **before** the read started. So a lease runs from the start of the read.
 //!
 //! # Conclusions from a page
 //!
@@ -19,19 +19,19 @@
 //! | the log ends, but its last entry is not the head | break |
 //! | a later read lacks the entry of this node's own revocation | the revocation is **lost** |
 //!
-//! Sequences alone would not show every break. For example, a promoted Redis replica has lost two
-//! entries and written two others. The two new entries have the same sequences as the lost ones,
-//! and lower stream ids. A reader that compares only numbers would find no new entry.
+//! A reader that compared only sequences would miss some breaks. For example, a promoted Redis
+//! replica has lost two entries and written two others. The new entries have the same sequences as
+//! the lost ones, so the reader would find no new entry.
 //!
 //! # The horizon
 //!
-//! When a node starts, it applies the head. So its horizon is the time of the entry before the
-//! head. If the log no longer contains the head, the horizon is the head's time. After a break the
-//! store may also have lost sessions, which no entry shows. So the horizon is then the store's time
-//! **after** the read, until reading back meets an entry that the node applied before the break.
-//!
-//! The deny set stores entries for the time `keep`, which only grows. When `keep` has grown, the
-//! reader raises the horizon, and reads the log back once more.
+//! * **Start.** The node applies the head first. So its horizon is the time of the entry before the
+//!   head. If the log no longer contains the head, the horizon is the head's time.
+//! * **Break.** The store may also have lost sessions, which no entry shows. So the horizon is the
+//!   store's time **after** the read. It falls when reading back meets an entry that the node
+//!   applied before the break.
+//! * **`keep`.** The deny set stores entries for the time `keep`. If `keep` grows, the reader
+//!   raises the horizon, and reads the log back once more.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -160,8 +160,8 @@ pub(super) struct Change {
     pub(super) settles: Option<u64>,
     /// True if the task must read the next page immediately.
     pub(super) more: bool,
-    /// This node's own revocations whose entries the node must have found by now. If the node has
-    /// not applied the entry, the revocation is lost.
+    /// This node's own revocations whose entries should be in the log by now, but are not. The
+    /// store has lost these revocations.
     pub(super) overdue: Vec<Revocation>,
     pub(super) lost: Option<Lost>,
 }
@@ -489,8 +489,8 @@ impl LogReader {
         entry
     }
 
-    /// Removes and returns this node's own revocations whose entries the node must have found by
-    /// the read with this number. A revocation stays pending while its entry may be in the part
+    /// Removes and returns this node's own revocations that the store has lost: the read with this
+    /// number should have found their entries, but has not. A revocation stays pending while its entry may be in the part
     /// that the node has not read back yet. *A sequence before the head proves nothing: after a
     /// failover, the new server may have given it to another revocation.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {

@@ -1,24 +1,23 @@
 //! The replica: this node's copy of the store's revocation log. With it the node decides about
 //! tokens without asking the store. The rules are in `docs/protocol.md`, sections 4, 5, 7 and 10.
 //!
-//! * **Log.** The store appends each revocation of a bucket's subjects to the bucket's log. Each
-//!   entry has a random name (its nonce), and contains the nonce of the entry before it. So a node
-//!   detects missing and replaced entries.
-//! * **Horizon.** A node starts at the newest entry. It then reads the older entries page by page
-//!   (it *reads back*). The horizon is the time from which on the node has every revocation of the
-//!   bucket.
+//! * **Log.** The store appends each revocation to the log of its bucket. Each entry has a random
+//!   name (its nonce), and contains the nonce of the entry before it. So a node detects missing and
+//!   replaced entries.
 //! * **Lease.** A read that reaches the end of the log grants a lease. Until the lease ends, the
 //!   node may decide without the store. Without a lease, the node asks the store.
-//! * **Deny set.** It contains the revocations that the node has read or made. A lookup compares
-//!   whole ids. Its memory is bounded: if the deny set drops entries early, the horizon rises.
+//! * **Deny set.** It contains the revocations that the node has read or made. Its memory is
+//!   bounded.
+//! * **Horizon.** The time from which on the node has every revocation of the bucket. A node starts
+//!   at the newest entry, and then reads the older entries page by page (it *reads back*). So the
+//!   horizon falls. If the deny set drops entries early, the horizon rises.
 //! * **Break.** The log does not continue after the last entry that the node applied, another
-//!   server answers, or the node reads too slowly. The time between two breaks is an **epoch**. At
-//!   a break the lease ends. The node starts at the new head (the newest entry) with a new horizon.
-//!   It reads back to an entry that it applied before the break. Then it republishes the
-//!   revocations that the store has lost.
+//!   server answers, or the node reads too slowly. The lease ends, and the node starts at the new
+//!   head (the newest entry) with a new horizon. It reads back to an entry that it applied before
+//!   the break. Then it republishes the revocations that the store has lost. The time between two
+//!   breaks is an **epoch**.
 //!
-//! The replica's answer about a token is the **verdict**. While the node *holds* a subject, it asks
-//! the store about the subject's tokens (see `causal`). The first row that applies gives the
+//! The replica's answer about a token is the **verdict**. The first row that applies gives the
 //! verdict:
 //!
 //! | state | verdict | then |
@@ -43,13 +42,12 @@
 //! counts the time for which the machine is suspended.
 //!
 //! A node adds its own revocation to the replica before it confirms the revocation to the caller.
-//! So the revocation holds for the next request on this node. If the store loses the entry before
-//! any node has read it, this node republishes the revocation.
+//! So the next request on this node already obeys the revocation.
 //!
 //! # Limits
 //!
 //! If the log contains no end of a session, the replica takes the session for alive. For tokens of
-//! this crate that is correct. If a session ends before its expiry, the store logs the end, and no
+//! this crate that is correct: the store logs each session that ends before its expiry, and no
 //! access token outlives its session. But an attacker with the signing key can make a token of a
 //! session that was never opened. Only the store refuses that token.
 //!

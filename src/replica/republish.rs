@@ -1,15 +1,13 @@
 //! The task that republishes the revocations that the store has lost.
 //!
-//! A store loses revocations if it restarts from a snapshot or an old backup, or if it fails over
-//! to a Redis replica that lagged. In that store, revoked sessions are alive again. But every node
-//! still has the revocations that matter. After a break, the node reads the new log back to an
-//! entry that it applied before, or to the oldest entry. Then the task republishes the revocations
-//! that the log lacks.
+//! A store loses revocations if it restarts from an old snapshot or backup, or if it fails over to
+//! a Redis replica that lagged. In that store, revoked sessions are alive again. But every node
+//! still has the revocations that matter. After a break, the node reads the new log back, and finds
+//! the revocations that the log lacks. Then the task republishes them.
 //!
-//! Republishing is idempotent. The republication of a `revoke_all` spares the sessions that were
-//! opened after the original call (`docs/protocol.md`, section 10). The store compares the server's
-//! times for this. If the new server's clock is behind the old one's, republishing may also end a
-//! session that was opened shortly after the call.
+//! If the lost revocation is a `revoke_all`, its republication spares the sessions that were opened
+//! after the original call (`docs/protocol.md`, section 10). If the new server's clock is behind
+//! the old one's, it may also end a session that was opened shortly after the call.
 
 use std::{future::IntoFuture, sync::Arc, time::Duration};
 

@@ -267,9 +267,9 @@ impl Replica {
     /// Returns the verdict on a token. Does no I/O. If the node accepts the token, writes the
     /// version of the data to `note`.
     ///
-    /// `alive` is the store's last confirmation that the token is not revoked. If the confirmation
-    /// is later than the horizon, the node has every revocation since the confirmation. So the node
-    /// asks the store only once about a token from before the horizon.
+    /// `alive` is the store's last confirmation that the token is not revoked. If it is later than
+    /// the horizon, the node has every revocation since then. So under a lease the node accepts the
+    /// token without asking the store again.
     pub(crate) fn verdict(&self, route: &Route, bearer: &Bearer<'_>, alive: Alive, note: &AtomicU64) -> Verdict {
         match self.verdict_with(route, bearer, alive, note) {
             Verdict::BeforeHorizon => match self.checks.confirmed(bearer) {
@@ -448,11 +448,12 @@ impl Replica {
         self.checks.was_refused(bearer, self.clock.elapsed())
     }
 
-    /// Adds a revocation that this node has made and the store has confirmed. The revocation holds
-    /// for every later request on this node.
+    /// Adds a revocation that this node has made and the store has confirmed. From the next request
+    /// on, this node refuses the revoked tokens.
     ///
-    /// If the node has already applied the revocation's entry, adds nothing. Otherwise the reader
-    /// would expect the entry in a later page, and take it for lost.
+    /// If the node has already applied the log entry of this revocation, leaves the deny set as it
+    /// is. If this method added the revocation again, the reader would wait for an entry that no
+    /// later page contains, and take the revocation for lost.
     pub(crate) fn record_revocation(&self, now: Timestamp, logged: &Logged) {
         let Logged { revocation, until, position, .. } = logged;
         let bucket = self.bucket(position.bucket).filter(|bucket| !bucket.has_applied_own(revocation, position));

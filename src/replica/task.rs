@@ -309,7 +309,7 @@ impl FeedTask {
     /// The pause doubles with each failure and is jittered. It is at most twice the deadline, and
     /// at most 1 s.
     ///
-    /// A connection attempt makes progress only while a read waits for it. *With longer pauses, a
+    /// *A connection attempt makes progress only while a read waits for it. With longer pauses, a
     /// busy machine would never connect.*
     fn pause(&self, failures: u32) -> Duration {
         let longest = LONGEST_PAUSE.min(self.settings.deadline.saturating_mul(2));

@@ -9,10 +9,9 @@
 //! | `MemoryStore` | one process: tests, tools, small services | this process, until it ends |
 //! | `RedisStore` | many nodes, sessions that outlive a restart | every node |
 //!
-//! The code of a store uses no JWT and no HTTP. Each store has its own clock: Redis `TIME`, or the
-//! [`Clock`](crate::clock::Clock) of the memory store. The store measures every lifetime by its own
-//! clock, and returns its time with each answer. So all nodes agree which sessions are alive, even
-//! if the clocks of the nodes differ.
+//! Each store has its own clock: Redis `TIME`, or the [`Clock`](crate::clock::Clock) of the memory
+//! store. The store measures every lifetime by its own clock, and returns its time with each
+//! answer. So all nodes agree which sessions are alive, even if the clocks of the nodes differ.
 //!
 //! # A store of your own
 //!
@@ -136,8 +135,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///
 /// **Ids**
 ///
-/// * A session belongs to its subject: the same `sid` of another subject is another session. A
-///   `jti` belongs to its subject in the same way.
+/// * A session belongs to its subject. If two subjects have sessions with the same `sid`, these are
+///   different sessions. The same applies to the `jti` of a token.
 /// * Subjects and ids are any text of 1 to 255 bytes, including control characters and NUL. The
 ///   store compares their bytes, without case folding, normalization or wildcards.
 /// * A change with a subject or id of another length returns
@@ -154,9 +153,9 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///
 /// **Generations**
 ///
-/// * Each user has a generation, a number that only rises. The generation of a new session is at
-///   least the user's, and at least the store's time in milliseconds. So generations rise even if
-///   the store loses the user's record.
+/// * Each user has a generation, a number that only rises. A new session gets a generation that is
+///   at least the user's, and at least the store's time in milliseconds. So generations rise even
+///   if the store loses the user's record.
 /// * [`revoke_all`](Self::revoke_all) raises the user's generation above those of all sessions that
 ///   it ends. The excepted session gets the new generation.
 ///
@@ -166,8 +165,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 ///   [`RevocationLog::keep_log_for`] sets. No other session can get its `sid` in that time.
 /// * A store without a log remembers a revocation until the session would have ended, and at least
 ///   for an hour.
-/// * The store remembers the time of the last `revoke_all` for as long as a revocation, because a
-///   login that began before it may end much later.
+/// * The store remembers the time of a user's last `revoke_all` for as long as a revocation. A
+///   login that began before the `revoke_all` may ask for its session much later.
 /// * After this time, the store may answer [`Unknown`](SessionState::Unknown) for the revoked
 ///   session, as for an expired session. A service rejects both.
 /// * The store removes old records without a request, for example a few at each change.
@@ -175,8 +174,8 @@ impl<T: fmt::Debug> fmt::Debug for Answer<T> {
 /// **Optional**
 ///
 /// * A store with a log may return [`Successor::last_revocation`], and the same field of
-///   [`Opened`]. It then saves the stamp of the user's last log entry in the user's record.
-///   Everything else works without the stamp.
+///   [`Opened`]. For this purpose, it saves the stamp of the user's last log entry in the user's
+///   record.
 ///
 /// The suite of the `conformance` module (feature `conformance`) checks each rule that a caller can
 /// observe. Each check may take 60 s.
@@ -231,32 +230,32 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Ends all sessions of a user except `except`, in one step, however many there are.
     ///
-    /// * The call ends every session that was opened before it, even in the same millisecond. It
-    ///   ends no session that is opened later, and none of another user.
+    /// * The call ends every session of the user that was opened before the call, even in the same
+    ///   millisecond. It ends no later session.
     /// * If `except` is alive, it stays alive and gets the new generation. Its revoked tokens stay
     ///   revoked.
     /// * If `except` is revoked, expired, unknown or another user's, it does not become alive.
     /// * [`found`](Revoked::found) is `true` if a session other than `except` was alive.
     /// * A login that began before or at the time of the answer is superseded: see
     ///   [`OpenSession::auth_time`]. A login that begins 10 ms after that time is not superseded.
-    /// * If a repeated call ends no session, it should supersede new logins at most once in some
-    ///   seconds. Otherwise a caller who repeats the call could block all logins.
+    /// * A repeated call that ends no session should supersede logins at most once in some seconds.
+    ///   Otherwise a caller could block all logins of the user.
     fn revoke_all(&self, subject: &Subject, except: Option<&SessionId>) -> StoreAnswer<Revoked>;
 
     /// Lists the user's live sessions, a page at a time, in no particular order.
     ///
-    /// A caller who follows [`SessionPage::next`] reaches a last page. If a session stays alive
-    /// during all these calls, it is in at least one page. If a session ended before the first
-    /// call, it is in no page.
+    /// If the caller follows [`SessionPage::next`], the pages come to an end. They contain each
+    /// session that stays alive during all these calls, and no session that ended before the first
+    /// call.
     fn sessions(&self, subject: &Subject, page: Page) -> StoreAnswer<SessionPage>;
 
     /// Asks the store for its time, in one round trip. An application can use the call as a health
     /// check.
     fn ping(&self) -> StoreAnswer<Timestamp>;
 
-    /// Makes a harmless write. If the store refuses the writes of a login, it must refuse this
-    /// write too. [`TokenService::readiness`](crate::TokenService::readiness) depends on the
-    /// result.
+    /// Makes a harmless write, with which
+    /// [`TokenService::readiness`](crate::TokenService::readiness) tests the store. If the store
+    /// refuses the writes of a login, it must refuse this write too.
     ///
     /// Default: [`ping`](Self::ping), for a store that can write whenever it can answer.
     fn probe(&self) -> StoreAnswer<()> {
@@ -342,8 +341,8 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   contains the position of the newest entry.
 /// * The first `revoke_all` of a user writes an entry even if the user has no session.
 /// * So a caller who repeats calls adds at most two entries a second about one session, token,
-///   subject or external id. All other entries come from calls that revoke something alive, revoke
-///   something unknown to the store, or prolong a revocation.
+///   subject or external id. Other entries come only from calls that prolong a revocation, or
+///   revoke something that is alive or unknown to the store.
 /// * A rejected call writes no entry and uses no sequence number. The same applies to a call that
 ///   is dropped before its change.
 /// * A [`Revocation::Subject`] ends all sessions with a lower generation than its own. Sessions
@@ -357,9 +356,9 @@ pub trait SessionStore: Send + Sync + 'static {
 ///   nonce of the entry before it ([`LogEntry`]). The times of the entries never decrease.
 /// * The store may drop the oldest entries after the time that [`keep_log_for`](Self::keep_log_for)
 ///   sets.
-/// * The store remembers a revocation for at least that time, even if the call asks for less,
-///   because another node may accept a token for longer. [`LogEntry::until`] is at least that far
-///   in the future.
+/// * The store remembers each revocation for at least that time, even if the call asks for less.
+///   Otherwise another node could accept a token after the store has forgotten its revocation.
+///   [`LogEntry::until`] is at least that far in the future.
 /// * If `until` is later than [`Timestamp::END_OF_TIME`], the store uses
 ///   [`Timestamp::END_OF_TIME`].
 /// * An incarnation is one data set. Its name and [`LogPage::born`] never change.
@@ -388,9 +387,9 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// future. It returns [`Rejected`](crate::error::StoreErrorKind::Rejected) for a bucket that
     /// does not exist, and for an id that is not 1 to 255 bytes long.
     ///
-    /// The call ends no session that was opened after the lost revocation. The entry about a
-    /// session or subject gets the `until` of a new revocation, because after the loss the session
-    /// may have been alive again and may have new tokens.
+    /// The call ends no session that was opened after the lost revocation. After the loss, a
+    /// session may have been alive again and may have got new tokens. So an entry about a session
+    /// or subject gets the `until` of a new revocation.
     ///
     /// * [`Revocation::Session`]: the session is revoked, even an unknown one. No later call can
     ///   open it.
@@ -426,8 +425,8 @@ pub trait RevocationLog: Send + Sync + 'static {
     /// * Default: no feeds, for a store without connections. A node then calls
     ///   [`read`](Self::read).
     /// * A store that wraps another store returns the feeds of the inner store.
-    /// * A feed reads over one connection at a time. If the connection changes, the node assumes
-    ///   that another server answers, and asks the store more often for a while.
+    /// * A feed reads over one connection at a time. If the connection changes, another server may
+    ///   answer, so the node asks the store more often for a while.
     fn feeds(&self, deadline: Duration) -> Vec<Box<dyn LogFeed>> {
         let _ = deadline;
         Vec::new()

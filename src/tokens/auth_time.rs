@@ -52,8 +52,8 @@ impl AuthClock {
         AuthTime(self.store.as_ref().map_or_else(|| self.clock.now(), |store| store.now()))
     }
 
-    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago. A
-    /// ping at each login would let a client that guesses passwords load the store.
+    /// Returns the store's time. Pings the store first if the last ping was more than 30 s ago. If
+    /// each login sent a ping, a client that guesses passwords could overload the store.
     ///
     /// If the store does not answer, returns an estimate, which may be a little early. At worst,
     /// the store then refuses a login that it could accept.
@@ -69,12 +69,12 @@ impl AuthClock {
         self.now()
     }
 
-    /// Returns the store's time for the second attempt of a login, after a revocation superseded
-    /// the first attempt. The returned time must be later than the revocation. So this method
+    /// Returns the store's time for the second attempt of a login whose first attempt failed
+    /// because of a revocation. The returned time must be later than the revocation. So the method
     /// pauses for longer than a millisecond, and then pings the store.
     ///
     /// In a cluster, the ping reads the clock of one primary. If this clock is behind the clock of
-    /// the user's primary, the revocation may supersede the second attempt too.
+    /// the user's primary, the second attempt may fail for the same reason.
     pub(super) async fn after_supersession(&self) -> Result<AuthTime, StoreError> {
         sleep(PAUSE).await;
         if let Some(store) = &self.store {

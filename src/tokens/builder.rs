@@ -324,11 +324,13 @@ impl<C> TokenServiceBuilder<C> {
     /// Accepts other issuers' tokens that were issued before the store began to record revocations,
     /// if `accept` is `true`. Default: `false`.
     ///
-    /// By default, the service refuses such a token under
-    /// [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because the store may
-    /// have lost its revocation. So users must get new tokens after the first start, and after each
-    /// loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses its data at each
-    /// restart. With `true`, a loss of the data makes revoked tokens valid again until they expire.
+    /// * With `false`, the service refuses such tokens under
+    ///   [`IssuerPolicy::Denylist`](crate::issuers::IssuerPolicy::Denylist), because the store may
+    ///   have lost their revocations. So users must get new tokens after the first start, and after
+    ///   each loss of the store's data. A [`MemoryStore`](crate::MemoryStore) loses its data at
+    ///   each restart.
+    /// * With `true`, revoked tokens become valid again until they expire, if the store loses its
+    ///   data.
     pub fn accept_older_than_store(mut self, accept: bool) -> Self {
         self.config.accepts_older_than_store = accept;
         self
@@ -353,21 +355,21 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Limits the number of old tokens per second about which this node asks the store. A token is
-    /// old if it was issued before the node's horizon: the time from which on the node has every
-    /// revocation. Old tokens exist after a start, and after the store has lost data.
+    /// Limits how many questions about old tokens this node asks the store per second. Default:
+    /// 2000. Beyond the limit, the node answers 503 with `Retry-After`. The limit applies only
+    /// under [`Consistency::BoundedStaleness`].
     ///
-    /// The node asks once about each old token. Beyond the limit, it answers 503 with
-    /// `Retry-After`. Default: 2000. The limit applies only under
-    /// [`Consistency::BoundedStaleness`]. It protects the store after a failover, because all nodes
-    /// then ask the new server at the same time.
+    /// A token is old if it was issued before the time from which on the node has every revocation.
+    /// Old tokens exist after a start of the node, and after the store has lost data. The node asks
+    /// once about each of them. After a failover, all nodes ask the new server at the same time,
+    /// and the limit protects this server.
     pub fn max_questions(mut self, per_second: NonZeroU32) -> Self {
         self.config.max_questions = per_second;
         self
     }
 
-    /// Sets the longest time for which an open stream lasts after this node last confirmed its
-    /// token. A stream is an open response, a socket or a task with a [`Cutoff`](crate::Cutoff).
+    /// Sets the longest time for which a stream stays open without a new confirmation of its token.
+    /// A stream is an open response, a socket or a task with a [`Cutoff`](crate::Cutoff).
     ///
     /// - While this node follows the store's log, a revocation cuts a stream within milliseconds.
     /// - If the store does not answer, this node cuts the stream in the second half of this time.
@@ -395,8 +397,8 @@ impl<C> TokenServiceBuilder<C> {
     /// sessions. To shorten the tokens of older sessions, set
     /// [`max_access_lifetime`](Self::max_access_lifetime).
     ///
-    /// Nodes that share a store may have different lifetimes. Their [`leeway`](Self::leeway)s must
-    /// differ by less than a minute.
+    /// Nodes that share a store may have different lifetimes, but their [`leeway`](Self::leeway)s
+    /// must differ by less than a minute.
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.config.access_lifetime = Some(lifetime);
         self
@@ -448,10 +450,11 @@ impl<C> TokenServiceBuilder<C> {
     /// The hook runs on every request and must not block. A check that waits for a database belongs
     /// in a layer, such as [`CurrentUserLayer`](crate::middleware::CurrentUserLayer).
     ///
-    /// If the hook returns [`Validity::Invalid`], the client gets 401, as for any bad token. If the
-    /// hook fails or panics, the client gets 500. To check the rights of a valid token, use scopes
-    /// or your handlers (403). Refreshes, [`decode_token`](TokenService::decode_token) and
-    /// [`validate_jwt_stateless`](TokenService::validate_jwt_stateless) do not call the hook.
+    /// * If the hook returns [`Validity::Invalid`], the client gets 401, as for any bad token. A
+    ///   client that only lacks a right should get 403: use scopes or your handlers instead.
+    /// * If the hook fails or panics, the client gets 500.
+    /// * Refreshes, [`decode_token`](TokenService::decode_token) and
+    ///   [`validate_jwt_stateless`](TokenService::validate_jwt_stateless) do not call the hook.
     ///
     /// ```
     /// use tower_bearer::{BoxError, Claims, MemoryStore, TokenService, tokens::Validity};
@@ -477,8 +480,8 @@ impl<C> TokenServiceBuilder<C> {
         self
     }
 
-    /// Sets the time after a refresh in which the client may send the old refresh token again and
-    /// gets the same successor. This works only while the successor is unused. At most 5 minutes.
+    /// Sets how long a client may use an old refresh token again after a refresh. While the new
+    /// refresh token is unused, the client then gets the same new tokens. At most 5 minutes.
     /// Default: 30 s. With zero, the service takes each repeated use for theft.
     pub fn reuse_grace(mut self, grace: Duration) -> Self {
         self.config.reuse_grace = grace;
@@ -511,9 +514,8 @@ impl<C> TokenServiceBuilder<C> {
     /// [`validator`](Self::validator). [`replace_keys`](TokenService::replace_keys) clears the
     /// cache. Zero entries switch the cache off. Default: 65 536 entries and 64 MiB.
     ///
-    /// Both limits apply. An entry takes about 300 bytes plus twice the length of the token. This
-    /// sum omits the table of the cache, and custom claims that take more memory than their text.
-    /// If a token is too long for the cache, the service verifies it at each use.
+    /// Both limits apply. An entry takes about 300 bytes plus twice the length of the token. If a
+    /// token is too long for the cache, the service verifies it at each use.
     pub fn verified_cache(mut self, entries: usize, bytes: usize) -> Self {
         self.config.verified_cache = CacheBounds { entries, bytes };
         self

@@ -1,23 +1,22 @@
 //! The verified-token cache: the texts of verified access tokens, with their claims.
 //!
-//! A signature check costs more than all other checks, and clients send the same token repeatedly.
-//! So the cache stores the results that do not change: the signature is valid under the current
-//! keys, and the rules allow the claims. Each use of a cached token still checks its times and its
-//! revocation, and calls the validator. An entry also has the time at which the store last
-//! confirmed the token.
+//! Clients send the same token repeatedly, and its signature is the most expensive check. So the
+//! cache stores each token whose signature and claims are valid. The checker still checks the times
+//! and the revocation at each use, and calls the validator. An entry also has the time at which the
+//! store last confirmed the token.
 //!
 //! * **The checker inserts only valid tokens**, after the check of their revocation. So forged
 //!   tokens and tokens of ended sessions cannot evict entries.
 //! * **Each entry belongs to one version of the service's keys.**
 //!   [`replace_keys`](super::TokenService::replace_keys) raises the version and clears the cache.
 //!   If a slow check then inserts a token that the old keys verified, no lookup finds this token.
-//! * **A keyed hash finds the entry, and the full text confirms it.** The hash has 64 bits and a
-//!   random key (foldhash). A lookup compares the texts only if their hashes are equal. A wrong
-//!   text has an equal hash with a probability of 2^-64. So the duration of a lookup reveals
-//!   nothing about the cached tokens.
-//! * **Two bounds limit the cache**: a number of entries, and a number of bytes. The weight of an
-//!   entry is its size in bytes, but at least the byte bound divided by the entry bound. So a limit
-//!   for the sum of the weights enforces both bounds.
+//! * **The duration of a lookup reveals nothing about the cached tokens.** A lookup searches for a
+//!   hash of 64 bits with a random key (foldhash), and compares the texts only if the hashes are
+//!   equal. The hash of a wrong text is equal with a probability of 2^-64.
+//! * **Two bounds limit the cache**: a number of entries, and a number of bytes. `quick_cache` has
+//!   only one bound: the sum of the weights of the entries. The weight of an entry is its size in
+//!   bytes, but at least the byte bound divided by the entry bound. So the sum enforces both
+//!   bounds.
 //! * **Tokens that are used once do not evict a token that is used twice** (Clock-PRO).
 //! * The cache wipes the texts that it drops (`zeroize`).
 //!
@@ -216,9 +215,8 @@ impl<C> Weighter<TokenKey, VerifiedToken<C>> for Weigh {
 /// Returns the estimated size of an entry in bytes. The text counts twice, because the claims
 /// contain most of it again.
 ///
-/// The estimate omits the table of `quick_cache`: about 40 bytes for each entry, and for each
-/// evicted entry that it remembers. The estimate also omits custom claims that take more memory
-/// than their text.
+/// The estimate omits the table of `quick_cache`, which has about 40 bytes for each entry. It also
+/// omits custom claims that take more memory than their text.
 const fn entry_bytes<C>(text: usize) -> u64 {
     let fixed = size_of::<TokenKey>() + size_of::<VerifiedToken<C>>() + Claims::<C>::BYTES;
     (fixed as u64).saturating_add((text as u64).saturating_mul(2))

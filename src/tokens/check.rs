@@ -7,10 +7,13 @@
 //! | revocation | the replica, or the store | a comparison, a lookup, or a round trip |
 //! | validator | the application | |
 //!
-//! The replica (this node's copy of the log) **refuses** a token in its deny set, even without a
-//! lease. While it has a lease, it **accepts** other tokens from after its horizon. If the deny set
-//! has not changed since the replica last accepted the token, one comparison is enough. Otherwise
-//! the replica searches the deny set.
+//! The replica is this node's copy of the log:
+//!
+//! * It **refuses** each token in its deny set, even without a lease.
+//! * While it has a lease, it **accepts** all other tokens that were issued after its horizon. If
+//!   the deny set has not changed since the replica last accepted the token, one comparison is
+//!   enough. Otherwise the replica searches the deny set.
+//! * If the replica does neither, the node asks the store.
 
 use std::{
     future::Future,
@@ -87,9 +90,9 @@ pub(crate) struct Checker<C> {
     pub(super) replica: Option<Arc<Replica>>,
     pub(super) validator: Option<Validator<C>>,
     pub(crate) observer: SharedObserver,
-    /// The open streams of this service. They own the tasks of the replica. These tasks end with
-    /// the last handle of the service: a clone, pending check, open stream or set of verified
-    /// claims.
+    /// The open streams of this service. They own the tasks of the replica. These tasks run until
+    /// the last handle of the service is dropped. Handles are clones of the service, pending
+    /// checks, open streams and verified claims.
     pub(super) streams: TokenStreams,
 }
 
@@ -440,9 +443,12 @@ impl<C> Checker<C> {
         }
     }
 
-    /// Returns an error if this node must not ask the store about the token now. The first limit is
-    /// a rate, for tokens from before the horizon. The second limit is a pause of two seconds after
-    /// the store did not find the token's session, or refused another issuer's token.
+    /// Returns an error if this node must not ask the store about the token now:
+    ///
+    /// - The token is from before the horizon, and the node has reached the limit of questions per
+    ///   second.
+    /// - Less than two seconds ago, the store did not find the token's session, or refused the
+    ///   token of another issuer.
     fn admit_question(
         &self,
         token: &VerifiedToken<C>,

@@ -1,8 +1,8 @@
 //! The conditions that an operator should resolve, each with the time of its start.
 //!
-//! A condition causes a log message when it begins, and another when it ends. While calls of the
-//! store fail, the log also gets one message a minute with the number of failures. A message for
-//! each failed request could fill the disk in an outage.
+//! The node logs a message when a condition begins, and another when it ends. While calls of the
+//! store fail, the node also logs the number of failures once a minute. If the node logged each
+//! failed request, an outage could fill the disk.
 
 use std::{
     sync::{
@@ -121,9 +121,9 @@ struct Messages {
 }
 
 impl Messages {
-    /// Returns true if a message about a begin or a failure is due, and records its time. Two
-    /// messages about the same kind of failure are at least a minute apart. Otherwise a condition
-    /// that begins and ends many times a second would fill the log.
+    /// Returns true if the node must now log a message, and records the time of the message. The
+    /// node logs each kind of failure at most once a minute. Otherwise a condition that begins and
+    /// ends many times a second would fill the log.
     fn are_due(&mut self, now: Duration, cause: Option<StoreErrorKind>) -> bool {
         self.sent.retain(|(_, at)| now.saturating_sub(*at) < SUM_INTERVAL);
         let is_due = !self.sent.iter().any(|(sent, _)| *sent == cause);
@@ -160,15 +160,16 @@ impl Conditions {
         Self { clock, present: AtomicU8::new(0), state: Mutex::default() }
     }
 
-    /// Begins or ends [`ConditionKind::ReadsRefused`] by the outcome of a read.
+    /// Ends [`ConditionKind::ReadsRefused`] after a successful read, and begins it after a failed
+    /// read.
     #[inline]
     pub(super) fn note_read<T>(&self, outcome: &Result<T, StoreError>) {
         self.note(ConditionKind::ReadsRefused, outcome.as_ref().err());
     }
 
-    /// Ends [`ConditionKind::ReadsRefused`] after the store has answered a ping, but only if the
-    /// last failed read did not reach the store. If the store refused that read, it may refuse the
-    /// next read too.
+    /// Ends [`ConditionKind::ReadsRefused`] after the store has answered a ping, if the last read
+    /// failed because the store did not answer. If the store had answered that read with an error,
+    /// the condition stays, because the store may answer a ping and still refuse reads.
     pub(super) fn note_answer(&self) {
         let kind = ConditionKind::ReadsRefused;
         let is_unreachable = |failure| matches!(failure, StoreErrorKind::Unavailable | StoreErrorKind::Timeout);
@@ -177,8 +178,9 @@ impl Conditions {
         }
     }
 
-    /// Begins or ends [`ConditionKind::WritesRefused`] by the outcome of a revocation. A success
-    /// does not end a lack of memory, because a full server still accepts revocations.
+    /// Begins [`ConditionKind::WritesRefused`] after a failed revocation, and ends it after a
+    /// successful one. If the store's memory is full, a successful revocation does not end the
+    /// condition, because a full store still accepts revocations, but no logins.
     pub(super) fn note_revocation<T>(&self, outcome: &Result<T, StoreError>) {
         let kind = ConditionKind::WritesRefused;
         let lacks_memory = || self.lock().messages(kind).last_failure == Some(StoreErrorKind::OutOfMemory);
@@ -187,7 +189,8 @@ impl Conditions {
         }
     }
 
-    /// Begins or ends [`ConditionKind::WritesRefused`] by the outcome of another write.
+    /// Ends [`ConditionKind::WritesRefused`] after a successful write, and begins it after a failed
+    /// write.
     pub(super) fn note_write<T>(&self, outcome: &Result<T, StoreError>) {
         self.note(ConditionKind::WritesRefused, outcome.as_ref().err());
     }
@@ -196,7 +199,7 @@ impl Conditions {
     fn note(&self, kind: ConditionKind, error: Option<&StoreError>) {
         match error {
             None => self.end(kind),
-            // This node limits its own questions. The store itself may be well.
+            // The node did not ask the store, because it has reached its own limit.
             Some(error) if error.kind() == StoreErrorKind::Overloaded => {}
             Some(error) => self.fail(kind, error),
         }

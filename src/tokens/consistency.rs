@@ -23,7 +23,7 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// The *bound* is the longest time from the store's confirmation of a revocation until every node
 /// refuses the revoked token in new requests, whatever fails. The bound is the sum of two times:
 ///
-/// - `d`, or zero under `Strong`
+/// - `d`, or zero under `Strong`,
 /// - the longest time for which a node may use a server that another server has replaced. This time
 ///   depends on the deployment: see [`Failover`](crate::store::redis::Failover),
 ///   `RedisStore::sentinel` and `RedisStore::cluster`.
@@ -32,11 +32,13 @@ use crate::{clock::saturating_millis, error::ConfigError};
 /// [`Status::bound_reason`](super::Status::bound_reason) is the reason if the bound is unknown. The
 /// bound depends on no wall clock, and on no message that can be lost.
 ///
-/// The bound does not cover revocations that the store has lost. A failover can lose a confirmed
-/// revocation. Each running node that made or read the revocation then republishes it. If no such
-/// node runs, the revocation stays lost. To reduce that risk, run Redis with `appendfsync always`,
-/// and with Redis replicas for which each write waits. If a server's clock steps back by more than
-/// two seconds, a node that starts after the step may miss revocations.
+/// The bound does not cover revocations that the store has lost. If a failover loses a confirmed
+/// revocation, each running node that made or read the revocation republishes it. If no such node
+/// runs, the revocation stays lost. To reduce that risk, run Redis with `appendfsync always`, and
+/// let each write wait for a Redis replica.
+///
+/// If a server's clock steps back by more than two seconds, a node that starts after the step may
+/// miss revocations.
 ///
 /// A critical route, such as a money transfer, should ask the store:
 /// [`AuthLayer::strong`](crate::AuthLayer::strong),
@@ -57,7 +59,7 @@ use crate::{clock::saturating_millis, error::ConfigError};
 ///
 /// Under bounded staleness, a task of each node reads the store's log, and the node decides by its
 /// copy. Under `Strong`, the task runs if the store is in Redis, or after the first open stream.
-/// The requests do not need this task, but it republishes revocations that the store has lost (see
+/// There it serves two other purposes: it republishes revocations that the store has lost (see
 /// [`SecurityEvent::RevocationsLost`](super::SecurityEvent::RevocationsLost)), and it reports
 /// revocations to the open streams. The task ends with the last handle of the service.
 ///

@@ -36,8 +36,8 @@ pub enum SecurityEvent {
         session_id: SessionId,
     },
     /// A login with valid credentials failed, because all sessions of the user were revoked during
-    /// the login. The login endpoint tried twice, and a revocation came each time. A thief with a
-    /// session of the user can cause this.
+    /// the login. The login endpoint tries each login twice, so two such revocations occurred. A
+    /// thief with a session of the user can cause this.
     LoginSuperseded {
         /// The user who logged in.
         subject: Subject,

@@ -12,8 +12,8 @@ use crate::{
 
 use super::conditions::Conditions;
 
-/// Returns the error for a token whose text or times are refused. Until the store has answered
-/// once, the estimate of its time is the Unix epoch. A refusal because of the token's times is then
+/// Returns the error for a token whose text or times are refused. If the store has not answered
+/// yet, the node does not know the store's time. A token that is refused for its times then gets
 /// the error [`StoreErrorKind::Unavailable`].
 #[cold]
 pub(super) fn refusal_by(error: TokenError, clock: &dyn Clock, conditions: &Conditions) -> Error {

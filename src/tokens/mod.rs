@@ -20,10 +20,11 @@
 //! # Refresh tokens
 //!
 //! A client exchanges a refresh token once, for a new pair of tokens: the *successor* of the old
-//! token. A client may use the old token again, for example from two tabs or after a lost response:
+//! token. If the client uses the old token again, for example from two tabs or after a lost
+//! response:
 //!
 //! - Within [`TokenServiceBuilder::reuse_grace`], while the successor is unused, the service
-//!   returns **the same successor again**. It derives the successor's `jti`, `iat` and `exp` from
+//!   returns **the same successor again**. It computes the successor's `jti`, `iat` and `exp` from
 //!   the session's record, so the store saves no tokens and no responses.
 //! - Otherwise the service takes the use for theft (RFC 9700 section 4.14.2). The store ends the
 //!   session with all its tokens, and the service emits [`SecurityEvent::ReuseDetected`].
@@ -34,9 +35,9 @@
 //!
 //! # Times
 //!
-//! The `iat` of a token is the store's time of the login or refresh that allowed the token. With
-//! the node's time, a node that stalls, or has a fast clock, could issue a token that expires too
-//! late: after the store has dropped the token's revocation (`docs/protocol.md`, section 3).
+//! The `iat` of a token is the store's time of its login or refresh. If it were the time of a node
+//! whose clock is fast, the token could expire after the store has dropped the token's revocation.
+//! The same could happen if the node stalls (`docs/protocol.md`, section 3).
 //!
 //! # Changing your claims
 //!
@@ -52,19 +53,19 @@
 //!
 //! So prefer `#[serde(default)]`. If a field has no good default, set an
 //! [`on_refresh`](TokenServiceBuilder::on_refresh) hook. The hook gets the old claims of a refresh
-//! token and returns new claims. If a node refuses a client's access token, the client then
+//! token and returns new claims. If a node then refuses a client's access token, the client
 //! refreshes and continues. Without a hook, the service refuses the refresh too, and the user must
-//! log in again. The refresh endpoint has its own hook ([`renew_from`](crate::users::renew_from)),
-//! which builds the claims from your user data. A refusal because of old claims does not use up the
-//! refresh token.
+//! log in again. A refusal because of old claims does not use up the refresh token. The refresh
+//! endpoint has its own hook ([`renew_from`](crate::users::renew_from)), which builds the claims
+//! from your user data.
 //!
 //! A new field must not have a reserved name, such as `scope`: see
 //! [`claims`](TokenServiceBuilder::claims). `build` finds reserved names in a struct with derived
 //! `Deserialize`, but not in flattened fields, maps, untagged enums and manual implementations. If
 //! `build` misses a reserved name, the first login fails. So add a test that logs in once.
 //!
-//! A revocation never reads your claims. So [`revoke_token`](TokenService::revoke_token) revokes a
-//! leaked token with claims of any version.
+//! A revocation never reads your claims, so [`revoke_token`](TokenService::revoke_token) accepts
+//! tokens with claims of any version.
 //!
 //! [`TokenError::CustomClaims`]: crate::error::TokenError::CustomClaims
 //!

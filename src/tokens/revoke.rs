@@ -299,9 +299,10 @@ impl Revoke {
     /// If the store has no log, every node asks the store about each token. The future then waits
     /// only for the store's [`failover_bound`](SessionStore::failover_bound), if known.
     ///
-    /// A store with a log saves the maximum of each time. If a node once had a staleness of an
-    /// hour, each wait lasts at least an hour. When no such node runs any more, an operator can
-    /// lower `dmax` and `fmax` in the key `m` of each bucket (`docs/protocol.md`, section 1).
+    /// A store with a log saves the maximum of each time that any node has ever had. If a node once
+    /// had a staleness of an hour, each wait lasts at least an hour. When no such node runs any
+    /// more, an operator can lower `dmax` and `fmax` in the key `m` of each bucket
+    /// (`docs/protocol.md`, section 1).
     ///
     /// The future returns an error only if the revocation fails. If the caller drops the future
     /// during the wait, the store has already confirmed the revocation.

@@ -119,8 +119,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
         self.validate(token, expected, Freshness::STRONG).await
     }
 
-    /// Checks verified claims again, as the middleware checks the token of a new request: their
-    /// times, the revocation of token, session and subject, and the application's
+    /// Checks verified claims again, as the middleware checks the token of a new request. Checks
+    /// the times, the revocation of token, session and subject, and calls the application's
     /// [`validator`](super::TokenServiceBuilder::validator).
     ///
     /// Use this method in a long-running handler, before a step that needs the rights of the token.
@@ -223,27 +223,29 @@ impl<C> TokenService<C> {
         decode_token(token, &self.checker.keyring.load().keys, &self.checker.validation)
     }
 
-    /// Makes a revocation of another node hold on this node, for every request that begins after
-    /// this call returns. The call returns immediately.
+    /// Makes this node obey a revocation that another node has made. Applies to every request that
+    /// begins after this call returns. The call returns immediately.
     ///
     /// Get the position from [`Revoked::position`](crate::store::Revoked::position), and send it to
     /// the other services as text. Accept positions only from your own services, because a position
     /// makes requests ask the store.
     ///
-    /// The node reads the log up to the position. Until then, it asks the store about each token of
-    /// the position's bucket. Without bounded staleness, the node asks in any case.
+    /// Until the node has read the log up to the position, it asks the store about each token of
+    /// the position's bucket. Without bounded staleness, it asks about each token anyway.
     pub fn require_position(&self, position: &LogPosition) {
         if let Some(replica) = &self.checker.replica {
             replica.require_position(position);
         }
     }
 
-    /// Returns true if this node has read the revocation at this position of the store's log. The
-    /// revocation then holds on this node even if the store loses it. Also returns true if the node
-    /// follows no log, as with the memory store under [`Strong`](super::Consistency::Strong).
+    /// Returns true if this node has read the revocation at this position of the store's log. This
+    /// node then refuses the revoked tokens even if the store loses the revocation. Also returns
+    /// true if the node follows no log, as with the memory store under
+    /// [`Strong`](super::Consistency::Strong).
     ///
-    /// A revocation by this node holds here immediately. The node reads it from the log only later,
-    /// at the next nudge (a pub/sub message) or poll.
+    /// A revocation by this node takes effect on this node immediately. The result can still be
+    /// false until the node has read the revocation from the log, at the next nudge (a pub/sub
+    /// message) or poll.
     #[must_use]
     pub fn has_applied(&self, position: &LogPosition) -> bool {
         self.checker.replica.as_ref().is_none_or(|replica| replica.has_applied(position))
@@ -252,10 +254,9 @@ impl<C> TokenService<C> {
     /// Replaces the keys of this service and its clones, to rotate a key (see [`KeySet`]) or to
     /// remove a leaked key. The call changes only this node. Replace the keys on every node.
     ///
-    /// A check that begins after this call uses only the new keys, because the call clears the
-    /// verified-token cache. Operations in progress still use the old keys. So keep the old signing
-    /// key as a verifying key. Remove the old key immediately only if it leaked. Concurrent calls
-    /// take effect one after another.
+    /// A check that begins after this call uses only the new keys. Operations in progress still use
+    /// the old keys. So keep the old signing key as a verifying key until its last token has
+    /// expired. Remove it immediately only if it leaked.
     ///
     /// ```
     /// use tower_bearer::{
@@ -327,11 +328,11 @@ impl<C> TokenService<C> {
     /// Returns the start time of an authentication. Call it **before** you check the password, and
     /// pass the result to [`NewSession::auth_time`](super::NewSession::auth_time).
     ///
-    /// The result is an estimate of the store's time, made without a call to the store. The
-    /// estimate lags: in a `RedisStore` by 15 ms more for each minute without a call. If all of the
-    /// user's sessions were revoked within that lag, the login fails with
-    /// [`Error::LoginSuperseded`]. Then authenticate again from the start, a little later, as the
-    /// login endpoint does.
+    /// The method estimates the store's time, and does not call the store. The estimate can be too
+    /// early: in a `RedisStore` by 15 ms more for each minute without a call of the store. If all
+    /// of the user's sessions were revoked a little before the login, the login may then fail with
+    /// [`Error::LoginSuperseded`]. In that case, authenticate again from the start after a short
+    /// pause, as the login endpoint does.
     #[must_use]
     pub fn auth_time(&self) -> AuthTime {
         self.parts.auth_clock.now()
@@ -461,8 +462,8 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// issuer's token without an id, see [`revoke_claims`](Self::revoke_claims). Does not read
     /// custom claims, and so also revokes tokens of older versions of the application.
     ///
-    /// Idempotent. Also accepts an expired token: for example, an old refresh token ends its
-    /// session. Nothing happens until you `.await` the returned value.
+    /// Idempotent. Also accepts an expired token: an old refresh token still ends its session.
+    /// Nothing happens until you `.await` the returned value.
     ///
     /// # Errors
     ///
@@ -548,10 +549,10 @@ impl<C: Send + Sync + 'static> TokenService<C> {
     /// Revokes all sessions of a user in one step. Call it when a device is lost, when an account
     /// is disabled, and after a new password is stored. Idempotent.
     ///
-    /// Also ends logins and refreshes in progress, with one exception. A call within ten seconds of
-    /// the previous call changes nothing if no session was opened in between. A login that began
-    /// between the two calls then succeeds. Without this exception, a thief could block every login
-    /// of the user by repeating the call.
+    /// Also ends logins and refreshes in progress, with one exception. If you repeat the call
+    /// within ten seconds, and no session was opened in between, the repetition changes nothing. A
+    /// login that began between the two calls then succeeds. Otherwise a thief could repeat the
+    /// call, and so block every login of the user.
     ///
     /// # Errors
     ///

@@ -94,9 +94,9 @@ impl<C> NewSession<C> {
     /// most [`max_access_lifetime`](super::TokenServiceBuilder::max_access_lifetime). Default: the
     /// configured [`access_lifetime`](super::TokenServiceBuilder::access_lifetime).
     ///
-    /// If this lifetime is longer than the configured lifetime of every node, nodes ask the store
-    /// about the tokens at each request. The log keeps revocations only as long as the configured
-    /// lifetimes require.
+    /// The log keeps revocations only as long as the configured lifetimes require. If this lifetime
+    /// is longer than the configured lifetimes of all nodes, the nodes ask the store about the
+    /// session's tokens at each request.
     #[must_use]
     pub fn access_lifetime(mut self, lifetime: Duration) -> Self {
         self.access_lifetime = Some(lifetime);

@@ -32,9 +32,10 @@ use crate::{
 /// The `iat` of this service's own tokens is the store's time, and the store's clock judges their
 /// times. So a difference between the clocks of node and store has no effect on these tokens.
 ///
-/// If the store's clock goes back, this node stops its estimate of the store's time until the
-/// store's clock has caught up. So no expired token becomes valid again. A step of more than the
-/// leeway is a [`Condition`]. A node that starts after the step does not know the earlier time.
+/// If the store's clock goes back, this node's estimate of the store's time stays the same until
+/// the store's clock has caught up. So no expired token becomes valid again. A node that starts
+/// after the step does not know the earlier time. If the step is longer than the leeway, this node
+/// reports a [`Condition`].
 ///
 /// If the step is longer than [`access_lifetime`](super::TokenServiceBuilder::access_lifetime), the
 /// estimate follows the store's clock, because this node would otherwise refuse every new token.

@@ -9,9 +9,9 @@
 //! that value again. So no expired token becomes valid again. Meanwhile new tokens are valid,
 //! because their `exp` is later than the highest value.
 //!
-//! If the step is longer than the lifetime of a new access token, the highest value would be later
-//! than the `exp` of new tokens. So the estimate then follows the store's clock. The condition
-//! [`ConditionKind::StoreClockWentBack`] reports the step.
+//! If the step is longer than the lifetime of an access token, new tokens would have an `exp`
+//! before the highest value. The node would refuse them. So the estimate then follows the store's
+//! clock. The condition [`ConditionKind::StoreClockWentBack`] reports the step.
 
 use std::{
     fmt,
@@ -202,12 +202,12 @@ impl fmt::Debug for StoreClock {
     }
 }
 
-/// The difference between two clocks in ms, and the tick in which it was measured. A tick is a
-/// period of 64 ms of the node's clock. One atomic number contains both values, so that a thread
-/// never reads parts of two measurements.
+/// The difference between the store's clock and the node's clock in ms, and the tick of its
+/// measurement. A tick is a period of 64 ms of the node's clock. One atomic number contains both
+/// values, so that a thread never reads parts of two measurements.
 ///
-/// The difference is valid during this tick and the next. So it is at most two ticks old, and not
-/// used after a step of the node's clock.
+/// The difference is valid during this tick and the next. After a step of the node's clock, it is
+/// no longer valid.
 #[derive(Clone, Copy)]
 struct Offset(u64);
 

@@ -21,8 +21,9 @@ const EXPECTED: &str = "a JWK Set, which is a JSON object with the array `keys`"
 
 /// A source of an issuer's keys that fetches them over HTTPS.
 ///
-/// Create it with [`jwks_url`](Self::jwks_url) from the address of the JWK Set. Or create it with
-/// [`discovery`](Self::discovery) from the issuer, whose metadata document contains that address.
+/// If you know the address of the JWK Set, create the source with [`jwks_url`](Self::jwks_url).
+/// Otherwise use [`discovery`](Self::discovery), which reads the address from the issuer's metadata
+/// document.
 ///
 /// ```no_run
 /// use tower_bearer::issuers::{HttpKeys, KeySource};

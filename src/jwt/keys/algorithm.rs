@@ -1,11 +1,9 @@
 //! The signature algorithms, and the backend that computes signatures. The crate's features select
 //! the backend.
 //!
-//! `jsonwebtoken` can be built with two backends, and another crate can enable the second one. Its
-//! functions `sign`, `verify`, `encode` and `decode`, and those of `Jwk`, read the backend from a
-//! process-wide global. If both backends are compiled in, the first such read panics, and no
-//! backend can be set afterwards. So this module calls the functions of one backend directly, and
-//! never uses the global.
+//! This module calls the functions of one backend directly. The functions of `jsonwebtoken`, such
+//! as `sign` and `verify`, read the backend from a process-wide global instead. If another crate
+//! enables a second backend, the first such read panics, and no backend can be set afterwards.
 
 use std::{fmt, str::FromStr};
 

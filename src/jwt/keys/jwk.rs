@@ -1,7 +1,7 @@
 //! Reads a JSON Web Key strictly (RFC 7517, RFC 7518 section 6, RFC 8037 section 2).
 //!
-//! The `Jwk` of `jsonwebtoken` is not used. It ignores `alg`, `use`, `key_ops` and `crv`, accepts
-//! AES keys as HMAC secrets, and shows secrets in `Debug`.
+//! The module does not use the `Jwk` of `jsonwebtoken`. That type ignores `alg`, `use`, `key_ops`
+//! and `crv`, accepts AES keys as HMAC secrets, and shows secrets in `Debug`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,8 +1,8 @@
 //! Reads and writes JSON Web Key Sets (RFC 7517 section 5). Reads the operator's own set and the
 //! sets that issuers publish. Writes the set that the service publishes.
 //!
-//! The `JwkSet` of `jsonwebtoken` is not used. One member of a wrong type makes the whole `JwkSet`
-//! unusable. If two keys have the same name, `JwkSet` finds only the first.
+//! The module does not use the `JwkSet` of `jsonwebtoken`. If one member has a wrong type, that
+//! `JwkSet` rejects the whole set. If two keys have the same name, it finds only the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -192,8 +192,8 @@ fn verifying(asked: Option<&[Algorithm]>, members: Members) -> Result<Read, Conf
 /// Returns the keys, or an error if two keys have the same name. In the operator's own set, a `kid`
 /// belongs to exactly one key, even across algorithms (RFC 7517 section 4.5).
 ///
-/// A JWK without `kid` counts with the default name of its key (see [`VerifyingKey`]). So the
-/// function also finds a key that occurs twice without `kid`.
+/// If a JWK has no `kid`, the function compares the default name of its key (see [`VerifyingKey`]).
+/// So it also finds a key that occurs twice without `kid`.
 fn distinct(keys: Vec<Read>) -> Result<Vec<VerifyingKey>, ConfigError> {
     let mut names = BTreeSet::new();
     match keys.iter().find(|read| read.key.kid().is_some_and(|kid| !names.insert(kid))) {

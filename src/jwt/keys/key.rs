@@ -30,7 +30,7 @@ const VERIFYING: &str = "verifying_key";
 /// The message that each new key signs as a test. The default name of a secret is the beginning of
 /// this message's HMAC.
 ///
-/// The message contains no `.`, so the test signature cannot be valid for a token (RFC 7515 section
+/// The message contains no `.`, so the test signature is not valid for any token (RFC 7515 section
 /// 5.1).
 const LABEL: &[u8] = b"tower-bearer key";
 
@@ -257,7 +257,7 @@ impl VerifyingKey {
     /// If it has this member, the key may verify only the tokens of that issuer. The text
     /// `{tenantid}` in the member matches every tenant.
     ///
-    /// A key server for several tenants also publishes keys of a single tenant. Without this check,
+    /// A key server for several tenants also publishes keys of single tenants. Without this check,
     /// the holder of such a key could sign tokens of all other tenants.
     pub(crate) fn may_verify_for(&self, issuer: &str) -> bool {
         self.issuer.as_deref().is_none_or(|own| match own.split_once("{tenantid}") {

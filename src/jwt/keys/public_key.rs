@@ -175,8 +175,8 @@ impl PublicKey {
 /// Returns true if a modulus comes from the faulty generator of CVE-2017-15361 (ROCA), which some
 /// smart cards and TPMs used until 2017.
 ///
-/// Every modulus of that generator is a power of 65537 modulo each small prime. 1 in 200 million
-/// other moduli has this property by chance.
+/// Modulo each small prime, every modulus of that generator is a power of 65537. By chance, 1 in
+/// 200 million other moduli has this property too.
 fn is_roca(n: &[u8]) -> bool {
     SMALL_PRIMES.into_iter().all(|prime| {
         let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);

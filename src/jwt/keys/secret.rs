@@ -92,13 +92,13 @@ pub(super) fn check(setting: &'static str, algorithm: Algorithm, secret: &[u8]) 
     Ok(())
 }
 
-/// Returns an error if the secret is text that begins or ends with white space. Such text often
-/// comes from a file with a newline at its end. If one node trims the newline and another node does
-/// not, they sign with different secrets.
+/// Returns an error if the secret is text that begins or ends with white space. Often this is the
+/// newline at the end of a file. If one node trims it and another node does not, they sign with
+/// different secrets.
 ///
-/// Text is UTF-8 without control characters other than white space. Fewer than 1 in 10¹¹ random
-/// secrets of 32 bytes fail this check. Callers skip the check for JWKs, because their base64url
-/// states the exact bytes.
+/// Text is UTF-8 without control characters other than white space. Less than 1 of 10¹¹ random
+/// secrets of 32 bytes fails the check. Callers skip the check for JWKs, because the base64url of a
+/// JWK states the exact bytes.
 pub(super) fn check_ends(setting: &'static str, secret: &[u8]) -> Result<(), ConfigError> {
     let is_text = |text: &&str| text.chars().all(|c| !c.is_control() || c.is_whitespace());
     // Some editors write a byte order mark before the text. Unicode does not count the mark as

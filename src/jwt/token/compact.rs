@@ -118,7 +118,7 @@ impl<'t> UnverifiedToken<'t> {
     /// Verifies the header and the signature. Uses only the keys for which `allows` returns true.
     ///
     /// If no key verifies a token without `kid`, the error is [`TokenError::UnknownKey`]. The
-    /// issuer may have replaced its only key, and this error lets the caller fetch the keys again.
+    /// caller can then fetch the keys again, because the issuer may have replaced its only key.
     pub(crate) fn verify(
         &self,
         keys: &KeySet,
@@ -181,8 +181,8 @@ struct Segments<'a> {
 /// Splits a token into three segments. Only the payload may be empty, because RFC 7515 allows the
 /// signature of an empty payload.
 ///
-/// If the token has a fourth segment, it becomes part of the signature, and [`decode_segment`]
-/// refuses the dot in it.
+/// If the token has four segments, the third contains a dot, and [`decode_segment`] refuses the
+/// dot.
 fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
     if token.len() > max_len {
         return Err(TokenError::Malformed("it is longer than allowed"));
@@ -206,9 +206,9 @@ fn split(token: &[u8], max_len: usize) -> Result<Segments<'_>, TokenError> {
 /// Returns the maximum length of the header segment: three eighths of `max_len`, the maximum length
 /// of a token. With the default of 8 KiB, the header has at most 3 KiB.
 ///
-/// The limit bounds the work for a token with an invalid signature, because the header is read
-/// first (measured: `cargo bench --bench hostile`). 3 KiB suffice for any `kid` and an RSA 2048
-/// certificate in `x5c`.
+/// The crate reads the header before it checks the signature. So the limit bounds the work that a
+/// forged token causes (measured: `cargo bench --bench hostile`). 3 KiB suffice for any `kid` and
+/// an RSA 2048 certificate in `x5c`.
 pub(crate) const fn longest_header(max_len: usize) -> usize {
     max_len / 8 * 3
 }
@@ -272,8 +272,8 @@ impl<'de> FromMembers<'de> for Draft {
             }
             "typ" => self.typ = Some(map.next_value::<String>()?),
             // `crit` lists extensions that a receiver must understand (RFC 7515 section 4.1.11).
-            // Each of the other members means that the payload is not plain claims (RFC 7797, RFC
-            // 7516, RFC 7519 section 5.2).
+            // With any of the other members, the payload is not plain claims (RFC 7797, RFC 7516,
+            // RFC 7519 section 5.2).
             "crit" | "b64" | "zip" | "enc" | "cty" => return json::refuse(map, "unsupported member"),
             "jku" | "x5u" | "x5t" | "x5t#S256" => drop(map.next_value::<Name<'de>>()?),
             "x5c" => map.next_value_seed(self.unread.value(Shape::Texts))?,

@@ -30,9 +30,8 @@ use crate::{
 /// and `scope`. In a token of another issuer, these are all claims except the registered claims of
 /// RFC 7519.
 ///
-/// The claims of every token fit this type, also if the application's claims type has changed since
-/// the token was issued. [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts
-/// the claims to another type.
+/// The claims of every token fit this type, even if the application has changed its claims type.
+/// [`JwtClaims::parse_custom`](crate::jwt::JwtClaims::parse_custom) converts them to another type.
 pub type RawClaims = Map<String, Value>;
 
 /// The claims that the parser has read from a payload. `None` means that the claim is absent.
@@ -357,7 +356,7 @@ pub(crate) fn parse_custom<C: DeserializeOwned>(claims: RawClaims) -> Result<C, 
 /// A deserializer of the application's claims. If a claim does not fit its field, the error names
 /// the field. Unlike the errors of `serde_json`, it never quotes a value of the token.
 ///
-/// For types other than structs, the errors name no field, because `serde_json` reads these types.
+/// If the claims type is not a struct, `serde_json` reads it, and the error names no field.
 struct CustomClaims(RawClaims);
 
 /// The reason why claims do not fit the application's type.
@@ -422,7 +421,7 @@ impl<'de> Deserializer<'de> for CustomClaims {
 /// An iterator over the claims, from which a struct is deserialized.
 struct ClaimMembers {
     rest: serde_json::map::IntoIter,
-    /// The value of the current member, and the field of the struct with the name of this member.
+    /// The value of the current member. If the struct has a field of that name, also the name.
     value: Option<(Value, Option<&'static str>)>,
     fields: &'static [&'static str],
 }

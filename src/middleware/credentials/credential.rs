@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The number of bytes by which a query, or all cookies together, may be longer than the longest
-/// token. The limit keeps the search cheaper than the check of a token (`cargo bench --bench
+/// The number of bytes by which a query, or all cookies together, may exceed the maximum length of
+/// a token. With this limit, the search for a token costs less than its check (`cargo bench --bench
 /// hostile`).
 pub(super) const MAX_EXTRA_BYTES: usize = 8 * 1024;
 
@@ -70,8 +70,8 @@ impl TokenText<'_> {
 
     /// Returns the text if it has the grammar of a `b64token`, otherwise `None`.
     ///
-    /// Does not check the grammar of a text that is longer than `max_token_len`, because the check
-    /// of the token refuses such a text in any case.
+    /// If the text is longer than `max_token_len`, does not check its grammar, because the check of
+    /// the token refuses it anyway.
     pub(in crate::middleware) fn token(&self) -> Option<&str> {
         let is_acceptable = self.bytes.len() > self.max_token_len || is_b64token(&self.bytes);
         str::from_utf8(&self.bytes).ok().filter(|_| is_acceptable)

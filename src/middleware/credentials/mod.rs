@@ -3,8 +3,8 @@
 //! WebSocket.
 //!
 //! The layer reads all allowed locations. A request may contain only one credential (RFC 6750
-//! section 2). The layer rejects a request with several credentials, even if they are the same
-//! token. So the layer need not guess which credential the client means.
+//! section 2). If a request has several, even with the same token, the layer rejects it. Otherwise
+//! the layer would have to guess which credential the client means.
 
 mod cookie;
 mod credential;

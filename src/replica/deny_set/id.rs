@@ -1,8 +1,8 @@
 //! Ids in few bytes. A node may store millions of ids, and most of them are texts that encode 128
 //! bits.
 //!
-//! Two packed ids are equal if and only if their texts are equal. So [`PackedId::of`] packs an id
-//! only if its text is the canonical encoding of its bits.
+//! [`PackedId::of`] packs an id only if its text is the canonical encoding of its bits. So two
+//! packed ids are equal if and only if their texts are equal.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::{Uuid, fmt::Hyphenated};

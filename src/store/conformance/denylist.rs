@@ -71,8 +71,7 @@ pub(super) async fn a_denied_token_is_denied(user: User) -> Outcome {
 }
 
 /// Denies a session or subject, and then queries a token with the ids `of`. Returns the moment up
-/// to which tokens are denied. Returns an error if this moment is not within half a second after
-/// the call.
+/// to which tokens are denied. Fails if this moment is not within half a second after the call.
 async fn moment_of(user: &User, id: ExternalId, of: [&str; 3]) -> Outcome<Timestamp> {
     let answer = deny(user, id, LONG).await?;
     let denial = denied(user, of).await?;

@@ -7,10 +7,12 @@
 //! * [`run_parts`] checks the parts that the caller names, and fails if the store lacks one of
 //!   them.
 //!
-//! The suite needs a Tokio runtime. Give it several threads, so that calls run in parallel. The
-//! store's clock must run: the rules use short lifetimes and wait until they end. Each rule uses
-//! new subjects, or new ids of sessions, so the store may contain other data. The suite does not
-//! delete its data afterwards.
+//! Requirements of the suite:
+//!
+//! * It needs a Tokio runtime. Give the runtime several threads, so that calls run in parallel.
+//! * The store's clock must run, because the rules wait until short lifetimes have ended.
+//! * Each rule uses new subjects or new ids of sessions, so the store may contain other data. The
+//!   suite does not delete its own data afterwards.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -69,9 +69,9 @@ impl Denials {
     /// kept them only for the time `before`.
     pub(super) fn keep_longer(&mut self, now: Timestamp, before: Duration, keep: Duration) {
         let grown = KeptLonger { since: now, before };
-        // A token from before an increase may be valid for `keep` after the increase, although the
-        // store has deleted its denial. If two increases follow each other within this time,
-        // `kept_longer` describes both: it has the shorter `before` of the two.
+        // After an increase, older tokens can stay valid for `keep`, although the store may have
+        // deleted their denials. If a second increase follows within this time, `kept_longer`
+        // describes both increases, with the shorter `before` of the two.
         let last = self.kept_longer.filter(|last| now < later(last.since, keep));
         self.kept_longer = Some(last.map_or(grown, |last| last.and(grown)));
     }
@@ -144,9 +144,10 @@ impl Denials {
 /// Returns the last millisecond of the half second that contains `now`. A denial revokes tokens
 /// that were issued up to this moment.
 ///
-/// Repeated denials of one id within the half second get the same moment, so they change nothing.
-/// Tokens that the issuer creates later in the half second are revoked too. If the issuer writes
-/// `iat` in whole seconds, the store could not distinguish them from earlier tokens anyway.
+/// If a node denies one id several times within the half second, all denials get the same moment.
+/// So only the first one changes the store, and a denial also revokes tokens that the issuer
+/// creates later in the half second. If the issuer writes `iat` in whole seconds, the store could
+/// not distinguish these tokens from earlier ones anyway.
 fn window_end(now: Timestamp) -> Timestamp {
     let past = now.as_millis() % WINDOW_MILLIS;
     now.saturating_add(Duration::from_millis(WINDOW_MILLIS - 1 - past))

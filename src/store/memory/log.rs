@@ -116,9 +116,8 @@ impl Log {
     ) -> Result<Appended, StoreError> {
         let nonces = random_names(revocations.len())?;
         let mut ring = self.lock();
-        // Times in the log must never decrease. Another change can read the clock later than this
-        // change, but append its entry first. The new entry then gets the time of the entry before
-        // it.
+        // Times in the log must never decrease. If another change has read the clock later, but
+        // appended its entry earlier, this entry gets the time of that entry.
         let at = now.max(ring.at);
         for ((revocation, until), nonce) in revocations.into_iter().zip(nonces) {
             ring.sequence = ring.sequence.saturating_add(1);
@@ -139,8 +138,8 @@ impl Log {
         Ok(Appended { position, stamp: LogStamp::new(ring.at, &ring.head) })
     }
 
-    /// Returns the stamp `last` of a user's last revocation if a node may need the stamp: if some
-    /// nodes decide by their replica, and may not have read the entry yet.
+    /// Returns the stamp `last` of a user's last revocation, or `None` if no node needs it. A node
+    /// needs the stamp if it decides by its replica, and may not have read the entry yet.
     pub(super) fn news(&self, last: Option<LogStamp>, now: Timestamp) -> Option<LogStamp> {
         let staleness = self.max_staleness();
         // A node's clock may run up to 0.1 % slower than the store's clock.

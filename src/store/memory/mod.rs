@@ -32,10 +32,10 @@ const SHARDS: usize = 64;
 /// Every answer is ready immediately ([`Answer::Ready`]). A call fails only if it has an invalid id
 /// or bucket, or if the operating system gives no random numbers.
 ///
-/// Every change also removes a few expired records, so old records do not pile up. The revocation
-/// log keeps entries for the time that [`keep_log_for`](RevocationLog::keep_log_for) sets (default:
-/// one hour), and at most 65 536 entries. If a reader needs an entry that the log has dropped, the
-/// reader detects the loss and asks the store instead.
+/// Every change also removes a few expired records. The revocation log keeps entries for the time
+/// that [`keep_log_for`](RevocationLog::keep_log_for) sets (default: one hour), and at most 65 536
+/// entries. If a node needs an entry that the log has dropped, the node detects the gap and asks
+/// the store about the tokens instead.
 ///
 /// ```
 /// use std::time::Duration;

@@ -26,7 +26,7 @@ use crate::{
 /// The maximum number of expired records that each change removes. A change adds fewer records than
 /// this, so expired records do not pile up.
 pub(super) const PRUNED_PER_CHANGE: usize = 8;
-/// The longest expected duration of a login. If a repeated `revoke_all` ends no session, it sets
+/// The longest expected duration of a login. A `revoke_all` that ends no session moves
 /// [`User::revoked_at`] to `now` only if the old value is at least this old. Otherwise a caller who
 /// repeats `revoke_all` could block all logins of the user.
 const LONGEST_LOGIN: Duration = Duration::from_secs(10);
@@ -373,9 +373,8 @@ impl Shard {
         // If the excepted session has ended, the log entry must not contain it. Otherwise the nodes
         // would accept its tokens again.
         let except = except.filter(|sid| user.is_some_and(|user| user.is_alive(sid, now)));
-        // The store reads only the first `LOOKED_AT` sessions, because to read all of them could
-        // take long. If there are more sessions, `found` is true, because one of them is probably
-        // alive.
+        // The store reads at most `LOOKED_AT` sessions, because reading all of them could take
+        // long. If there are more, one of them is probably alive, so `found` is true.
         let found = user.is_some_and(|user| {
             let mut first = user.live.iter().take(LOOKED_AT);
             user.live.len() > LOOKED_AT || first.any(|(.., sid)| Some(&**sid) != except && user.is_alive(sid, now))

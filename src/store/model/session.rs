@@ -147,11 +147,12 @@ pub enum SessionState {
 /// the client contains the counter `k`. If the session is alive, the store compares the two:
 ///
 /// * `k = n`: the token is the newest one. The store sets the record's counter to `n + 1`.
-/// * `k = n - 1`, and the record got the counter `n` less than `grace` ago: a replay. The store
-///   returns the same successor again, and writes nothing. So two browser tabs get the same tokens,
-///   and so does a client that lost the answer.
-/// * `k > n`: the store has lost a newer record, for example at a failover. The service has
-///   verified the token's signature, so the store sets the record's counter to `k + 1`.
+/// * `k = n - 1`, and the record got the counter `n` less than `grace` ago: a replay, by a second
+///   browser tab or after a lost answer. The store returns the same successor again, and writes
+///   nothing.
+/// * `k > n`: the store has lost a newer record, for example at a failover. The token is genuine,
+///   because the service has verified its signature. So the store sets the record's counter to
+///   `k + 1`.
 /// * Every other counter is reuse. The store revokes the session with all its tokens. Later
 ///   rotations return [`Rotated::Revoked`].
 ///
@@ -236,9 +237,9 @@ pub struct Successor {
     /// The stamp of the last log entry that revokes a session or token of this user. The store may
     /// always return `None`.
     ///
-    /// The new access token contains the stamp. A node that receives this token, but has not read
-    /// that entry, asks the store about the user. Without a stamp, the node may decide by older
-    /// data until it has read the entry.
+    /// The new access token contains the stamp. If a node gets this token before it has read the
+    /// entry, the node asks the store about the user. Without the stamp, the node could decide by
+    /// older data until it has read the entry.
     ///
     /// A store can leave out the stamp of an old entry that every node has applied. An entry is old
     /// after the sum of [`LogPage::max_staleness`](super::LogPage::max_staleness) and

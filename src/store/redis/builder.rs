@@ -1,5 +1,5 @@
 //! The settings of a Redis store. [`RedisStoreBuilder::connect`] checks the settings and the
-//! servers. So a wrong setting shows at the start, and not in a later request.
+//! servers, so a wrong setting shows at the start and not in a later request.
 
 use std::{
     fmt,
@@ -97,8 +97,8 @@ impl RedisStore {
     /// * **A slot moves**: all data of a user are in one slot. While the slot moves to another
     ///   server, calls about its users may fail with
     ///   [`Unavailable`](crate::error::StoreErrorKind::Unavailable).
-    /// * **A primary fails**: only the users of its slots are affected, until the cluster has
-    ///   replaced this primary. The store has separate connections to each primary.
+    /// * **A primary fails**: calls about the users of its slots fail until the cluster has
+    ///   replaced this primary. Other users are not affected.
     /// * **The network cuts off a primary**: this primary may still answer, at most for the time
     ///   [`cluster_node_timeout`](RedisStoreBuilder::cluster_node_timeout).
     #[cfg(feature = "cluster")]
@@ -109,13 +109,14 @@ impl RedisStore {
 
     /// Creates a builder for the primary that the sentinels call `master_name`.
     ///
-    /// A majority of all sentinels must have named the primary within the last
-    /// [`sentinel_patience`](RedisStoreBuilder::sentinel_patience). The number of all sentinels is
-    /// the number of URLs, or a higher number that a sentinel reports.
+    /// * **URLs**: they contain the user and password for the sentinels. The TLS (`rediss://`) and
+    ///   the database of the first URL also apply to the servers.
+    /// * **Credentials for the servers**: set them with
+    ///   [`credentials`](RedisStoreBuilder::credentials).
+    /// * **Majority**: a majority of all sentinels must have named the primary within the last
+    ///   [`sentinel_patience`](RedisStoreBuilder::sentinel_patience). The number of all sentinels
+    ///   is the number of URLs, or a higher number that a sentinel reports.
     ///
-    /// The URLs contain the user and password for the sentinels.
-    /// [`credentials`](RedisStoreBuilder::credentials) sets the user and password for the servers.
-    /// The TLS (`rediss://`) and the database of the first URL also apply to the servers.
     /// [`builder`](Self::builder) takes all of these settings in one URL.
     #[cfg(feature = "sentinel")]
     #[must_use]
@@ -300,8 +301,9 @@ impl RedisStoreBuilder {
 
     /// Declares how another server can replace the server behind the URL.
     ///
-    /// * **One address**: without this setting, the store does not know for how long a node may use
-    ///   a replaced server ([`failover_bound`](crate::store::SessionStore::failover_bound)).
+    /// * **One address**: without this setting, the bound
+    ///   [`failover_bound`](crate::store::SessionStore::failover_bound) is unknown: the longest
+    ///   time for which a node may use a replaced server.
     /// * **Sentinels or a cluster**: leave this setting out, because [`connect`](Self::connect)
     ///   rejects it.
     #[must_use]
@@ -314,8 +316,10 @@ impl RedisStoreBuilder {
     ///
     /// If no majority of the sentinels named the primary within this time, the node refuses
     /// requests and revocations (503). So a node that is cut off from the sentinels stops using a
-    /// primary that they may have replaced. Each sentinel needs a durable disk. If a sentinel loses
-    /// its state, it may vote for a replaced primary again.
+    /// primary that they may have replaced.
+    ///
+    /// Each sentinel needs a durable disk. If a sentinel loses its state, it may vote for a
+    /// replaced primary again.
     #[cfg(feature = "sentinel")]
     #[must_use]
     pub fn sentinel_patience(mut self, patience: Duration) -> Self {
@@ -326,8 +330,8 @@ impl RedisStoreBuilder {
     /// Declares the servers' option `cluster-node-timeout`, 1 ms to 10 minutes. By default the
     /// store reads the option with `CONFIG GET`, if the user has the right to this command.
     ///
-    /// A primary that the network has cut off serves for at most this time. The time has no limit
-    /// after `CLUSTER FAILOVER TAKEOVER`, which replaces a primary without a vote.
+    /// If the network cuts off a primary, the primary serves for at most this time. The time has
+    /// no limit after `CLUSTER FAILOVER TAKEOVER`, which replaces a primary without a vote.
     #[cfg(feature = "cluster")]
     #[must_use]
     pub fn cluster_node_timeout(mut self, timeout: Duration) -> Self {
@@ -361,13 +365,12 @@ impl RedisStoreBuilder {
     /// the cause of the failure [may pass](ConnectError::is_transient). So a node may start before
     /// its Redis server.
     ///
-    /// The cause may pass if the server is not reachable, loads its data, or answers too late. With
-    /// a [provider of credentials](Self::credentials_provider), the store also tries again if the
-    /// server refuses the credentials, because the provider may return others later.
-    ///
-    /// The store logs each new cause once. The last attempt begins when `patience` is over, and may
-    /// take as long as one [`connect`](Self::connect). With `Duration::MAX` the store tries for
-    /// ever.
+    /// * **Causes that may pass**: the server is not reachable, loads its data, or answers too
+    ///   late. With a [provider of credentials](Self::credentials_provider), also refused
+    ///   credentials, because the provider may return others later.
+    /// * **Log**: the store logs each new cause once.
+    /// * **Time**: the last attempt begins when `patience` is over, and may take as long as one
+    ///   [`connect`](Self::connect). With `Duration::MAX` the store tries for ever.
     ///
     /// # Errors
     ///

@@ -10,23 +10,25 @@
 //!
 //! # Guarantees
 //!
-//! Every change is one Lua script over keys of one slot. So no client reads half of a change. Once
+//! Every change is one Lua script over keys of one slot, so no client reads half of a change. Once
 //! the server has acknowledged a change, every later call on every node reads the new state. Every
 //! call ends by its deadline ([`RedisStoreBuilder::timeout`]), even if the server or the network
 //! hangs.
 //!
-//! If a command in a script fails, Redis keeps the effects of the earlier commands. So a
-//! script first ends a session, and then logs that end. If the log entry is missing, the next
-//! script that reads the session writes the entry.
+//! If a command in a script fails, Redis keeps the effects of the earlier commands. So a script
+//! first ends a session, and then logs that end. If the log entry is missing, the next script that
+//! reads the session writes the entry.
 //!
-//! After a failover, a demoted primary still answers on open connections, from stale data. So every
-//! read also asks the server for its role. If the server is not a primary, the store rejects the
-//! answer and drops the connection.
+//! After a failover, the old primary may still answer on open connections, from stale data. So
+//! every read also checks the server:
 //!
-//! A primary that the network has cut off keeps its role. So every read also includes a write that
-//! changes nothing, because a server that may not accept writes refuses it. Behind sentinels, a
-//! majority of the sentinels must also name the server. A node may still use a replaced primary for
-//! a limited time. [`Failover`] declares the limit, and
+//! * It asks for the role. If the server is not a primary, the store rejects the answer and drops
+//!   the connection.
+//! * It includes a write that changes nothing. A primary that the network has cut off keeps its
+//!   role, but it refuses the write if it may not accept writes.
+//! * Behind sentinels, a majority of the sentinels must name the server.
+//!
+//! A node may still use a replaced primary for a limited time. [`Failover`] declares the limit, and
 //! [`failover_bound`](crate::store::SessionStore::failover_bound) returns it.
 //!
 //! # Rights
@@ -69,20 +71,19 @@
 //! # Storage
 //!
 //! Each user has one hash, which contains all data for a check. So a check is one `HMGET`. The
-//! store sends the checks of simultaneous requests in one batch. `docs/protocol.md` lists the keys
-//! and their contents (section 1). The store writes ids and records to Redis, but no tokens.
+//! store sends the checks of simultaneous requests in one batch. The store writes ids and records
+//! to Redis, but no tokens. `docs/protocol.md` lists the keys and their contents (section 1).
 //!
 //! # Generations
 //!
-//! `revoke_all` takes one step, however many sessions the user has. It sets the user's generation
-//! `g` above that of each session. A session with a lower generation than `g` is revoked. Only
-//! `revoke_all` and its republication write `g`.
+//! `revoke_all` takes one step, however many sessions the user has: it sets the user's generation
+//! `g` above that of each session. A session with a lower generation than `g` is revoked. A login
+//! does not raise `g`, because that would end the user's other sessions.
 //!
 //! The generation of a new session is the greatest of three numbers in ms: the server's time, `g`,
 //! and `o`. `o` is the highest generation that any session of this user ever had. `revoke_all` sets
 //! `g` one above the greatest of the three. The reasons:
 //!
-//! * A login does not raise `g`, because that would end the user's other sessions.
 //! * The server's time: after a loss of data, `g` and `o` are missing. Without the server's time, a
 //!   new session would get the generation 0. Nodes that remember an earlier `revoke_all` would
 //!   refuse its tokens.
@@ -90,8 +91,8 @@
 //!   the generations of the sessions that it has to end.
 //!
 //! `r` is the time of the last `revoke_all`. The store refuses a login that began at `r` or
-//! earlier. `g` is no substitute for `r`: if the server's clock was ahead once, `g` may be in the
-//! future. The store would then refuse every login until the clock reaches `g`.
+//! earlier. The store does not use `g` for this, because `g` is in the future if the server's clock
+//! was ahead once. The store would then refuse every login until the clock reaches `g`.
 //!
 //! # Sessions that ended
 //!
@@ -118,10 +119,12 @@
 //! # TLS
 //!
 //! TLS needs the feature `tls` and a `rediss://` URL. The server's certificate must be signed by an
-//! authority that the system trusts. To trust other authorities instead, use `root_certificates`,
-//! or set the environment variable `SSL_CERT_FILE` to the path of their certificates. For a server
-//! that demands a certificate of the client, use `client_certificate`. If the process has no
-//! `rustls` crypto provider, the store installs AWS-LC.
+//! authority that the system trusts.
+//!
+//! * To trust other authorities instead, use `root_certificates`, or set the environment variable
+//!   `SSL_CERT_FILE` to the path of their certificates.
+//! * If the server demands a certificate of the client, use `client_certificate`.
+//! * If the process has no `rustls` crypto provider, the store installs AWS-LC.
 //!
 //! # Passwords that change
 //!
@@ -131,8 +134,8 @@
 //! # Your own pool
 //!
 //! [`RedisStoreBuilder::from_pool`] takes a [`deadpool_redis::Pool`] of the application. The store
-//! takes a few connections from the pool and never returns them. These connections must
-//! not receive pushes, so the application must not subscribe or use client-side caching on them.
+//! takes a few connections from the pool and never returns them. These connections must not receive
+//! pushes, so the application must not subscribe or use client-side caching on them.
 
 mod builder;
 mod client;

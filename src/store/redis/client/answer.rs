@@ -42,7 +42,7 @@ pub(crate) struct CommandError {
 #[error("redis: {0}{remedy}", remedy = remedy_for(.0))]
 struct RedisCode(String);
 
-/// Returns the remedy for an error whose text has none. An empty remedy means that the text has one.
+/// Returns the remedy for an error whose text has none, and otherwise an empty text.
 fn remedy_for(code: &str) -> &'static str {
     if code.contains("; ") { "" } else { "; check the log and the settings of the Redis server" }
 }

@@ -1,10 +1,8 @@
-//! A task that repeatedly reads the server settings on which the guarantees depend. The store also
-//! reads these settings when it connects.
+//! A task that repeatedly reads the server settings on which the guarantees depend.
 //!
-//! An operator can change a setting at run time, and no call fails. For example, the operator adds
-//! more replicas than `min-replicas-to-write` demands, or sets an eviction policy that deletes
-//! revocations. The store logs each new problem, and returns all problems from
-//! [`warnings`](crate::store::SessionStore::warnings).
+//! An operator can change such a setting at run time, and no call fails. For example, a new
+//! eviction policy may delete revocations. The store logs each new problem, and returns all
+//! problems from [`warnings`](crate::store::SessionStore::warnings).
 
 use std::{
     sync::{Arc, Weak},

@@ -208,9 +208,9 @@ impl Client {
 
     /// Returns true if the caller should repeat a failed call. There are two cases:
     ///
-    /// * A server of a cluster answered `MOVED`, so the server did not run the call.
-    /// * The call is `repeatable`, and its connection broke. A restart of the server breaks all
-    ///   connections, so a call may repeat once for each connection.
+    /// * A server of a cluster answered `MOVED`. That server did not run the call.
+    /// * The connection of a `repeatable` call broke. A call may repeat once for each connection,
+    ///   because a restart of the server breaks all connections.
     pub(crate) async fn may_repeat(
         &self,
         bucket: u32,

@@ -5,11 +5,13 @@
 //! nudges are lost for 1 or 2 s.
 //!
 //! A subscribed connection sends no other command than `ROLE`, because redis-rs can take a push for
-//! the answer to a waiting command. Redis confirms a subscription with a push and no reply
-//! (redis/redis#11784). When a slot moves, the server sends a push that no command caused
-//! (valkey-io/valkey#1066, open). No issue of redis-rs exists. To reproduce on redis 1.8 with
-//! RESP3, send `SSUBSCRIBE`, then move the slot while a command waits. Remove the separate
-//! connection when redis takes no such push for an answer.
+//! the answer to a waiting command. There are two such pushes. Redis confirms a subscription with a
+//! push and no reply (redis/redis#11784). When a slot moves, the server sends a push that no
+//! command caused (valkey-io/valkey#1066, open).
+//!
+//! No issue of redis-rs exists. To reproduce on redis 1.8 with RESP3, send `SSUBSCRIBE`, then move
+//! the slot while a command waits. Remove the separate connection when redis takes no such push for
+//! an answer.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -191,7 +193,7 @@ impl Subscriber {
 
     /// Subscribes with a separate command for each channel.
     ///
-    /// If one command names several channels, the server confirms each channel. But redis 1.8
+    /// If one command names several channels, the server sends several confirmations, but redis 1.8
     /// expects one answer to each command, except in its cluster connection. No upstream issue
     /// exists. To reproduce, send `SSUBSCRIBE a b`, then `PING`. Use one command when `PING` gets
     /// its own answer.

@@ -2,11 +2,12 @@
 //!
 //! The estimate is *the time in an answer, plus the time since that answer arrived*. The server
 //! read its clock before the answer arrived. So if both clocks run at the same rate, the estimate
-//! is never ahead of the server's clock. The fastest answer gives the best estimate.
+//! is never ahead of the server's clock. The fastest answer gives the best estimate. Real clocks
+//! differ a little (quartz: under 100 ppm), so the node subtracts 1/4096 of the time since the
+//! arrival.
 //!
-//! Real clocks differ a little (quartz: under 100 ppm), so the node subtracts 1/4096 of the time
-//! since the arrival. The next fast answer corrects the resulting error. If an operator sets the
-//! server's clock back by more than `oldest_answer`, the estimate follows.
+//! An answer may take up to the time `oldest_answer`. If its time is behind the estimate by more
+//! than that, an operator has set the server's clock back. The estimate then follows the answer.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -21,12 +22,13 @@ pub(crate) struct ServerTime {
     /// The time in the best answer, and the moment of its arrival; `None` before the first answer.
     /// The clock of this moment also runs while the machine is suspended.
     best: Mutex<Option<(Timestamp, Duration)>>,
-    /// The longest time that an answer takes.
+    /// The longest time that an answer may take.
     oldest_answer: Duration,
 }
 
 impl ServerTime {
-    /// Creates an estimate without an answer. No answer takes longer than `oldest_answer`.
+    /// Creates an estimate before the first answer. `oldest_answer` is the longest time that an
+    /// answer may take, which is the timeout of calls.
     pub(crate) fn new(oldest_answer: Duration) -> Self {
         Self { best: Mutex::new(None), oldest_answer }
     }

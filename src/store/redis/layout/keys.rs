@@ -19,8 +19,8 @@
 //! opens the hash tag.
 //!
 //! **The bucket** of a subject is the number in the first four bytes (big-endian) of its SHA-256,
-//! modulo the number of buckets. This rule must never change, because the store would no longer
-//! find the existing sessions.
+//! modulo the number of buckets. Never change this rule, because the store would no longer find the
+//! existing sessions.
 //!
 //! The fields of a user's hash, whose names never collide:
 //!
@@ -37,9 +37,10 @@
 //! | `<sid>` | a session's record |
 //! | `=<sid>` | a session's record, if the `sid` has one byte or starts with `!` or `=` |
 //!
-//! `<sequence>` is the number of the revocation's log entry. The *excepted session* is the one that
-//! `revoke_all` left alive. The `:` in `e` says that no other session is alive. If another session
-//! may be alive, `e` has `;` in its place.
+//! * `<sequence>` is the number of the revocation's log entry.
+//! * The *excepted session* is the one that `revoke_all` left alive.
+//! * `e` contains `:` if no other session is alive, and `;` in its place if another session may be
+//!   alive.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -234,8 +235,8 @@ pub(crate) fn token_field(jti: &str) -> String {
 /// | 4 | counter of the newest refresh token |
 /// | 1 | flags: bit 0 if the session is revoked, bit 1 if the log has an entry of that revocation |
 ///
-/// The tag identifies the session: the store rejects a record with another tag. Without the tag, an
-/// error of the client library could give a caller the record that another caller asked for:
+/// The store rejects a record whose tag belongs to another session. Without the tag, an error of
+/// the client library could give a caller the record that another caller asked for:
 ///
 /// * redis 1.8 takes some pushes for answers. Each later command then gets the answer to the
 ///   command before it (see `client::pubsub`).

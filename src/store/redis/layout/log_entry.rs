@@ -1,7 +1,7 @@
 //! The entries of a bucket's log, which `emit.lua` writes.
 //!
-//! The reader skips an entry that it cannot parse. If a script of this crate wrote the entry, the
-//! next entry names it as its predecessor. So the replica detects the gap.
+//! The reader skips an entry that it cannot parse. If a script of this crate wrote that entry, the
+//! next entry names it as its predecessor. So the replica detects that an entry is missing.
 
 use redis::Value;
 

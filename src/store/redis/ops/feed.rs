@@ -1,11 +1,11 @@
 //! Feeds read the revocation log for a node's replica. They have separate connections, so that the
 //! reads of the log and the reads of requests do not delay one another.
 //!
-//! In a cluster each bucket has its own feed. If a bucket moves or its primary fails, the other
-//! feeds continue to read. The feeds of one primary share a connection.
-//!
-//! Without a cluster, one feed reads all buckets in one read. If a key of one bucket has a value of
-//! the wrong type, only the answer about this bucket fails. Any other error fails the whole read.
+//! * **In a cluster**, each bucket has its own feed. If a bucket moves or its primary fails, the
+//!   other feeds continue to read. The feeds of one primary share a connection.
+//! * **Without a cluster**, one feed reads all buckets in one read. If a key of one bucket has a
+//!   value of the wrong type, only the answer about this bucket fails. Any other error fails the
+//!   whole read.
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,14 +7,14 @@
 //! | `ROLE` | a demoted primary still answers on open connections, from old data |
 //! | `HMGET m` of a bucket, then its entries | the log must have every entry that `m` includes |
 //! | `PERSIST m` | the write check: it fails on a server that may not accept writes |
-//! | `TIME` | comes last, so that an entry which the page lacks has a later time |
+//! | `TIME` | the horizon after a break; it comes last, for the reason below |
 //!
 //! `m` has no TTL, so `PERSIST` changes nothing.
 //!
 //! After a break, this node reads the log only from the newest entry on, and `TIME` becomes its
 //! horizon. If `TIME` came first, another node could issue a token and revoke it between `TIME` and
-//! the reads. This node may then never read the entry of that revocation. It would accept the
-//! token, because the token is newer than the horizon.
+//! the reads. This node would accept the token, because the token is newer than the horizon, and
+//! this node may never read the entry of the revocation.
 //!
 //! The fence is not a transaction, because Redis refuses transactions when it is out of memory
 //! (seen on 7.0.15). So a script can write an entry between `HMGET` and the read of the entries.

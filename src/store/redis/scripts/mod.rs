@@ -1,6 +1,7 @@
-//! The Lua scripts (`docs/protocol.md`, section 2) and their calls. Each script is a constant text,
-//! and gets its values as arguments. So a server caches each script once, and cannot run a value as
-//! code.
+//! The Lua scripts (`docs/protocol.md`, section 2) and their calls.
+//!
+//! Each script is a constant text, and gets its values as arguments. So a server caches each script
+//! once, and cannot run a value as code.
 //!
 //! | first line | runs when the server is out of memory | scripts |
 //! |--|--|--|
@@ -260,9 +261,9 @@ impl ScriptCall {
     /// Runs the script. Sends a failed call again if [`may_repeat`](Client::may_repeat) returns
     /// true.
     ///
-    /// The script may refuse to run because its deadline has passed. The deadline may be too early,
-    /// because it is an estimate of the server's time. The answer corrects the estimate, so this
-    /// method sends the call once more.
+    /// The script does nothing if its deadline has passed by the server's clock. The deadline may
+    /// be too early, because the node estimated the server's time. The answer corrects the
+    /// estimate, so this method sends the call once more.
     pub(crate) async fn run(&self, context: Context<'_>) -> Result<ScriptAnswer, StoreError> {
         let Context { client, deadline, .. } = context;
         let (mut was_late, mut repeats) = (false, Repeats::default());

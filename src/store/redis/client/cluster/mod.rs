@@ -1,20 +1,21 @@
 //! The primaries of a cluster. Each primary has separate connections, so a primary that hangs or is
 //! dead affects only its own buckets.
 //!
+//! In this module a *node* is a server of the cluster. A *query* asks the nodes for the primary of
+//! each bucket (the *topology*). A **doubt** about a primary begins when the primary does not
+//! answer, or answers `MOVED` or another error about its state.
+//!
+//! * The first call starts a query, and so does a call to a primary that is in doubt. The next
+//!   query that succeeds ends the doubt.
+//! * All callers share one query at a time.
+//! * During a pause after each query, calls use the primaries that are already known. If a query
+//!   ends within 2 s of the query before it, the pause doubles, up to 1 s.
+//! * After `MOVED` the known primary is wrong, so the caller waits only for the shortest pause.
+//!
 //! This crate does not use the cluster connection of redis. While one primary hangs, that
 //! connection delays calls to all other primaries by more than 1 s at a time. Measured on redis 1.8
 //! (redis-rs#2092, closed with 1.4; redis-rs#2277, open). Use that connection once a primary under
 //! `SIGSTOP` no longer delays calls to other primaries.
-//!
-//! In this module a *node* is a server of the cluster. A *query* asks the nodes for the primary of
-//! each bucket (the *topology*). The first call starts a query. A **doubt** about a primary starts
-//! another one. A doubt begins when the primary answers `MOVED` or another error about its state,
-//! or does not answer. The next query that succeeds ends the doubt.
-//!
-//! All callers share one query at a time. During a pause after each query, calls use the primaries
-//! that are already known. If a query ends within 2 s of the query before it, the pause doubles, up
-//! to 1 s. After `MOVED` the known primary is wrong, so the caller waits only for the shortest
-//! pause.
 
 mod topology;
 
@@ -154,8 +155,8 @@ impl Cluster {
         let query = {
             let mut table = self.table();
             match &table.query {
-                // All callers have left a query that is older than the limit, so that query will
-                // never end. A new query replaces it.
+                // A caller waits for at most the limit. So nobody polls a query that is older, and
+                // it never ends. A new query replaces it.
                 Some((query, began)) if began.elapsed() <= self.limit() => query.clone(),
                 _ => {
                     let pause = if first.is_some() { SHORTEST_PAUSE } else { table.pause };

@@ -4,20 +4,19 @@
 //!
 //! [write check]: crate::store::redis::client::failover::guard::Guard::write_check
 //!
-//! Without batches, each caller would send these commands. Also, redis sends the first of many
-//! simultaneous commands in a separate write to the socket. No upstream issue exists. To reproduce
-//! on redis 1.8, count the writes to the socket of 100 simultaneous commands.
-//!
 //! Each caller enqueues its reads and yields once, so that other callers can enqueue theirs. The
-//! first caller that runs again starts the batch. So a caller whose thread is busy delays no other
-//! caller. A task on the runtime of the connection sends the batch. The task ends with the answer,
-//! or at the latest deadline of the callers. Each caller waits until its own deadline. A caller
-//! that leaves affects no other caller.
+//! first caller that runs again starts the batch. A task on the runtime of the connection sends the
+//! batch. It ends with the answer, or at the latest deadline of the callers. If a caller leaves,
+//! the other callers still get their answers.
 //!
-//! The error of one read affects only its caller. A stray answer would shift all later answers, so
-//! that callers would get the answers to other commands. To detect such a shift, each batch ends
-//! with a second `TIME`. If the last answer is not a time, no caller uses the answers. The tag of a
-//! record (`docs/protocol.md`, P1.7) shows a shift too, but a missing record has no tag.
+//! If one read gets an error, only its caller fails. But a stray answer would shift all later
+//! answers, so that callers would get the answers to other commands. So each batch ends with a
+//! second `TIME`. If the last answer is not a time, no caller uses the answers. The tag of a record
+//! (`docs/protocol.md`, P1.7) shows a shift too, but a missing record has no tag.
+//!
+//! Without batches, redis sends the first of many simultaneous commands in a separate write to the
+//! socket. No upstream issue exists. To reproduce on redis 1.8, count the writes to the socket of
+//! 100 simultaneous commands.
 
 use std::{
     mem,
@@ -77,9 +76,10 @@ struct PendingRead {
 
 /// Creates a pipeline with the first commands of a batch.
 ///
-/// `TIME` comes before the reads, so that the reads return every revocation from before that time.
-/// Between two commands of a pipeline, the server may run commands of other clients. `ROLE` detects
-/// a primary that became a replica (`REPLICAOF`), and still answers from stale data.
+/// * `TIME` comes before the reads, so the reads return every revocation from before that time.
+///   Between two commands of a pipeline, the server may run commands of other clients.
+/// * `ROLE` detects a primary that became a replica (`REPLICAOF`). Such a server still answers,
+///   from stale data.
 fn time_and_role() -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(4);
     pipeline.cmd("TIME");

@@ -34,9 +34,9 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// The time without an answer after which a call that must not run twice first sends a read.
 ///
-/// The read shows if the server has closed the connection. Without the read, the call itself would
-/// fail. The store could not repeat the call, because redis returns the same error for an unsent
-/// command and for a lost answer (redis-rs#1415, open). Remove when redis returns different errors.
+/// If the server has closed the connection, the read fails instead of the call. The store could not
+/// repeat the call, because redis returns the same error for an unsent command and for a lost
+/// answer (redis-rs#1415, open). Remove when redis returns different errors.
 const REST: Duration = Duration::from_secs(1);
 /// The pause after the first failed attempt. Each further failure doubles the pause.
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -352,9 +352,10 @@ impl Checkout {
     ///
     /// # Errors
     ///
-    /// The store must not use the answers. If the error is `broken`, this method has dropped the
-    /// connection. The caller must not [`discard`](Self::discard) the connection, because only a
-    /// [proof](crate::store::redis::client::failover::proofs) may be missing.
+    /// The store must not use the answers. The caller must not [`discard`](Self::discard) the
+    /// connection, because it may still be good: for example, only a
+    /// [proof](crate::store::redis::client::failover::proofs) may be missing. If the error is
+    /// `broken`, this method has dropped the connection.
     pub(crate) fn judge(&self, write_check: &Value, asked: Moment) -> Result<(), CommandError> {
         let checked = self.guard.judge_check(write_check, &self.server).inspect_err(|error| self.on_error(error));
         checked.and_then(|()| self.trust(asked))

@@ -14,8 +14,8 @@ use crate::{
 /// Asks a server for the random name of its process (`run_id`). Returns `None` if the user has no
 /// right to `INFO`, or if a proxy leaves the name out.
 ///
-/// With `with_term`, the name also contains `master_replid`, which changes at each promotion. So a
-/// server that was demoted and then promoted again has another name than before.
+/// With `with_term`, the name also contains `master_replid`, which changes at each promotion. So
+/// the name of a server changes if it is demoted and promoted again.
 pub(crate) async fn name(
     mut multiplexed: MultiplexedConnection,
     with_term: bool,

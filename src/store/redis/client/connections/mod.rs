@@ -1,9 +1,9 @@
 //! A few connections to one server, which all calls share.
 //!
-//! A checkout from a pool would cost two round trips for each call (see `cargo bench --bench
-//! request`). So this module keeps a few connections, and simultaneous calls share them. Commands
-//! that block need separate connections. So do subscriptions, because redis can mistake a push for
-//! an answer (see [`pubsub`](super::pubsub)).
+//! A checkout from a pool would cost two round trips for each call (`cargo bench --bench request`).
+//! So simultaneous calls share a few connections. Commands that block need separate connections. So
+//! do subscriptions, because redis can mistake a push for an answer: see
+//! [`pubsub`](super::pubsub).
 //!
 //! Each connection has a **slot**:
 //!
@@ -18,16 +18,14 @@
 //! * An I/O error occurs, or a reply shows another role or state of the server (`READONLY`,
 //!   `MASTERDOWN`, `LOADING`, `CLUSTERDOWN`). A new connection may reach another server.
 //! * A command gets no answer for twice the timeout. redis drops a dead connection only after an
-//!   error of the socket (redis-rs#1511, open).
+//!   error of the socket (redis-rs#1511, open). To reproduce on redis 1.8, send `SIGSTOP` to the
+//!   server: each command ends with a timeout. Remove this case when redis drops such a connection.
 //! * An answer does not belong to its command.
 //! * The server refuses the user or password.
 //! * The [`Guard`] finds that another server may be the primary.
 //!
-//! The second case can also drop a good connection. This happens if a caller cancels a login,
-//! refresh or revocation, and the connection gets no other answer for twice the timeout.
-//!
-//! To reproduce the second case on redis 1.8, send `SIGSTOP` to the server. Each command then ends
-//! with a timeout. Remove the rule when redis drops a connection after a time without an answer.
+//! The second case can also drop a good connection, if the caller of a login, refresh or revocation
+//! cancels the call, and no other answer arrives for twice the timeout.
 //!
 //! A missing answer, or an error about the server's state, starts a **doubt** about the server.
 //! `Cluster` then asks again for the primary.

@@ -7,10 +7,11 @@ use crate::error::ConfigError;
 
 /// The way in which another server can replace the server at an address.
 ///
-/// A client cannot detect a replacement. After a network split, the old primary still answers
-/// reads, and still answers `ROLE` with `master`. So the application declares the deployment.
-/// [`failover_bound`](crate::store::SessionStore::failover_bound) returns the longest time for
-/// which a node may use an old primary. Sentinels and a Redis Cluster need no declaration.
+/// A client cannot detect a replacement: after a network split, the old primary still answers
+/// reads, and still answers `ROLE` with `master`. So the application declares the deployment,
+/// except for sentinels and a Redis Cluster. The declaration determines
+/// [`failover_bound`](crate::store::SessionStore::failover_bound), the longest time for which a
+/// node may use an old primary:
 ///
 /// | declared | condition | `failover_bound` |
 /// |--|--|--|
@@ -30,16 +31,17 @@ pub enum Failover {
     /// acknowledged write is older than `max_lag`, the node refuses requests and revocations (503).
     /// The Redis user needs the right to `INFO`, which identifies the server.
     ///
-    /// The node demands acknowledgements from a number of replicas: *all replicas*. This number is
+    /// **The number of replicas.** The node demands acknowledgements from this number of replicas:
     /// the larger of `min-replicas-to-write` and the most replicas that the node has seen at one
-    /// time, and at least 1. Set `min-replicas-to-write` to the highest number of replicas that may
-    /// attach. An old primary that lacks a replica then refuses the writes of other clients too. If
-    /// more replicas attach, the bound is unknown. `min-replicas-max-lag` does not affect the
-    /// bound.
+    /// time, and at least 1.
     ///
-    /// If `min-replicas-to-write` is 0, the server serves without acknowledgements, and the bound
-    /// is unknown. An operator can set 0 to let a promoted server serve before it has a replica. If
-    /// the user has no right to `CONFIG GET`, the node demands at least 1 replica.
+    /// * Set `min-replicas-to-write` to the highest number of replicas that may attach. An old
+    ///   primary that lacks a replica then refuses the writes of other clients too. If more
+    ///   replicas attach, the bound is unknown.
+    /// * If `min-replicas-to-write` is 0, the server serves without acknowledgements, and the bound
+    ///   is unknown. Set 0 to let a promoted server serve before it has a replica.
+    /// * If the user has no right to `CONFIG GET`, the node demands at least 1 replica.
+    /// * `min-replicas-max-lag` does not affect the bound.
     ///
     /// The price:
     ///
@@ -52,7 +54,7 @@ pub enum Failover {
     ///
     /// * A replica that attaches after one write of the task, and is promoted before the next.
     /// * A new replica of the old primary that attaches after another replica was promoted, if the
-    ///   number *all replicas* does not include both.
+    ///   number above does not include both.
     /// * The promotion of a replica of a replica.
     Replicas {
         /// The maximum age of the last write that all replicas acknowledged: 1 s to 10 minutes,

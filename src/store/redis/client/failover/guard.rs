@@ -1,4 +1,5 @@
-//! The store may use an answer (the answer **counts**) under these conditions:
+//! The guard, which decides if the store may use an answer. An answer **counts** under
+//! these conditions:
 //!
 //! * The server accepts writes.
 //! * Under `Failover::Replicas`, all replicas of the server followed it recently.
@@ -252,8 +253,8 @@ impl Guard {
     /// Makes all connections of the store unusable, so that their answers do not count. The store
     /// then asks the sentinels, or the nodes of a cluster, for the primary again.
     ///
-    /// The feed calls this method after this node was frozen for too long, because another server
-    /// may have become the primary.
+    /// The feed calls this method if this node was frozen for too long, because another server may
+    /// have become the primary meanwhile.
     pub(crate) fn suspect(&self) {
         self.suspicions.fetch_add(1, Ordering::AcqRel);
         #[cfg(feature = "sentinel")]
@@ -341,11 +342,13 @@ impl Unchecked {
 
 /// Reads the answer to a write check: `PERSIST {b}:m`, which the store sends after the reads.
 ///
-/// After a network split, an old primary still answers `ROLE` with `master`, and serves reads. With
-/// `min-replicas-to-write`, it refuses writes when its replicas are gone. A demoted primary refuses
-/// writes too. `m` has no time to live, so `PERSIST` changes nothing, and Redis replicates and
-/// saves nothing. `PERSIST` also works when Redis is out of memory. Measured on Redis 7.0 and 8.2,
-/// Valkey 8.1 and 9.1.
+/// After a network split, an old primary still answers `ROLE` with `master`, and serves reads. But
+/// with `min-replicas-to-write`, it refuses writes when its replicas are gone. A demoted primary
+/// refuses writes too.
+///
+/// `m` has no time to live, so `PERSIST` changes nothing, and Redis replicates and saves nothing.
+/// `PERSIST` also works when Redis is out of memory. Measured on Redis 7.0 and 8.2, Valkey 8.1 and
+/// 9.1.
 ///
 /// | result | meaning |
 /// |--|--|

@@ -5,7 +5,7 @@
 //! [`Failover::Replicas`](super::deployment::Failover) the store uses an answer (the answer
 //! **counts**) only with a proof.
 //!
-//! In each probe, the node sends a write, then `WAIT` on the same connection. If all replicas
+//! In each *probe*, the node sends a write, then `WAIT` on the same connection. If all replicas
 //! acknowledge the write, the probe gives a proof. The time of the proof is the moment before the
 //! node sent the probe. The proof covers an answer of the same server if the node sent the command
 //! at most `max_lag` after that time.
@@ -18,12 +18,9 @@
 //! * When a stopped server resumes, old acknowledgements may wait in a socket. They have a lower
 //!   replication offset than the write, so they prove nothing.
 //!
-//! A proof needs this number of replicas: the larger of `min-replicas-to-write` and the most
-//! replicas that a probe has seen, and at least 1. The number is too low in two cases:
-//!
-//! * A replica attaches after one probe, and is promoted before the next probe.
-//! * After a replica was promoted, a new replica attaches to the old primary. The probes then find
-//!   enough replicas, if the number does not include both.
+//! *All replicas* means this number: the larger of `min-replicas-to-write` and the most replicas
+//! that a probe has seen, and at least 1. The documentation of `Failover::Replicas` lists the cases
+//! in which the number is too low.
 //!
 //! If `min-replicas-to-write` is 0, the operator allows the server to serve without replicas. Its
 //! answers then count without a proof, and the failover bound is unknown.

@@ -1,12 +1,10 @@
-//! The votes of the sentinels, and the primary on which a majority of them agrees.
+//! The votes of the sentinels, and the primary on which a majority of them agrees. This module does
+//! no I/O and reads no clock. [`watch`](super::watch) asks the sentinels.
 //!
-//! This module does no I/O and reads no clock. [`watch`](super::watch) asks the sentinels, and
-//! passes the moment of each question.
-//!
-//! A node uses an old primary for at most `patience`, because any two majorities have a sentinel in
-//! common. When a majority names a new primary, the common sentinel no longer names the old one.
-//! Its earlier answer expires after `patience`, and the majority for the old primary ends. If a
-//! sentinel could return to an earlier epoch, the old majority could last longer.
+//! A node uses an old primary for at most `patience`. When a majority names a new primary, it has a
+//! sentinel in common with the old majority. That sentinel no longer names the old primary, and its
+//! earlier answer expires after `patience`. So the old majority ends. This is true only if no
+//! sentinel returns to an earlier epoch.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,9 +1,9 @@
 //! The watch, which asks each sentinel for the primary: about every second (more often if
 //! `patience` is below 4 s), and immediately after a failover.
 //!
-//! Each sentinel has a separate task, so a sentinel that hangs delays no other task. A task asks
-//! over one connection, and listens for `+switch-master` over another. After this message, all
-//! tasks ask immediately. The application names some sentinels, and their answers name the others.
+//! The application names some sentinels, and their answers name the others. Each sentinel has a
+//! separate task, so a sentinel that hangs delays no other task. A task asks over one connection,
+//! and listens for `+switch-master` over another. After this message, all tasks ask immediately.
 //! All tasks end when the [`SentinelWatch`] is dropped.
 
 use std::{
