@@ -490,9 +490,11 @@ impl LogReader {
     }
 
     /// Removes and returns this node's own revocations that the store has lost: the read with this
-    /// number should have found their entries, but has not. A revocation stays pending while its entry may be in the part
-    /// that the node has not read back yet. *A sequence before the head proves nothing: after a
-    /// failover, the new server may have given it to another revocation.*
+    /// number should have found their entries, but has not.
+    ///
+    /// A revocation stays pending while its entry may be in the part that the node has not read
+    /// back yet. *A sequence before the head proves nothing: after a failover, the new server may
+    /// have given it to another revocation.*
     fn take_overdue(&mut self, number: u64) -> Vec<Revocation> {
         let Some(last) = &self.last else { return Vec::new() };
         let all_is_read = !self.history.has_more_to_read();
