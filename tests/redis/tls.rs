@@ -10,7 +10,7 @@ use tower_bearer::{
 
 use crate::support::{HANG, RedisServer, TextStore, redis_fixture::open, redis_server::free_port};
 
-fn path(name: &str) -> String {
+pub(crate) fn path(name: &str) -> String {
     format!("{}/tests/keys/TEST-tls-{name}.pem", env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -9,7 +9,8 @@ use crate::{
         redis::{
             client::{
                 Client,
-                answer::property,
+                answer::{CommandError, Reply, property},
+                cause::RedisCause,
                 connect_error::{ConnectError, Unfit},
                 lookout,
             },
@@ -77,24 +78,36 @@ async fn check_server(client: &Client, allow_eviction: bool) -> Result<bool, Con
     }
 }
 
-/// Rejects a user without a necessary right. Otherwise the first revocation would fail.
+/// Rejects a user without a necessary right, and a server without a necessary command. Otherwise
+/// the first revocation would fail.
 async fn check_rights(context: Context<'_>) -> Result<(), ConnectError> {
     let keyspace = context.keyspace;
     let denied = ExternalKey { bucket: 0, ..keyspace.external("", &ExternalId::Token("".into())) };
     let keys = vec![keyspace.user(0, "0"), keyspace.labels(0, "0"), keyspace.denied(&denied), keyspace.index(0, "0")];
     let call = ScriptCall::new(&scripts::RIGHTS, 0, keys, Vec::new()).repeatable();
     let mut answer = call.run(context).await?;
-    let (mut commands, mut missing) = (answer.rest.array().map_err(StoreError::from)?, Vec::new());
-    while !commands.is_empty() {
-        missing.push(commands.text().map_err(StoreError::from)?);
+    let (missing, unknown) = (names(&mut answer.rest)?, names(&mut answer.rest)?);
+    if !unknown.is_empty() {
+        let checkout = context.client.checkout(0, context.deadline).await.map_err(StoreError::from)?;
+        let error = CommandError::new(StoreErrorKind::Rejected, false, "the server does not know a command");
+        let error = error.because(RedisCause::UnknownCommand(Some(unknown.to_ascii_uppercase())));
+        return Err(StoreError::from(error.at(checkout.address())).into());
     }
     if missing.is_empty() {
         return Ok(());
     }
-    let missing = missing.join(", ");
     let problem = format!("names a user who has no right to {missing} on the keys of this prefix");
     let error = ConfigError::new("url", problem, "grant the right with ACL SETUSER");
     Err(error.with_source(Unfit::Rights(missing)).into())
+}
+
+/// Reads the names of commands, and joins them.
+fn names(reply: &mut Reply) -> Result<String, StoreError> {
+    let (mut commands, mut names) = (reply.array()?, Vec::new());
+    while !commands.is_empty() {
+        names.push(commands.text()?);
+    }
+    Ok(names.join(", "))
 }
 
 /// Creates the missing buckets. Returns an error if a bucket has another layout or number of

@@ -31,19 +31,28 @@ pub enum RedisCause {
     Refused,
     /// The host name has no address.
     UnknownHost,
-    /// The server accepted the connection or the command, and did not answer in time.
+    /// The server did not accept the connection in time, or did not answer in time.
     NoAnswer,
-    /// The server did not answer the TLS handshake in time. A Redis server without TLS never does.
+    /// The server accepted the TCP connection, and did not finish the TLS handshake in time. A Redis
+    /// server without TLS never does.
     NoTlsAnswer,
     /// The server or the network closed the connection.
     Closed,
+    /// The server's default user has no password, so the server refuses clients from other machines
+    /// (`DENIED`).
+    ProtectedMode,
+    /// The answer is not in the Redis protocol.
+    NotRedis,
     /// No known authority has signed the server's certificate.
     UntrustedCertificate,
+    /// The server's certificate cannot be used. The value names the problem, if known.
+    UnusableCertificate(Option<&'static str>),
     /// The server's certificate names another host.
     WrongCertificateName,
     /// The server's certificate has expired or is not valid yet.
     CertificateTime,
-    /// The server demands a client certificate, or refused that of the node.
+    /// The server demands a client certificate, or refused that of the node. A revoked or expired
+    /// certificate has this cause too.
     ClientCertificate,
     /// The server answered the TLS handshake with another protocol.
     PlainServer,
@@ -54,7 +63,8 @@ pub enum RedisCause {
     Credentials,
     /// The user lacks the right to a command or to keys. The value is the command, if known.
     MissingRight(Option<String>),
-    /// The server does not know a command. The hosting provider may have disabled or renamed it.
+    /// The server does not know a command. The hosting provider may have disabled or renamed it. The
+    /// value is the command, if known, or several with `, ` between them.
     UnknownCommand(Option<String>),
     /// The server has reached `maxclients`.
     TooManyClients,
@@ -94,6 +104,7 @@ impl RedisCause {
                 Self::of_answer(error.code().unwrap_or_default(), error.detail().unwrap_or_default())
             }
             ErrorKind::InvalidClientConfig if error.detail().is_none() => Some(Self::UnknownHost),
+            ErrorKind::Parse => Some(Self::NotRedis),
             _ => Self::of_io(error),
         }
     }
@@ -110,6 +121,7 @@ impl RedisCause {
             "LOADING" => Some(Self::Loading),
             "MOVED" => Some(Self::ClusterNode),
             "CLUSTERDOWN" => Some(Self::ClusterDown),
+            "DENIED" => Some(Self::ProtectedMode),
             "ERR" => Self::of_text(text),
             _ => None,
         }
@@ -171,16 +183,51 @@ impl RedisCause {
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. },
             ) => Self::CertificateTime,
-            Error::InvalidCertificate(_) => Self::UntrustedCertificate,
+            // The signature is wrong if another authority has the same name.
+            Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                Self::UntrustedCertificate
+            }
+            Error::InvalidCertificate(error) => Self::UnusableCertificate(problem_of(error)),
             Error::AlertReceived(
                 AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
-                | AlertDescription::CertificateUnknown,
+                | AlertDescription::AccessDenied,
             ) => Self::ClientCertificate,
             Error::InvalidMessage(_) => Self::PlainServer,
             _ => Self::Tls,
         }
+    }
+}
+
+/// Returns the problem of a certificate that cannot be used, if it is known.
+#[cfg(feature = "tls")]
+fn problem_of(error: &rustls::CertificateError) -> Option<&'static str> {
+    use rustls::CertificateError;
+
+    match error {
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Some("it is not for TLS servers")
+        }
+        CertificateError::Revoked => Some("it is revoked"),
+        CertificateError::BadEncoding => Some("it is malformed"),
+        CertificateError::UnhandledCriticalExtension => Some("it has an unknown critical extension"),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            Some("its signature algorithm is not supported")
+        }
+        // rustls has no variants for these problems. The text is the name of webpki's variant.
+        CertificateError::Other(other) => match other.to_string().as_str() {
+            "CaUsedAsEndEntity" => Some("it has CA:TRUE"),
+            "EndEntityUsedAsCa" => Some("its issuer has CA:FALSE"),
+            "UnsupportedCertVersion" => Some("it is not X.509 v3"),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -194,8 +241,8 @@ pub(super) async fn of_greeting(host: &str, port: u16) -> Option<RedisCause> {
         let mut stream = TcpStream::connect((host, port)).await.ok()?;
         let mut bytes = [0; 128];
         let count = stream.read(&mut bytes).await.ok()?;
-        let text = str::from_utf8(bytes.get(..count)?).ok()?;
-        RedisCause::of_text(text.strip_prefix("-ERR ")?)
+        let (code, text) = str::from_utf8(bytes.get(..count)?).ok()?.strip_prefix('-')?.split_once(' ')?;
+        RedisCause::of_answer(code, text)
     };
     timeout(GREETING, greeting).await.ok()?
 }
@@ -217,10 +264,21 @@ impl fmt::Display for RedisFailure {
         }
         match &self.cause {
             RedisCause::MissingRight(Some(command)) => {
-                write!(f, "refuses {command} to this user; grant the command with ACL SETUSER")
+                let right = command.to_ascii_lowercase();
+                write!(f, "refuses {command} to this user; grant it with ACL SETUSER <user> +{right}")
             }
-            RedisCause::UnknownCommand(Some(command)) => {
-                write!(f, "does not know the command {command}; enable it, or ask the provider for it")
+            RedisCause::UnknownCommand(Some(commands)) => {
+                let noun = if commands.contains(", ") { "commands" } else { "command" };
+                write!(
+                    f,
+                    "does not know the {noun} {commands}; use Redis 7 or later, and remove the `rename-command` lines of \
+                     its configuration, or ask the provider"
+                )
+            }
+            RedisCause::UnusableCertificate(Some(problem)) => {
+                let text = self.cause.text();
+                let (statement, remedy) = text.split_once("; ").unwrap_or((text, ""));
+                write!(f, "{statement} ({problem}); {remedy}")
             }
             cause => f.write_str(cause.text()),
         }
@@ -234,43 +292,70 @@ impl RedisCause {
     fn text(&self) -> &'static str {
         match self {
             Self::Refused => "refuses connections; check that it runs, and that host and port are correct",
-            Self::UnknownHost => "has a host name without an address; check the name in the URL, and the DNS",
+            Self::UnknownHost => {
+                "has a host name that does not resolve; check the host in the URL (not shown, because it may be a \
+                 misplaced password), and the DNS"
+            }
             Self::NoAnswer => {
-                "did not answer in time; run `redis-cli PING` from this host: if that is late too, check the server's \
-                 load and the network, otherwise raise `timeout`"
+                "did not answer in time; run `redis-cli -h <host> -p <port> PING` on this service's machine (add `--tls` \
+                 for rediss://): if it is slow or hangs too, check the server's load and the network; otherwise raise \
+                 the service's setting `timeout`"
             }
             Self::NoTlsAnswer => {
-                "did not answer the TLS handshake in time; run `redis-cli PING` without TLS: if the server answers, \
-                 the port has no TLS, so correct the port in the URL, otherwise check the server's load"
+                "did not complete a TLS connection in time; run `redis-cli -h <host> -p <port> PING` without `--tls` on \
+                 this service's machine: after PONG or NOAUTH the port has no TLS, so correct the port, enable TLS on \
+                 it, or write redis:// in the URL; after a closed or reset connection the port has TLS, so check the \
+                 server's load, or raise the service's setting `timeout`; if it hangs, check the server and the network"
             }
-            Self::Closed => "closed the connection; read the server's log, and write rediss:// if the port demands TLS",
+            Self::Closed => {
+                "closed the connection; read the server's log: for `wrong version number` write rediss:// in the URL; if \
+                 it says nothing, compare connected_clients of INFO with maxclients, and check protected-mode"
+            }
+            Self::ProtectedMode => {
+                "is in protected mode, so it refuses clients from other machines (DENIED); set a password for its \
+                 default user, and write it in the URL"
+            }
+            Self::NotRedis => {
+                "does not speak the Redis protocol; correct the port in the URL, or write rediss:// if the port has TLS"
+            }
             Self::UntrustedCertificate => {
-                "has a certificate of an unknown authority; pass the authority's certificate to `root_certificates`"
+                "has a certificate of an unknown authority; pass the authority's certificate to the service's setting \
+                 `root_certificates`"
+            }
+            Self::UnusableCertificate(_) => {
+                "has a certificate that this service cannot accept; issue an X.509 v3 certificate for TLS servers, with \
+                 CA:FALSE and a SHA-256 signature"
             }
             Self::WrongCertificateName => {
-                "has a certificate for another name; write a name of the certificate in the URL, or issue a certificate for this host"
+                "has a certificate for another name; write one of the certificate's subject alternative names in the \
+                 URL (the CN does not count), or issue a certificate with the URL's host"
             }
             Self::CertificateTime => {
-                "has a certificate that is expired or not valid yet; renew it, and check the clocks"
+                "has a certificate that is expired or not valid yet; check this machine's clock, then renew the certificate"
             }
             Self::ClientCertificate => {
-                "demands a client certificate, or refuses the one that it got; pass a certificate of an authority \
-                 that the server trusts, with its key, to `client_certificate`"
+                "demands a client certificate, or refuses the one that it got; pass a valid certificate (not expired, \
+                 for client use) of an authority that the server trusts, with its key, to the service's setting \
+                 `client_certificate`"
             }
-            Self::PlainServer => "does not use TLS; correct the port, enable TLS on it, or write redis://",
+            Self::PlainServer => "does not use TLS; correct the port, enable TLS on it, or write redis:// in the URL",
             Self::Tls => {
-                "failed the TLS handshake; read the reason in the server's log: it may demand a `client_certificate`, or a \
-                 protocol or cipher other than TLS 1.2 and 1.3 with ECDHE"
+                "failed the TLS handshake; read the reason in the server's log: for `peer did not return a certificate` \
+                 or `certificate verify failed` pass a valid certificate to the service's setting `client_certificate`; \
+                 for `unsupported protocol` or `no shared cipher` allow TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or \
+                 ChaCha20"
             }
             Self::Credentials => {
-                "refuses the user or password, or demands one; check those in the URL, or those that your \
-                 `credentials_provider` returns"
+                "refuses the user or password, or demands one; check those in the URL, or those that the service's \
+                 `credentials_provider` returns; leave the password out if the server has none"
             }
             Self::MissingRight(_) => {
-                "refuses this user a command or a key; find which one with ACL LOG, and grant the rights of docs/operations/redis.md"
+                "refuses this user a command, key or channel; find which one with ACL LOG, and grant the rights of \
+                 docs/operations/redis.md of tower-bearer"
             }
             Self::UnknownCommand(_) => {
-                "does not know a command; use Redis 7 or later, and enable the commands of docs/operations/redis.md"
+                "does not know a command; use Redis 7 or later, and enable the commands of docs/operations/redis.md of \
+                 tower-bearer"
             }
             Self::TooManyClients => {
                 "has too many clients; find with CLIENT LIST those that do not disconnect, and raise maxclients if all are \
@@ -279,19 +364,30 @@ impl RedisCause {
             Self::Disk => {
                 "cannot save to its disk, so it refuses writes (MISCONF); read in its log why, and free space if the disk is full"
             }
-            Self::Memory => "has no memory left, so it refuses logins (OOM); raise maxmemory (revocations still work)",
-            Self::Replica => "is a replica; connect to the primary",
-            Self::TooFewReplicas => {
-                "has too few replicas, so it refuses writes (NOREPLICAS); reconnect them, or lower min-replicas-to-write"
+            Self::Memory => {
+                "has no memory left, so it refuses the service's new logins (OOM); raise maxmemory (tokens can still be \
+                 revoked)"
             }
-            Self::Loading => "loads its data from the disk; wait, because the node reconnects by itself",
-            Self::ClusterNode => "is a node of a cluster; write redis-cluster://host:port",
+            Self::Replica => {
+                "is a replica; write the primary's address in the URL (after a failover with sentinels, wait: it ends by \
+                 itself)"
+            }
+            Self::TooFewReplicas => {
+                "has too few replicas, so it refuses writes (NOREPLICAS); reconnect them; read docs/operations/errors.md of \
+                 tower-bearer before you lower min-replicas-to-write"
+            }
+            Self::Loading => "loads its data from the disk; wait: this service reconnects by itself",
+            Self::ClusterNode => "is a node of a cluster; write redis-cluster://host:port in the URL",
             Self::ClusterDatabase => {
                 "is a node of a cluster, which has no numbered databases; leave the number out of the URL"
             }
-            Self::ClusterDown => "does not serve all slots of its cluster; repair the cluster (CLUSTERDOWN)",
+            Self::ClusterDown => {
+                "does not serve all slots of its cluster (CLUSTERDOWN); find the lost slots with `redis-cli --cluster \
+                 check <host>:<port>`, and start their primary or its replica"
+            }
             Self::Sentinel => {
-                "is a sentinel; write redis-sentinel://host:port#name with the primary's name in the sentinel's configuration"
+                "is a sentinel; write redis-sentinel://host:port#name in the URL, with the primary's name in the \
+                 sentinel's configuration"
             }
         }
     }
@@ -311,7 +407,11 @@ mod tests {
             RedisCause::NoAnswer,
             RedisCause::NoTlsAnswer,
             RedisCause::Closed,
+            RedisCause::ProtectedMode,
+            RedisCause::NotRedis,
             RedisCause::UntrustedCertificate,
+            RedisCause::UnusableCertificate(None),
+            RedisCause::UnusableCertificate(Some("it is revoked")),
             RedisCause::WrongCertificateName,
             RedisCause::CertificateTime,
             RedisCause::ClientCertificate,
@@ -320,6 +420,7 @@ mod tests {
             RedisCause::Credentials,
             RedisCause::MissingRight(None),
             RedisCause::MissingRight(Some("COMMAND".to_owned())),
+            RedisCause::UnknownCommand(None),
             RedisCause::UnknownCommand(Some("COMMAND".to_owned())),
             RedisCause::TooManyClients,
             RedisCause::Disk,

@@ -137,14 +137,17 @@ fn kind_of_cause(cause: &RedisCause) -> Option<ConnectErrorKind> {
         RedisCause::Credentials => Some(ConnectErrorKind::Unauthenticated),
         RedisCause::MissingRight(_) => Some(ConnectErrorKind::Forbidden),
         RedisCause::UntrustedCertificate
+        | RedisCause::UnusableCertificate(_)
         | RedisCause::WrongCertificateName
         | RedisCause::CertificateTime
         | RedisCause::ClientCertificate
         | RedisCause::PlainServer
         | RedisCause::Tls => Some(ConnectErrorKind::Tls),
-        RedisCause::ClusterNode | RedisCause::ClusterDatabase | RedisCause::Sentinel => {
+        RedisCause::ClusterNode | RedisCause::ClusterDatabase | RedisCause::Sentinel | RedisCause::NotRedis => {
             Some(ConnectErrorKind::Configuration)
         }
+        // An operator must change the server, so a later attempt does not help.
+        RedisCause::ProtectedMode => Some(ConnectErrorKind::Server),
         _ => None,
     }
 }

@@ -6,10 +6,19 @@
 //! (deadpool#372, open). The client believes the first sentinel that answers (redis-rs#836). Use
 //! one of the two when it demands a majority, and drops a primary without a majority.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_redis::Pool;
+use futures_util::future::{Either, select};
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, aio::MultiplexedConnection};
+use tokio::{net::TcpStream, time::sleep};
 
 #[cfg(feature = "sentinel")]
 use crate::store::redis::client::sentinel::watch::SentinelWatch;
@@ -74,7 +83,7 @@ impl Connector {
         let server = |info: ConnectionInfo| {
             let redis = info.redis_settings().clone().set_protocol(config.protocol());
             let info = info.set_tcp_settings(config.tcp()).set_redis_settings(redis);
-            Source::Server(Box::new(ServerSource { info, settings: config.settings(), login: login() }))
+            Source::Server(Box::new(ServerSource::new(info, config, login())))
         };
         Ok(match &self.target {
             Target::Url(url) => server(self.access.info(url)?),
@@ -87,7 +96,7 @@ impl Connector {
                 let watch = self.guard.watch().ok_or_else(invalid_url)?;
                 Source::Sentinel(Box::new(SentinelSource {
                     watch: Arc::clone(watch),
-                    server: ServerSource { info, settings: config.settings(), login: login() },
+                    server: ServerSource::new(info, config, login()),
                 }))
             }
         })
@@ -129,6 +138,8 @@ pub(crate) struct ServerSource {
     info: ConnectionInfo,
     settings: AsyncConnectionConfig,
     login: Login,
+    /// True if the port accepted a TCP connection while an attempt to connect took long.
+    accepts: AtomicBool,
 }
 
 /// The connection settings of the primary that sentinels name.
@@ -157,16 +168,26 @@ impl Login {
 }
 
 impl ServerSource {
+    fn new(info: ConnectionInfo, config: &ConnectionConfig, login: Login) -> Self {
+        Self { info, settings: config.settings(), login, accepts: AtomicBool::new(false) }
+    }
+
     /// Connects to the server at the address of `info`.
     async fn connect(&self, info: ConnectionInfo) -> Result<MultiplexedConnection, CommandError> {
         let address = address_of(&info);
-        let has_tls = has_tls(&info);
-        let at = |error| {
-            let error = CommandError::from(error).at(Some(&address));
-            if has_tls && error.is_late() { error.because(RedisCause::NoTlsAnswer) } else { error }
-        };
+        let at = |error| self.explain(CommandError::from(error).at(Some(&address)));
         let client = Client::open(self.login.apply(info).await?).map_err(at)?;
-        match client.get_multiplexed_async_connection_with_config(&self.settings).await.map_err(at) {
+        let connecting = pin!(client.get_multiplexed_async_connection_with_config(&self.settings));
+        let connected = match client.get_connection_info().addr() {
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                match select(connecting, pin!(self.probe(host, *port))).await {
+                    Either::Left((connected, _)) => connected,
+                    Either::Right(((), connecting)) => connecting.await,
+                }
+            }
+            _ => connecting.await,
+        };
+        match connected.map_err(at) {
             Err(error) if error.is_closed() => Err(match client.get_connection_info().addr() {
                 ConnectionAddr::Tcp(host, port) => match cause::of_greeting(host, *port).await {
                     Some(cause) => error.because(cause),
@@ -176,6 +197,22 @@ impl ServerSource {
             }),
             outcome => outcome,
         }
+    }
+
+    /// Waits until half the time limit of connecting is over. Then notes if the port accepts a TCP
+    /// connection, because redis does not tell which part of connecting takes long.
+    async fn probe(&self, host: &str, port: u16) {
+        sleep(self.login.limit / 2).await;
+        self.accepts.store(false, Ordering::Relaxed);
+        if TcpStream::connect((host, port)).await.is_ok() {
+            self.accepts.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the cause of an attempt that was late because of the TLS handshake.
+    fn explain(&self, error: CommandError) -> CommandError {
+        let lacks_handshake = error.is_late() && has_tls(&self.info) && self.accepts.load(Ordering::Relaxed);
+        if lacks_handshake { error.because(RedisCause::NoTlsAnswer) } else { error }
     }
 }
 
@@ -201,9 +238,13 @@ impl Source {
 
     /// Returns the error of an attempt to connect that did not end in time.
     pub(crate) fn late(&self) -> CommandError {
-        let has_tls = matches!(self, Self::Server(server) if has_tls(&server.info));
         let error = CommandError::timeout().at(self.address().as_ref());
-        if has_tls { error.because(RedisCause::NoTlsAnswer) } else { error }
+        match self {
+            Self::Server(server) => server.explain(error),
+            Self::Pool(_) => error,
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(_) => error,
+        }
     }
 
     /// Makes a connection that any number of calls may share.
