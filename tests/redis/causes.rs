@@ -481,8 +481,8 @@ async fn a_server_that_refuses_the_clients_version_or_ciphers() {
         let error = connect_by_tls(port, "ca").await;
         let rest = "failed the TLS handshake; read the reason in the server's log: for `peer did not return a certificate` or \
                     `certificate verify failed` pass a valid certificate to the service's setting `client_certificate`; for \
-                    `unsupported protocol` or `no shared cipher` allow TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or \
-                    ChaCha20";
+                    `unsupported protocol` or `no shared cipher` allow on the server TLS 1.3, or TLS 1.2 with ECDHE and \
+                    AES-GCM or ChaCha20";
         assert_error(&error, &RedisCause::Tls, ConnectErrorKind::Tls, &server(port, rest));
     }
 }

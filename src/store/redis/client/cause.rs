@@ -342,8 +342,8 @@ impl RedisCause {
             Self::Tls => {
                 "failed the TLS handshake; read the reason in the server's log: for `peer did not return a certificate` \
                  or `certificate verify failed` pass a valid certificate to the service's setting `client_certificate`; \
-                 for `unsupported protocol` or `no shared cipher` allow TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or \
-                 ChaCha20"
+                 for `unsupported protocol` or `no shared cipher` allow on the server TLS 1.3, or TLS 1.2 with ECDHE \
+                 and AES-GCM or ChaCha20"
             }
             Self::Credentials => {
                 "refuses the user or password, or demands one; check those in the URL, or those that the service's \
@@ -354,8 +354,8 @@ impl RedisCause {
                  docs/operations/redis.md of tower-bearer"
             }
             Self::UnknownCommand(_) => {
-                "does not know a command; use Redis 7 or later, and enable the commands of docs/operations/redis.md of \
-                 tower-bearer"
+                "does not know a command that the service needs; use Redis 7 or later, and remove the \
+                 `rename-command` lines of its configuration, or ask the provider"
             }
             Self::TooManyClients => {
                 "has too many clients; find with CLIENT LIST those that do not disconnect, and raise maxclients if all are \
