@@ -254,6 +254,7 @@ impl Clock for ManualClock {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -269,5 +270,43 @@ mod tests {
         assert_eq!(end.saturating_add(Duration::MAX), end);
         assert_eq!(Timestamp::from_secs(1).saturating_sub(Duration::MAX), Timestamp::default());
         assert_eq!(Timestamp::from_secs(u64::MAX), end);
+    }
+
+    /// Prints a reading of the lease clock if the variable `PRINT` is set. Otherwise runs itself
+    /// twice so: outside and inside of a time namespace. In the namespace the boot clock is ahead,
+    /// as if the machine had been suspended, and the monotonic clock is not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[ignore = "needs the right to make a time namespace"]
+    #[allow(clippy::print_stdout, reason = "the output of the inner run")]
+    fn the_lease_clock_includes_the_time_of_a_suspension() {
+        use std::process::Command;
+
+        const PRINT: &str = "TOWER_BEARER_PRINT_ELAPSED";
+        const MARK: &str = "elapsed=";
+        const NAME: &str = "clock::tests::the_lease_clock_includes_the_time_of_a_suspension";
+        const SUSPENDED: Duration = Duration::from_secs(100_000);
+
+        if std::env::var_os(PRINT).is_some() {
+            println!("\n{MARK}{}", SystemClock.elapsed().as_secs());
+            return;
+        }
+        let test = std::env::current_exe().unwrap();
+        let read = |mut command: Command| {
+            let output = command.args([NAME, "--exact", "--ignored", "--nocapture"]).env(PRINT, "1").output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let reading = text.lines().find_map(|line| line.strip_prefix(MARK)?.parse().ok());
+            Duration::from_secs(reading.unwrap_or_else(|| panic!("no reading: {output:?}")))
+        };
+        let before = read(Command::new(&test));
+        let mut inside = Command::new("unshare");
+        inside.args(["--user", "--map-root-user", "--time", "--boottime"]);
+        inside.arg(SUSPENDED.as_secs().to_string()).arg("--fork").arg(&test);
+        let suspended = read(inside);
+        let after = read(Command::new(&test));
+        assert!(
+            before + SUSPENDED <= suspended && suspended <= after + SUSPENDED,
+            "{before:?} {suspended:?} {after:?}"
+        );
     }
 }

@@ -192,6 +192,8 @@
 //! * **ID tokens are not access tokens.** The presets for Entra ID, Okta, Keycloak and Cognito
 //!   refuse ID tokens. With the other presets, only the audience separates the two kinds. So use an
 //!   audience that is not the id of a client.
+//! * **An unusable key is left out.** The other keys of a published set stay usable: see
+//!   [`KeySet::from_published_jwks`](crate::jwt::KeySet::from_published_jwks).
 //! * **Keys are public.** If a published set has a secret or a private key, the service refuses the
 //!   whole set. It also refuses a token whose HMAC uses the text of a public key as the secret.
 //! * **A subject is not unique.** Two issuers can use the same `sub` for two users. Use

@@ -25,10 +25,18 @@ pub(crate) trait FromMembers<'de> {
     /// Reads the value of the member `name` from `map`. [`read_object`] calls this at most once for
     /// each name.
     fn read_member<A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
+
+    /// Reads the value of a member whose name has occurred before.
+    ///
+    /// Default: an error, because parsers differ in which of the two members they use (RFC 7515
+    /// section 4, RFC 7519 section 4).
+    fn read_duplicate<A: MapAccess<'de>>(&mut self, _name: &str, _map: &mut A) -> Result<(), A::Error> {
+        Err(A::Error::custom("duplicate member"))
+    }
 }
 
-/// Reads an object into `empty`, and returns it. Fails if two members have the same name, because
-/// parsers differ in which of the two they use (RFC 7515 section 4, RFC 7519 section 4).
+/// Reads an object into `empty`, and returns it. By default, fails if two members have the same
+/// name (see [`FromMembers::read_duplicate`]).
 pub(crate) fn read_object<'de, D, T>(deserializer: D, empty: T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -48,7 +56,8 @@ where
             let mut members = 0;
             while let Some(Name(name)) = map.next_key()? {
                 if seen.contains(&name) {
-                    return Err(A::Error::custom("duplicate member"));
+                    self.0.read_duplicate(&name, &mut map)?;
+                    continue;
                 }
                 if members == T::MAX_MEMBERS {
                     return Err(A::Error::custom("too many members"));

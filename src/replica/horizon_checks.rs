@@ -141,6 +141,38 @@ impl fmt::Debug for HorizonChecks {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::{clock::Timestamp, ids::Subject};
+
+    #[test]
+    fn a_confirmation_is_valid_for_one_combination_of_ids_and_times() {
+        let (alice, bob) = (Subject::from("alice"), Subject::from("bob"));
+        let (issued_at, expires_at) = (Timestamp::from_secs(100), Timestamp::from_secs(200));
+        let confirmed = Bearer {
+            issuer: "https://issuer.example",
+            subject: &alice,
+            session_id: "s",
+            token_id: "",
+            generation: 0,
+            issued_at,
+            expires_at,
+        };
+        let checks = HorizonChecks::new(NonZeroU32::MIN);
+        let alive = Alive { at: Timestamp::from_secs(150), eras: 1 };
+        checks.confirm(&confirmed, alive);
+        assert_eq!(checks.confirmed(&confirmed), Some(alive));
+        for other in [
+            Bearer { issuer: "https://other.example", ..confirmed },
+            Bearer { subject: &bob, ..confirmed },
+            Bearer { session_id: "", ..confirmed },
+            Bearer { token_id: "s", session_id: "", ..confirmed },
+            Bearer { token_id: "j", ..confirmed },
+            Bearer { issued_at: Timestamp::from_secs(99), ..confirmed },
+            Bearer { expires_at: Timestamp::from_secs(201), ..confirmed },
+            Bearer { issued_at: expires_at, expires_at: issued_at, ..confirmed },
+        ] {
+            assert_eq!(checks.confirmed(&other), None, "{other:?}");
+        }
+    }
 
     fn admitted(checks: &HorizonChecks, at: u64) -> usize {
         (0..10_000).filter(|_| checks.admit(at)).count()

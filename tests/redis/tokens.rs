@@ -36,6 +36,25 @@ async fn lives(tokens: &TokenService, token: &str, kind: TokenType) -> bool {
     }
 }
 
+#[tokio::test]
+async fn the_time_of_a_revocation_of_all_is_kept_for_an_hour_however_short_tokens_live() {
+    let server = RedisServer::start();
+    let short = Duration::from_secs(120);
+    let tokens = support::redis_fixture::node(&server.url(), |builder| {
+        builder.access_lifetime(short / 2).refresh_lifetime(short).session_lifetime(short)
+    })
+    .await;
+    log_in(&tokens).await;
+    tokens.revoke_all_for_subject("42").await.unwrap();
+    let mut admin = server.admin().await;
+    let users: Vec<String> = redis::cmd("KEYS").arg("tb:{*}:u:42").query_async(&mut admin).await.unwrap();
+    let [user] = &users[..] else { panic!("{users:?}") };
+    let revoked: Option<u64> = redis::cmd("HGET").arg(user).arg("r").query_async(&mut admin).await.unwrap();
+    assert!(revoked.is_some(), "the time of the `revoke_all`");
+    let ttl: i64 = redis::cmd("PTTL").arg(user).query_async(&mut admin).await.unwrap();
+    assert!(ttl > 3_540_000, "{ttl}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ref_05_fifty_refreshes_of_one_token_on_two_nodes_yield_one_successor() {
     let server = RedisServer::start();

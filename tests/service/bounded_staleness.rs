@@ -4,21 +4,24 @@
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::json;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_bearer::{
     AuthLayer, Consistency, Error, MemoryStore, NewSession, TokenService, TokenType,
-    clock::ManualClock,
+    clock::{Clock, ManualClock},
     error::{StoreErrorKind, TokenError},
     issuers::IssuerPolicy,
-    store::{LogPosition, LogQuery, Revocation, RevocationLog, SessionStore},
+    store::{
+        DenyRequest, Denylist, ExternalId, LogPage, LogPosition, LogQuery, Revocation, RevocationLog, SessionStore,
+    },
     tokens::{ReplicaState, ReplicaStatus, SecurityEvent, TokenServiceBuilder},
 };
 
 use crate::{
     Events, access, assert_dead, assert_revoked, pair, refresh,
     support::{
-        Behaviour, FaultyStore, Fixture, STORE_ERRORS, eventually,
-        fixture::{ISSUER, IssuedElsewhere, SECRET, START, accepting, builder, issuer},
+        AlteredStore, Behaviour, FaultyStore, Fixture, STORE_ERRORS, eventually,
+        fixture::{AUDIENCE, ISSUER, IssuedElsewhere, SECRET, START, accepting, builder, issuer, sign},
     },
 };
 
@@ -540,4 +543,34 @@ async fn tokens_of_other_issuers_are_decided_by_the_log_as_well() {
     let later = foreign("j5", "u3", "s5");
     reaches(tokens, ReplicaState::Leased).await;
     access(tokens, &later).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_confirmation_counts_for_no_older_token_of_the_same_subject() {
+    let clock = ManualClock::at(START);
+    let later = || clock.advance(60 * D);
+    // Neither token has a `jti` or a `sid`.
+    let token = || {
+        let now = clock.now().as_secs();
+        let claims = json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": "u1", "iat": now, "exp": now + 600 });
+        sign(r#"{"alg":"HS256","typ":"at+jwt"}"#, &claims.to_string())
+    };
+    // The log was trimmed, so the node learns of the denial only from the store.
+    let page = |mut page: LogPage| {
+        page.entries.clear();
+        page
+    };
+    let store = Arc::new(AlteredStore { page, ..AlteredStore::new(MemoryStore::with_clock(clock.clone())) });
+    later();
+    let older = token();
+    later();
+    store.deny(DenyRequest::new(ISSUER, ExternalId::Subject("u1".into()), 3600 * D)).await.unwrap();
+    later();
+    let newer = token();
+    later();
+    let node = bounded(accepting(&clock, IssuerPolicy::Denylist)).shared_store(store).build().unwrap();
+    reaches(&node, ReplicaState::Leased).await;
+    access(&node, &newer).await.unwrap();
+    assert_revoked(access(&node, &older).await);
+    access(&node, &newer).await.unwrap();
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use zeroize::Zeroizing;
 
 use super::{
@@ -68,8 +68,8 @@ pub(super) fn parse(
     let members = serde_json::from_str(json).map_err(|error| {
         ConfigError::new(
             setting,
-            format!("is not a JSON Web Key, or has a duplicate member ({})", place_of(&error)),
-            "give the text of one JWK, not of a set",
+            format!("is not JSON ({})", place_of(&error)),
+            "give the text of one JSON Web Key, not of a set",
         )
     })?;
     read(setting, half, asked, members)
@@ -92,13 +92,18 @@ pub(super) fn place_of(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
-/// The members of a JWK. Unknown members are ignored (RFC 7517 section 4). Duplicate members are an
-/// error.
+/// The members of a JWK. Unknown members are ignored (RFC 7517 section 4).
 ///
 /// A member with the value `null`, `""` or `[]` counts as absent, because some libraries write a
 /// member even if it has no value.
+///
+/// Any JSON value can be read as `Members`, so that a faulty element of a set does not make the
+/// other keys unusable. [`read`] then fails for the reason in `fault`.
 #[derive(Default)]
 pub(super) struct Members {
+    fault: Option<Fault>,
+    /// True if `kty` is `oct`. If `kty` occurs more than once, one such value is enough.
+    is_secret: bool,
     text: BTreeMap<&'static str, Zeroizing<String>>,
     key_ops: Option<Vec<Zeroizing<String>>>,
     /// The known members whose value has the wrong type. `oth` and `priv` are always in this set,
@@ -106,7 +111,18 @@ pub(super) struct Members {
     ill_typed: BTreeSet<&'static str>,
 }
 
+/// The reason why a JSON value is no JWK, whatever members it has.
+#[derive(Clone, Copy)]
+enum Fault {
+    NoObject,
+    DuplicateMember,
+}
+
 impl Members {
+    fn no_object() -> Self {
+        Self { fault: Some(Fault::NoObject), ..Self::default() }
+    }
+
     /// Returns the value of a member that is a string.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.text.get(name).map(|value| value.as_str())
@@ -119,7 +135,7 @@ impl Members {
     }
 
     pub(super) fn is_secret(&self) -> bool {
-        self.text("kty") == Some("oct")
+        self.is_secret
     }
 
     /// Returns the first member that only private keys have, if any. Ignores the type of the key.
@@ -143,7 +159,50 @@ impl Members {
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        json::read_object(deserializer, Self::default())
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any JSON value")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Members, M::Error> {
+                json::read_object(MapAccessDeserializer::new(map), Members::default())
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Members, S::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Members::no_object())
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Members, E> {
+                Ok(Members::no_object())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Members, E> {
+                Ok(Members::no_object())
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Members, E> {
+                Ok(Members::no_object())
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Members, E> {
+                Ok(Members::no_object())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Members, E> {
+                Ok(Members::no_object())
+            }
+
+            fn visit_unit<E>(self) -> Result<Members, E> {
+                Ok(Members::no_object())
+            }
+        }
+
+        deserializer.deserialize_any(MembersVisitor)
     }
 }
 
@@ -162,11 +221,20 @@ impl<'de> FromMembers<'de> for Members {
             Member::Null => {}
             Member::Text(text) if text.is_empty() => {}
             Member::Texts(texts) if texts.is_empty() => {}
-            Member::Text(text) if is_text => drop(self.text.insert(name, text)),
+            Member::Text(text) if is_text => {
+                self.is_secret |= name == "kty" && *text == "oct";
+                self.text.insert(name, text);
+            }
             Member::Texts(operations) if name == "key_ops" => self.key_ops = Some(operations),
             Member::Text(_) | Member::Texts(_) | Member::Other => drop(self.ill_typed.insert(name)),
         }
         Ok(())
+    }
+
+    /// Reads the value too, so that no secret and no private member goes unnoticed.
+    fn read_duplicate<M: MapAccess<'de>>(&mut self, name: &str, map: &mut M) -> Result<(), M::Error> {
+        self.fault = Some(Fault::DuplicateMember);
+        self.read_member(name, map)
     }
 }
 
@@ -243,6 +311,16 @@ struct KeyReader {
 
 impl KeyReader {
     fn read(&self, asked: Option<&[Algorithm]>) -> Result<Jwk, ConfigError> {
+        match self.members.fault {
+            None => {}
+            Some(Fault::NoObject) => {
+                return Err(self.refuse("is not a JSON object", "give a JSON Web Key (RFC 7517 section 4)"));
+            }
+            // Parsers differ in which of the two members they use.
+            Some(Fault::DuplicateMember) => {
+                return Err(self.refuse("is a JWK with a duplicate member", "write each member only once"));
+            }
+        }
         if let Some(name) = self.members.ill_typed() {
             return Err(self.refuse(
                 format!("is a JWK whose `{name}` has the wrong type"),

@@ -265,7 +265,8 @@ fn not_empty(keys: Vec<Members>) -> Result<Vec<Members>, ConfigError> {
     Ok(keys)
 }
 
-/// Reads the members of each key. Fails if the text is too long, or is no JWK Set.
+/// Reads the members of each key. Fails if the text is too long, is no JWK Set, or has a duplicate
+/// member at its top level. A fault within one key does not matter here.
 fn members_of(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
         let problem = format!("is a text of {} bytes, but the maximum is {MAX_LEN}", json.len());
@@ -275,9 +276,7 @@ fn members_of(json: &str) -> Result<Vec<Members>, ConfigError> {
         let place = jwk::place_of(&error);
         ConfigError::new(
             SETTING,
-            format!(
-                "is not a JWK Set (an object with an array `keys` of objects), or has a duplicate member ({place})"
-            ),
+            format!("is not a JWK Set (an object with an array `keys`), or has a duplicate member ({place})"),
             "give the text of a JWK Set (RFC 7517 section 5); for a single key use `VerifyingKey::from_jwk`",
         )
     })?;

@@ -114,7 +114,7 @@ impl KeySet {
     ///
     /// * keys of an unknown type, curve or algorithm, or without an algorithm,
     /// * keys whose `use` or `key_ops` does not allow verifying,
-    /// * keys with a missing or ill-typed member,
+    /// * keys with a missing, ill-typed or duplicate member, and elements that are no objects,
     /// * RSA keys of an unfit size, and points off their curve,
     /// * different keys with the same `kid` and the same algorithm, because a token does not say
     ///   which of them signed it.
@@ -122,8 +122,8 @@ impl KeySet {
     /// A member with the value `null`, `""` or `[]` counts as absent. A member without a meaning
     /// for the key's type is ignored.
     ///
-    /// A set with a secret or private key is refused as a whole. Its other keys are not trustworthy
-    /// either.
+    /// A set with a secret or private key is refused as a whole, even if that key has duplicate
+    /// members. Its other keys are not trustworthy either.
     ///
     /// The number of keys has no limit. For a token without `kid`, the service tries at most 16
     /// keys.
@@ -133,7 +133,7 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// * The text is no JWK Set, has a duplicate member, or is longer than 256 KiB.
+    /// * The text is no JWK Set, has a duplicate member at its top level, or is longer than 256 KiB.
     /// * The set contains a secret (`oct`, or a value of `k`) or a member of private keys, such as
     ///   `d`.
     /// * No key is usable.

@@ -398,15 +398,9 @@ fn what_is_no_set_is_refused() {
         r#"{"Keys":[]}"#.to_owned(),
         format!(r#"{{"keys":{key}}}"#),
         format!(r#"{{"keys":{{"a":{key}}}}}"#),
-        format!(r#"{{"keys":[{key},1]}}"#),
-        format!(r#"{{"keys":[{key},null]}}"#),
-        format!(r#"{{"keys":[{key},[{key}]]}}"#),
-        format!(r#"{{"keys":[{key},"a"]}}"#),
         format!(r#"{{"keys":[{key}],"keys":[{key}]}}"#),
         format!(r#"{{"keys":[{key}],"\u006beys":[]}}"#),
         format!(r#"{{"keys":[{key}],"a":1,"a":1}}"#),
-        format!(r#"{{"keys":[{}"kty":"OKP"}}]}}"#, key.replace('}', ",")),
-        format!(r#"{{"keys":[{key},{{"o":1,"\u006f":1}}]}}"#),
         format!(r#"{{"keys":[{key}]}} {{}}"#),
         format!(r#"{{"keys":[{key}]"#),
         format!(r#"{{"keys":[{key},]}}"#),
@@ -422,6 +416,67 @@ fn what_is_no_set_is_refused() {
     let padded = format!("{{\"keys\":[{key}]}}");
     let padded = format!("{padded}{}", " ".repeat(MAX_LEN - padded.len()));
     assert!(KeySet::from_published_jwks(&padded).is_ok(), "as long as allowed");
+}
+
+/// Returns a set with these elements of `keys`, which may be any text.
+fn set_of(elements: &[&str]) -> String {
+    format!(r#"{{"keys":[{}]}}"#, elements.join(","))
+}
+
+#[test]
+fn an_element_that_is_no_key_is_left_out_of_a_published_set() {
+    let good = named(ed25519(), "good").to_string();
+    let key = named(p256(), "other").to_string();
+    let and = |member: &str| key.replace('}', &format!(",{member}}}"));
+    for other in [
+        "null",
+        "true",
+        "1",
+        "-1",
+        "1.5",
+        r#""a""#,
+        "[]",
+        &format!("[{key}]"),
+        r#"["\ud800", 1e999]"#,
+        &and(r#""kty":"EC""#),
+        &and(r#""k\u0074y":"EC""#),
+        &and(r#""kty":"OKP""#),
+        &and(r#""x":"AA""#),
+        &and(r#""kid":"other""#),
+        &and(r#""kid":null"#),
+        r#"{"o":1,"\u006f":1}"#,
+    ] {
+        for elements in [[other, &good], [&good, other]] {
+            assert_eq!(kids(&KeySet::from_published_jwks(&set_of(&elements)).unwrap()), ["good"], "{other}");
+            refusal(KeySet::from_jwks(&set_of(&elements)));
+        }
+        let error = KeySet::from_published_jwks(&set_of(&[other])).unwrap_err();
+        assert!(error.to_string().contains("no key that can be used"), "{other}: {error}");
+        assert!(error.source().unwrap().to_string().contains("`jwks` key 0"), "{other}");
+        assert!(matches!(super::published(None, &set_of(&[other])), Err(NoKeys::Withdrawn(_))), "{other}");
+        refusal(VerifyingKey::from_jwk(other).map(KeySet::verifying));
+    }
+}
+
+#[test]
+fn a_duplicate_member_hides_no_secret_and_no_private_key() {
+    let good = named(ed25519(), "good").to_string();
+    for (other, expected) in [
+        (r#"{"kty":"oct","kty":"EC"}"#, "secret"),
+        (r#"{"kty":"EC","kty":"oct"}"#, "secret"),
+        (r#"{"kty":"oct","kty":null}"#, "secret"),
+        (r#"{"kty":"EC","k":"AA","k":""}"#, "secret"),
+        (r#"{"kty":"EC","k":null,"\u006b":"AA"}"#, "secret"),
+        (r#"{"kty":"EC","d":"AA","d":""}"#, "private"),
+        (r#"{"kty":"EC","d":[],"d":1}"#, "private"),
+        (r#"{"kty":"EC","d":1,"d":null}"#, "private"),
+        (r#"{"kty":"EC","o":1,"o":1,"priv":"AA"}"#, "private"),
+    ] {
+        for elements in [[other, &good], [&good, other]] {
+            let Err(NoKeys::Withdrawn(error)) = super::published(None, &set_of(&elements)) else { panic!("{other}") };
+            assert!(error.to_string().contains(expected), "{other}: {error}");
+        }
+    }
 }
 
 #[test]

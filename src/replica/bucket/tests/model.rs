@@ -205,6 +205,16 @@ impl Store {
         self.data.log(now, nonce, what)
     }
 
+    /// Removes the last entry from the counters of `m`, but not from the log. An older script could
+    /// fail between the two writes.
+    pub(super) fn uncount(&mut self) {
+        if let Some((_, entry)) = self.data.log.last() {
+            self.data.sequence = entry.sequence - 1;
+            self.data.head.clone_from(&entry.previous);
+            self.data.at = entry.previous_at.as_secs();
+        }
+    }
+
     pub(super) fn position(&self) -> LogPosition {
         LogPosition { bucket: 0, incarnation: self.data.incarnation.clone(), sequence: self.data.sequence }
     }

@@ -298,6 +298,55 @@ fn an_entry_that_was_taken_from_the_middle_is_a_hole_though_the_numbers_after_it
 }
 
 #[test]
+fn both_entries_after_the_same_one_are_applied_whatever_pages_they_are_in() {
+    let three = |world: &mut World| ["u0", "u1", "u0"].map(|subject| world.token(subject));
+    // Revokes a session. The log then has the entry, but `m` does not count it.
+    let revoke_uncounted = |world: &mut World| {
+        world.steps(&[RevokeSession(0)]);
+        world.store.uncount();
+    };
+    let assert_decided = |world: &World, [first, second, other]: &[Token; 3]| {
+        assert_eq!([first, second].map(|token| world.says(token)), [Verdict::Refused; 2]);
+        assert_eq!(world.says(other), Verdict::Accepted);
+    };
+
+    // Both are in one page.
+    let mut world = World::new();
+    let tokens = three(&mut world);
+    world.steps(&[ReadAll]);
+    revoke_uncounted(&mut world);
+    world.steps(&[RevokeSession(0)]);
+    assert_eq!(world.step(ReadAll).broke, None);
+    assert_decided(&world, &tokens);
+
+    // The page starts with the second. The next entry follows the second.
+    let mut world = World::new();
+    let tokens = three(&mut world);
+    world.steps(&[ReadAll]);
+    revoke_uncounted(&mut world);
+    assert_eq!(world.step(ReadAll).broke, None);
+    assert_eq!(world.says(&tokens[0]), Verdict::Refused);
+    world.steps(&[RevokeSession(0)]);
+    assert_eq!(world.step(ReadAll).broke, None);
+    assert_decided(&world, &tokens);
+    let next = world.token("u1");
+    world.steps(&[RevokeSession(1)]);
+    assert_eq!(world.step(ReadAll).broke, None);
+    assert_eq!(world.says(&next), Verdict::Refused);
+    assert_decided(&world, &tokens);
+
+    // A new node reads them backwards.
+    let mut world = World::new();
+    world.token("u0");
+    world.steps(&[RevokeSession(0)]);
+    let tokens = three(&mut world);
+    world.steps(&[Later(1)]);
+    revoke_uncounted(&mut world);
+    world.steps(&[RevokeSession(0), ReadAll]);
+    assert_decided(&world, &tokens);
+}
+
+#[test]
 fn a_rollout_with_mixed_lifetimes_decides_no_token_that_lives_longer_than_is_spoken_of() {
     let mut world = World::new();
     let session = world.store.open("u0");
