@@ -10,6 +10,7 @@ use crate::{
     clock::Timestamp,
     error::{ConfigError, TokenError},
     jwt::{Header, JwtClaims, KeySet, Payload, RawClaims, UnverifiedToken, Validation, VerifyingKey},
+    observe::SharedObserver,
 };
 
 /// An issuer whose settings were checked.
@@ -95,14 +96,15 @@ impl AcceptedIssuers {
         Ok(accepted)
     }
 
-    /// Starts the tasks that fetch keys, on the Tokio runtime of the caller.
+    /// Starts the tasks that fetch keys, on the Tokio runtime of the caller. They report each fetch
+    /// to the observer.
     ///
     /// # Errors
     ///
     /// The keys of an issuer must be fetched, but there is no Tokio runtime.
-    pub(crate) fn start(&mut self) -> Result<(), ConfigError> {
+    pub(crate) fn start(&mut self, observer: &SharedObserver) -> Result<(), ConfigError> {
         for issuer in &self.issuers {
-            self.tasks.extend(FetchTask::start(&issuer.keys)?);
+            self.tasks.extend(FetchTask::start(&issuer.keys, observer)?);
         }
         Ok(())
     }

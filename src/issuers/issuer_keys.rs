@@ -44,6 +44,7 @@ use crate::{
     clock::{Clock, jittered},
     error::{ConfigError, Error, KeySourceError, KeySourceErrorKind, TokenError, chain},
     jwt::{Algorithm, KeySet, NoKeys},
+    observe::{KeyFetchResult, Observation, SharedObserver},
     store::BoxFuture,
 };
 
@@ -320,9 +321,9 @@ impl IssuerKeys {
         status
     }
 
-    /// Fetches the keys once. Returns the time at which the next fetch is due. A token with an
-    /// unknown key may cause an earlier fetch.
-    async fn fetch(&self, fetching: &Fetching) -> Duration {
+    /// Fetches the keys once, and reports the fetch to the observer. Returns the time at which the
+    /// next fetch is due. A token with an unknown key may cause an earlier fetch.
+    async fn fetch(&self, fetching: &Fetching, observer: &SharedObserver) -> Duration {
         let began = fetching.clock.elapsed();
         let present = {
             let mut state = fetching.lock();
@@ -355,6 +356,7 @@ impl IssuerKeys {
                 }
             }
         };
+        let result = failure.as_ref().map_or(KeyFetchResult::Ok, |error| KeyFetchResult::Failed(error.kind()));
         let next = if let Some(error) = failure {
             state.failures = state.failures.saturating_add(1);
             #[cfg(feature = "tracing")]
@@ -373,6 +375,8 @@ impl IssuerKeys {
             now.saturating_add(lifetime.mul_f64(0.8)).saturating_add(jittered(lifetime.mul_f64(0.1)))
         };
         drop(state);
+        // Not under the lock, because the observer may read the status.
+        observer.observe(|| Observation::KeysFetched { result, duration: now.saturating_sub(began) });
         fetching.finished.send_modify(|count| *count += 1);
         next
     }
@@ -536,12 +540,13 @@ impl Drop for WaitingPlace {
 pub(super) struct FetchTask(AbortHandle);
 
 impl FetchTask {
-    /// Starts the task. Returns `None` if the keys are fixed.
+    /// Starts the task, which reports each fetch to the observer. Returns `None` if the keys are
+    /// fixed.
     ///
     /// # Errors
     ///
     /// There is no Tokio runtime.
-    pub(super) fn start(keys: &Arc<IssuerKeys>) -> Result<Option<Self>, ConfigError> {
+    pub(super) fn start(keys: &Arc<IssuerKeys>, observer: &SharedObserver) -> Result<Option<Self>, ConfigError> {
         let Some(fetching) = &keys.fetching else { return Ok(None) };
         let runtime = Handle::try_current().map_err(|error| {
             let problem = "is called for an issuer whose keys a task must fetch, but there is no Tokio runtime";
@@ -551,11 +556,12 @@ impl FetchTask {
         // fetch.
         fetching.lock().is_under_way = true;
         let guard = EndGuard(Arc::clone(keys));
+        let observer = observer.clone();
         let task = runtime.spawn(async move {
             let keys = &guard.0;
             let Some(fetching) = &keys.fetching else { return };
             loop {
-                let next = keys.fetch(fetching).await;
+                let next = keys.fetch(fetching, &observer).await;
                 fetching.wait(keys, next).await;
             }
         });

@@ -8,8 +8,8 @@ use metrics::{
 
 use super::{
     observation::{
-        ChallengeError, CheckReason, CheckResult, Decider, LeaseLoss, LoginFailure, Observation, RefreshResult,
-        STORE_ERRORS, SessionEnd, StoreOperation, StoreOutcome, StreamCause,
+        CacheLookup, ChallengeError, CheckReason, CheckResult, Decider, KEY_SOURCE_ERRORS, KeyFetchResult, LeaseLoss,
+        LoginFailure, Observation, RefreshResult, STORE_ERRORS, SessionEnd, StoreOperation, StoreOutcome, StreamCause,
     },
     observer::Observer,
     striped::StripedCounter,
@@ -39,6 +39,10 @@ use super::{
 /// | `tower_bearer.revocations.restored` | counter | | | republished revocations |
 /// | `tower_bearer.store.call.duration` | histogram | `operation` | s | time of a call |
 /// | `tower_bearer.store.errors` | counter | `kind` | | calls that failed |
+/// | `tower_bearer.issuer_keys.fetches` | counter | `result` | | fetches of other issuers' keys |
+/// | `tower_bearer.issuer_keys.fetch.duration` | histogram | | s | time of such a fetch |
+/// | `tower_bearer.cache.hits` | counter | | | checks whose token the verified-token cache had |
+/// | `tower_bearer.cache.misses` | counter | | | checks whose token this cache did not have |
 /// | `tower_bearer.cache.entries` | gauge | | | tokens in the verified-token cache |
 /// | `tower_bearer.cache.bytes` | gauge | | bytes | memory of these tokens |
 /// | `tower_bearer.password.duration` | histogram | `operation` | s | time to hash or compare |
@@ -48,14 +52,19 @@ use super::{
 /// * **Labels.** The value of a label is the text that `as_str` of its type returns, such as
 ///   [`CheckReason::as_str`]. The label `kind` has the type [`StoreOutcome`]. For passwords, the
 ///   label `operation` is `hash` or `verify`.
+/// * **Issuers.** No label names an issuer, because the number of series should not depend on the
+///   configuration. [`Status::issuers`](crate::tokens::Status::issuers) and the log name the issuer
+///   whose keys cannot be fetched.
 /// * **Stability.** The names of the metrics change only with the major version of this crate.
 /// * **Recorder.** [`new`](Self::new) registers the series, so **install the recorder first**. Most
 ///   counters then start at 0, so that a rate sees their first event.
 /// * **Services.** A clone shares the series. Give a second service its own recorder. Otherwise
 ///   both services would set the same gauges.
-/// * **Delay.** Accepted checks reach the recorder once a second. All other counts reach the
-///   recorder immediately. If `build` was called outside of a Tokio runtime, accepted checks reach
-///   the recorder only in steps of 1024 per thread.
+/// * **Cache.** A check without a lookup is neither a hit nor a miss ([`CacheLookup::None`]). The
+///   sum of hits and misses can therefore be less than the number of checks.
+/// * **Delay.** Accepted checks and their cache lookups reach the recorder once a second. All other
+///   counts reach the recorder immediately. If `build` was called outside of a Tokio runtime,
+///   accepted checks reach the recorder only in steps of 1024 per thread.
 #[derive(Clone)]
 pub struct MetricsObserver(Arc<Handles>);
 
@@ -101,6 +110,10 @@ const LOST: &str = "tower_bearer.revocations.lost";
 const RESTORED: &str = "tower_bearer.revocations.restored";
 const CALL_DURATION: &str = "tower_bearer.store.call.duration";
 const STORE_FAILURES: &str = "tower_bearer.store.errors";
+const KEY_FETCHES: &str = "tower_bearer.issuer_keys.fetches";
+const KEY_FETCH_DURATION: &str = "tower_bearer.issuer_keys.fetch.duration";
+const CACHE_HITS: &str = "tower_bearer.cache.hits";
+const CACHE_MISSES: &str = "tower_bearer.cache.misses";
 const CACHE_ENTRIES: &str = "tower_bearer.cache.entries";
 const CACHE_BYTES: &str = "tower_bearer.cache.bytes";
 const PASSWORD_DURATION: &str = "tower_bearer.password.duration";
@@ -114,7 +127,7 @@ enum Kind {
 }
 
 /// Name, type, unit and description of each metric.
-const DESCRIPTIONS: [(&str, Kind, Unit, &str); 25] = [
+const DESCRIPTIONS: [(&str, Kind, Unit, &str); 29] = [
     (CHECKS, Kind::Counter, Unit::Count, "Checks of access tokens."),
     (CHECK_DURATION, Kind::Histogram, Unit::Seconds, "Time for which a check waited for the store."),
     (CHALLENGES, Kind::Counter, Unit::Count, "Requests that were rejected with a challenge."),
@@ -135,6 +148,10 @@ const DESCRIPTIONS: [(&str, Kind, Unit, &str); 25] = [
     (RESTORED, Kind::Counter, Unit::Count, "Lost revocations that this node has republished."),
     (CALL_DURATION, Kind::Histogram, Unit::Seconds, "Time until the store's answer to a call."),
     (STORE_FAILURES, Kind::Counter, Unit::Count, "Calls to the store that failed."),
+    (KEY_FETCHES, Kind::Counter, Unit::Count, "Fetches of other issuers' keys."),
+    (KEY_FETCH_DURATION, Kind::Histogram, Unit::Seconds, "Time to fetch another issuer's keys."),
+    (CACHE_HITS, Kind::Counter, Unit::Count, "Checks of tokens that the verified-token cache had."),
+    (CACHE_MISSES, Kind::Counter, Unit::Count, "Checks of tokens that the verified-token cache did not have."),
     (CACHE_ENTRIES, Kind::Gauge, Unit::Count, "Tokens in the verified-token cache."),
     (CACHE_BYTES, Kind::Gauge, Unit::Bytes, "Weight of the tokens in the verified-token cache."),
     (PASSWORD_DURATION, Kind::Histogram, Unit::Seconds, "Time to hash or to compare a password."),
@@ -166,11 +183,9 @@ fn describe() {
 
 /// The registered series of all metrics.
 struct Handles {
-    /// The accepted checks that the replica decided. Nearly all checks are accepted, so these
-    /// counters are striped.
-    accepted_by_replica: StripedCounter,
-    accepted_by_store: StripedCounter,
-    accepted_without_check: StripedCounter,
+    accepted_hits: AcceptedChecks,
+    accepted_misses: AcceptedChecks,
+    accepted_without_lookup: AcceptedChecks,
     not_accepted: Vec<(CheckReason, Decider, Counter)>,
     check_durations: Series<CheckResult, Histogram>,
     challenges: Series<ChallengeError, Counter>,
@@ -191,6 +206,10 @@ struct Handles {
     restored: Counter,
     calls: Series<StoreOperation, Histogram>,
     store_failures: Series<StoreOutcome, Counter>,
+    key_fetches: Series<KeyFetchResult, Counter>,
+    key_fetch_duration: Histogram,
+    cache_hits: Counter,
+    cache_misses: Counter,
     cache_entries: Gauge,
     cache_bytes: Gauge,
     hashes: Histogram,
@@ -202,10 +221,11 @@ struct Handles {
 impl Handles {
     fn new() -> Self {
         let store_errors = || STORE_ERRORS.into_iter();
+        let (cache_hits, cache_misses) = (counter!(CACHE_HITS), counter!(CACHE_MISSES));
         Self {
-            accepted_by_replica: accepted(Decider::Replica),
-            accepted_by_store: accepted(Decider::Store),
-            accepted_without_check: accepted(Decider::None),
+            accepted_hits: AcceptedChecks::new(Some(&cache_hits)),
+            accepted_misses: AcceptedChecks::new(Some(&cache_misses)),
+            accepted_without_lookup: AcceptedChecks::new(None),
             not_accepted: not_accepted(),
             check_durations: Series::new(
                 CheckResult::ALL.iter().copied(),
@@ -252,6 +272,13 @@ impl Handles {
                 store_errors().map(StoreOutcome::Failed).chain([StoreOutcome::Dropped]),
                 |outcome| counter!(STORE_FAILURES, "kind" => outcome.as_str()),
             ),
+            key_fetches: Series::new(
+                KEY_SOURCE_ERRORS.into_iter().map(KeyFetchResult::Failed).chain([KeyFetchResult::Ok]),
+                |result| counter!(KEY_FETCHES, "result" => result.as_str()),
+            ),
+            key_fetch_duration: histogram!(KEY_FETCH_DURATION),
+            cache_hits,
+            cache_misses,
             cache_entries: gauge!(CACHE_ENTRIES),
             cache_bytes: gauge!(CACHE_BYTES),
             hashes: histogram!(PASSWORD_DURATION, "operation" => "hash"),
@@ -264,13 +291,19 @@ impl Handles {
         }
     }
 
-    fn count_check(&self, result: CheckResult, reason: CheckReason, decided_by: Decider) {
+    fn count_check(&self, result: CheckResult, reason: CheckReason, decided_by: Decider, lookup: CacheLookup) {
         if reason == CheckReason::None {
-            return match decided_by {
-                Decider::Replica => self.accepted_by_replica.increment(),
-                Decider::Store => self.accepted_by_store.increment(),
-                Decider::None => self.accepted_without_check.increment(),
+            let accepted = match lookup {
+                CacheLookup::Hit => &self.accepted_hits,
+                CacheLookup::Miss => &self.accepted_misses,
+                CacheLookup::None => &self.accepted_without_lookup,
             };
+            return accepted.count(decided_by);
+        }
+        match lookup {
+            CacheLookup::Hit => self.cache_hits.increment(1),
+            CacheLookup::Miss => self.cache_misses.increment(1),
+            CacheLookup::None => {}
         }
         match self.not_accepted.iter().find(|(known, decider, _)| (*known, *decider) == (reason, decided_by)) {
             Some((.., series)) => series.increment(1),
@@ -280,8 +313,40 @@ impl Handles {
     }
 }
 
-fn accepted(decided_by: Decider) -> StripedCounter {
-    StripedCounter::new(check(CheckResult::Accepted, CheckReason::None, decided_by))
+/// The accepted checks with the same outcome of the cache lookup. Nearly all checks are accepted,
+/// so these counters are striped. One increment counts both the check and the lookup.
+struct AcceptedChecks {
+    by_replica: StripedCounter,
+    by_store: StripedCounter,
+    without_check: StripedCounter,
+}
+
+impl AcceptedChecks {
+    /// Registers the series of the checks. `lookups` counts the lookups with the same outcome.
+    fn new(lookups: Option<&Counter>) -> Self {
+        let accepted = |decided_by| {
+            let checks = check(CheckResult::Accepted, CheckReason::None, decided_by);
+            StripedCounter::new([checks].into_iter().chain(lookups.cloned()).collect::<Box<[_]>>())
+        };
+        Self {
+            by_replica: accepted(Decider::Replica),
+            by_store: accepted(Decider::Store),
+            without_check: accepted(Decider::None),
+        }
+    }
+
+    #[inline]
+    fn count(&self, decided_by: Decider) {
+        match decided_by {
+            Decider::Replica => self.by_replica.increment(),
+            Decider::Store => self.by_store.increment(),
+            Decider::None => self.without_check.increment(),
+        }
+    }
+
+    fn flush(&self) {
+        [&self.by_replica, &self.by_store, &self.without_check].into_iter().for_each(StripedCounter::flush);
+    }
 }
 
 /// Registers the series of the checks with these labels.
@@ -364,8 +429,8 @@ impl Observer for MetricsObserver {
     fn observe(&self, observation: &Observation) {
         let handles = &*self.0;
         match *observation {
-            Observation::Check { result, reason, decided_by, duration } => {
-                handles.count_check(result, reason, decided_by);
+            Observation::Check { result, reason, decided_by, lookup, duration } => {
+                handles.count_check(result, reason, decided_by, lookup);
                 handles.check_durations.record(result, duration);
             }
             Observation::Challenge { error } => handles.challenges.count(error),
@@ -392,15 +457,19 @@ impl Observer for MetricsObserver {
                     handles.store_failures.count(outcome);
                 }
             }
+            Observation::KeysFetched { result, duration } => {
+                handles.key_fetches.count(result);
+                handles.key_fetch_duration.record(duration);
+            }
             Observation::StreamOpened => handles.streams_open.increment(1.0),
             Observation::StreamClosed => handles.streams_open.decrement(1.0),
             Observation::StreamCut { cause } => handles.streams_cut.count(cause),
             Observation::Cache { entries, bytes } => {
                 // Passes the striped counters on here, because the service makes this observation
                 // once a second.
-                handles.accepted_by_replica.flush();
-                handles.accepted_by_store.flush();
-                handles.accepted_without_check.flush();
+                handles.accepted_hits.flush();
+                handles.accepted_misses.flush();
+                handles.accepted_without_lookup.flush();
                 handles.cache_entries.set(level(entries));
                 handles.cache_bytes.set(level(usize::try_from(bytes).unwrap_or(usize::MAX)));
             }
@@ -431,5 +500,13 @@ mod tests {
         let texts = include_str!("observation.rs").split("const fn store_label").nth(1).unwrap_or_default();
         let texts = texts.split("\n}\n").next().unwrap_or_default();
         assert_eq!(texts.matches("=> \"").count(), labels.len(), "{labels:?}");
+    }
+
+    #[test]
+    fn every_failure_of_a_fetch_has_a_series() {
+        let labels: Vec<_> = KEY_SOURCE_ERRORS.iter().map(|kind| KeyFetchResult::Failed(*kind).as_str()).collect();
+        // `KeyFetchResult::as_str` has all kinds. A new kind needs a series too.
+        let texts = include_str!("observation.rs").matches("Self::Failed(KeySourceErrorKind::");
+        assert_eq!(texts.count(), labels.len(), "{labels:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! Observations for metrics: checks, sessions, revocations, the replica, store calls and streams.
+//! Observations for metrics: checks, sessions, revocations, the replica, store calls, fetches of
+//! keys and streams.
 //!
 //! Set an [`Observer`] with [`TokenServiceBuilder::observer`]. Give the same observer to
 //! `PasswordHasher::observer`, to measure the hashing of passwords. With the feature `metrics`,
@@ -67,8 +68,8 @@ pub use self::metrics::{MetricsObserver, NAMES};
 pub(crate) use self::observer::SharedObserver;
 pub use self::{
     observation::{
-        ChallengeError, CheckReason, CheckResult, Decider, LeaseLoss, LoginFailure, Observation, RefreshResult,
-        SessionEnd, StoreOperation, StoreOutcome, StreamCause,
+        CacheLookup, ChallengeError, CheckReason, CheckResult, Decider, KeyFetchResult, LeaseLoss, LoginFailure,
+        Observation, RefreshResult, SessionEnd, StoreOperation, StoreOutcome, StreamCause,
     },
     observer::Observer,
 };

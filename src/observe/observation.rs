@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, PasswordError, StoreErrorKind, TokenError};
+use crate::error::{Error, KeySourceErrorKind, PasswordError, StoreErrorKind, TokenError};
 
 /// An event or a measurement. It contains no id and no secret.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub enum Observation {
         reason: CheckReason,
         /// The source that decided whether the token is revoked.
         decided_by: Decider,
+        /// The outcome of the lookup in the verified-token cache.
+        lookup: CacheLookup,
         /// The time that the check waited for the store. `None` if it did not wait: reading the
         /// clock would take longer than such a check.
         duration: Option<Duration>,
@@ -115,6 +117,19 @@ pub enum Observation {
         /// memory store does.
         duration: Option<Duration>,
     },
+    /// A fetch of another issuer's keys has ended. The service makes a fetch for each issuer with a
+    /// [`KeySource`](crate::issuers::KeySource). If the service is dropped during a fetch, there is
+    /// no observation.
+    ///
+    /// The observation does not name the issuer, because names are not a fixed set of labels. The
+    /// log and [`Status::issuers`](crate::tokens::Status::issuers) name it.
+    #[non_exhaustive]
+    KeysFetched {
+        /// The result.
+        result: KeyFetchResult,
+        /// The time of the fetch, including the time to read the keys.
+        duration: Duration,
+    },
     /// The service has begun to watch an open response, connection or task (a stream).
     StreamOpened,
     /// A stream was dropped, after a cutoff or at its own end.
@@ -195,6 +210,21 @@ labels! {
         /// No source: the service refused the token before it looked for a revocation, or the store
         /// failed, or the issuer has the policy
         /// [`Stateless`](crate::issuers::IssuerPolicy::Stateless).
+        None = "none",
+    }
+}
+
+labels! {
+    /// The outcome of a check's lookup in the verified-token cache.
+    CacheLookup {
+        /// The cache has the token, so the check did not verify its signature again. The check may
+        /// still refuse the token, for example because it has expired.
+        Hit = "hit",
+        /// The cache does not have the token, or an issuer has replaced the keys that verified it.
+        /// A forged token is a miss too.
+        Miss = "miss",
+        /// No lookup: the cache is off, or the text is longer than a token may be, or
+        /// [`check`](crate::TokenService::check) got claims in place of a token.
         None = "none",
     }
 }
@@ -321,6 +351,16 @@ pub enum StoreOutcome {
     Dropped,
 }
 
+/// The result of a fetch of another issuer's keys.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum KeyFetchResult {
+    /// The issuer has published usable keys. They may be those that the node had before.
+    Ok,
+    /// The node could not get usable keys.
+    Failed(KeySourceErrorKind),
+}
+
 /// The reason for the result of a check.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -387,6 +427,17 @@ pub(super) const STORE_ERRORS: [StoreErrorKind; 7] = [
     StoreErrorKind::Overloaded,
 ];
 
+/// All kinds of failed fetches. `MetricsObserver` registers a series for each kind.
+#[cfg(feature = "metrics")]
+pub(super) const KEY_SOURCE_ERRORS: [KeySourceErrorKind; 6] = [
+    KeySourceErrorKind::Unreachable,
+    KeySourceErrorKind::Timeout,
+    KeySourceErrorKind::Status,
+    KeySourceErrorKind::TooLarge,
+    KeySourceErrorKind::Unreadable,
+    KeySourceErrorKind::WrongIssuer,
+];
+
 /// Returns the label of a store error.
 const fn store_label(kind: StoreErrorKind) -> &'static str {
     match kind {
@@ -408,6 +459,22 @@ impl StoreOutcome {
             Self::Ok => "ok",
             Self::Failed(kind) => store_label(kind),
             Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl KeyFetchResult {
+    /// Returns the text of the label: `ok` or the kind of the failure.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed(KeySourceErrorKind::Unreachable) => "unreachable",
+            Self::Failed(KeySourceErrorKind::Timeout) => "timeout",
+            Self::Failed(KeySourceErrorKind::Status) => "status",
+            Self::Failed(KeySourceErrorKind::TooLarge) => "too_large",
+            Self::Failed(KeySourceErrorKind::Unreadable) => "unreadable",
+            Self::Failed(KeySourceErrorKind::WrongIssuer) => "wrong_issuer",
         }
     }
 }

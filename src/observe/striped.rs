@@ -2,7 +2,7 @@
 //!
 //! All cores share the counter of a recorder, so concurrent increments of that counter are slow.
 //! This counter spreads the threads over 16 stripes, and later adds the counts of the stripes to
-//! the recorder's counter.
+//! the recorder's counters.
 
 use std::{
     cell::Cell,
@@ -13,12 +13,13 @@ use std::{
 use metrics::Counter;
 
 const STRIPES: usize = 16;
-/// The count at which a thread adds its stripe to the recorder's counter.
+/// The count at which a thread adds its stripe to the recorder's counters.
 const STEP: u64 = 1024;
 
 /// A counter with 16 stripes. Every 16th thread uses the same stripe.
 pub(super) struct StripedCounter {
-    series: Counter,
+    /// The recorder's counters. Each of them gets the whole count.
+    series: Box<[Counter]>,
     stripes: [Stripe; STRIPES],
 }
 
@@ -47,8 +48,8 @@ fn stripe_of_this_thread() -> usize {
 }
 
 impl StripedCounter {
-    pub(super) fn new(series: Counter) -> Self {
-        Self { series, stripes: <[Stripe; STRIPES]>::default() }
+    pub(super) fn new(series: impl Into<Box<[Counter]>>) -> Self {
+        Self { series: series.into(), stripes: <[Stripe; STRIPES]>::default() }
     }
 
     #[inline]
@@ -60,7 +61,7 @@ impl StripedCounter {
         }
     }
 
-    /// Adds the counts of all stripes to the recorder's counter.
+    /// Adds the counts of all stripes to each of the recorder's counters.
     pub(super) fn flush(&self) {
         self.stripes.iter().for_each(|stripe| self.pass_on(stripe));
     }
@@ -68,7 +69,7 @@ impl StripedCounter {
     fn pass_on(&self, stripe: &Stripe) {
         let count = stripe.0.swap(0, Ordering::Relaxed);
         if count > 0 {
-            self.series.increment(count);
+            self.series.iter().for_each(|series| series.increment(count));
         }
     }
 }
@@ -100,8 +101,8 @@ mod tests {
 
     #[test]
     fn no_increment_is_lost_or_counted_twice() {
-        let sum = Arc::new(Sum::default());
-        let counter = StripedCounter::new(Counter::from_arc(Arc::clone(&sum)));
+        let sums = [(); 2].map(|()| Arc::new(Sum::default()));
+        let counter = StripedCounter::new(sums.clone().map(Counter::from_arc));
         thread::scope(|scope| {
             for _ in 0..STRIPES + 4 {
                 scope.spawn(|| (0..10_000).for_each(|_| counter.increment()));
@@ -109,13 +110,15 @@ mod tests {
             scope.spawn(|| (0..100).for_each(|_| counter.flush()));
         });
         counter.flush();
-        assert_eq!(sum.0.load(Ordering::Relaxed), 10_000 * (STRIPES as u64 + 4));
+        for sum in sums {
+            assert_eq!(sum.0.load(Ordering::Relaxed), 10_000 * (STRIPES as u64 + 4));
+        }
     }
 
     #[test]
     fn a_thread_passes_its_count_on_without_a_flush() {
         let sum = Arc::new(Sum::default());
-        let counter = StripedCounter::new(Counter::from_arc(Arc::clone(&sum)));
+        let counter = StripedCounter::new([Counter::from_arc(Arc::clone(&sum))]);
         (1..STEP).for_each(|_| counter.increment());
         assert_eq!(sum.0.load(Ordering::Relaxed), 0);
         counter.increment();

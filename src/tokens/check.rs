@@ -42,7 +42,7 @@ use crate::{
     error::{ConfigError, Error, StoreError, StoreErrorKind, TokenError},
     issuers::AcceptedIssuers,
     jwt::{Claims, JwtClaims, KeySet, TokenType, Validation},
-    observe::{CheckReason, CheckResult, Decider, Observation, SharedObserver},
+    observe::{CacheLookup, CheckReason, CheckResult, Decider, Observation, SharedObserver},
     replica::{Alive, Bearer, Replica, Route, Verdict},
     store::{Answer, BoxFuture, Checked, Denial, DenyQuery, LogStamp, SessionState},
 };
@@ -104,7 +104,8 @@ pub(crate) enum Lookup<'t, C> {
     Miss(CacheMiss<'t>),
 }
 
-/// The cache key for the token. `None` if the checker must not cache the token.
+/// The cache key for the token. `None` if the checker did not look the token up, and must not cache
+/// it.
 pub(crate) struct CacheMiss<'t>(Option<LookupKey<'t>>);
 
 /// A check of a token, done or in progress.
@@ -115,11 +116,14 @@ pub(crate) enum AccessCheck<C> {
     Pending(Box<Pending<C>>),
 }
 
-/// The expected type of the token, and the source that decides about its revocation.
+/// The expected type of the token, the source that decides about its revocation, and the outcome of
+/// the cache lookup.
 #[derive(Clone, Copy)]
 struct CheckOptions {
     token_type: TokenType,
     freshness: Freshness,
+    /// Only for the observer.
+    lookup: CacheLookup,
 }
 
 impl CheckOptions {
@@ -176,7 +180,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
     pub(super) fn check_again(self: &Arc<Self>, claims: &Claims<C>) -> AccessCheck<C> {
         // Another issuer's access token may have no type.
         let token_type = claims.token_type().unwrap_or(TokenType::Access);
-        let options = CheckOptions { token_type, freshness: Freshness::AsConfigured };
+        let options = CheckOptions { token_type, freshness: Freshness::AsConfigured, lookup: CacheLookup::None };
         let verified = || -> Result<_, Error> {
             let origin = self.origin_of(claims)?;
             self.check_times(claims, origin)?;
@@ -202,7 +206,7 @@ impl<C: Send + Sync + 'static> Checker<C> {
         if !self.has_present_keys(token.origin) {
             return Lookup::Miss(CacheMiss(Some(key)));
         }
-        let options = CheckOptions { token_type: TokenType::Access, freshness };
+        let options = CheckOptions { token_type: TokenType::Access, freshness, lookup: CacheLookup::Hit };
         if let Err(error) = self.check_times(&token.claims, token.origin) {
             return Lookup::Hit(self.done(Err(error), options, Decider::None));
         }
@@ -225,7 +229,8 @@ impl<C: Send + Sync + 'static> Checker<C> {
         token_type: TokenType,
         freshness: Freshness,
     ) -> AccessCheck<C> {
-        let options = CheckOptions { token_type, freshness };
+        let lookup = if miss.0.is_some() { CacheLookup::Miss } else { CacheLookup::None };
+        let options = CheckOptions { token_type, freshness, lookup };
         match self.begin_text_check(miss, token, options) {
             Err(Unverified::Refused(error)) => self.done(Err(error), options, Decider::None),
             Err(Unverified::UnknownKey { index, version }) => self.await_key(token, index, version, options),
@@ -593,7 +598,7 @@ impl<C> Checker<C> {
             // A store that failed has not decided.
             let decided_by = if let CheckReason::Store(_) = reason { Decider::None } else { decided_by };
             let duration = began.map(|began| began.elapsed());
-            Observation::Check { result, reason, decided_by, duration }
+            Observation::Check { result, reason, decided_by, lookup: options.lookup, duration }
         });
     }
 

@@ -19,13 +19,14 @@ use tower_bearer::{
     error::{ConfigErrorKind, TokenError},
     issuers::{Issuer, IssuerPolicy, KeySourceError, KeySourceErrorKind, PublishedKeys},
     jwt::{Algorithm, KeySet, VerifyingKey},
+    observe::{CacheLookup, CheckResult, KeyFetchResult, Observation},
     tokens::TokenServiceBuilder,
 };
 
 use crate::{
     status,
     support::{
-        Log, TokioClock,
+        Log, Observations, TokioClock,
         fixture::{START, sign_with},
         secrets::Secrets,
         test_keys,
@@ -149,6 +150,68 @@ async fn a_new_key_is_fetched_by_the_first_request_that_needs_it() {
     sleep(MINUTE).await;
     assert_eq!((status(&tokens, &token("new")).await, provider.fetches()), (200, 2));
     assert_eq!((status(&tokens, &token("old")).await, provider.fetches()), (200, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fetch_is_observed_with_its_result_and_its_time() {
+    let failed = KeyFetchResult::Failed;
+    for (behaviour, result, seconds) in [
+        (Behaviour::Serves, KeyFetchResult::Ok, 0),
+        (Behaviour::IsSlow, KeyFetchResult::Ok, 2),
+        (Behaviour::Fails, failed(KeySourceErrorKind::Status), 0),
+        (Behaviour::Hangs, failed(KeySourceErrorKind::Timeout), 5),
+        (Behaviour::Panics, failed(KeySourceErrorKind::Unreadable), 0),
+        (Behaviour::SendsNonsense, failed(KeySourceErrorKind::Unreadable), 0),
+        (Behaviour::SendsSecret, failed(KeySourceErrorKind::Unreadable), 0),
+    ] {
+        let (provider, observations) = (Provider::new(&["k"]), Observations::default());
+        provider.behave(behaviour);
+        let builder = builder().observer(observations.clone()).accept(provider.issuer(ISSUER));
+        let fetches = || {
+            let all = observations.take().into_iter();
+            let fetches = all.filter_map(|observation| match observation {
+                Observation::KeysFetched { result, duration, .. } => Some((result, duration.as_secs())),
+                _ => None,
+            });
+            fetches.collect::<Vec<_>>()
+        };
+        let tokens = builder.build().unwrap();
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(fetches(), [(result, seconds)], "{behaviour:?}");
+        provider.behave(Behaviour::Serves);
+        sleep(15 * MINUTE).await;
+        let later = fetches();
+        let is_good = later.iter().all(|fetch| *fetch == (KeyFetchResult::Ok, 0));
+        assert!(is_good && !later.is_empty(), "{behaviour:?}: {later:?}");
+        drop(tokens);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_waits_for_a_key_is_one_miss_and_a_withdrawn_key_makes_another() {
+    let (provider, observations) = (Provider::new(&["old"]), Observations::default());
+    let builder = builder().observer(observations.clone()).accept(provider.issuer(ISSUER));
+    let tokens = builder.connect().await.unwrap();
+    let (old, new) = (token("old"), token("new"));
+    let lookups = async |token: &str| {
+        observations.take();
+        drop(tokens.validate_token(token, TokenType::Access).await);
+        let all = observations.take().into_iter();
+        let lookups = all.filter_map(|observation| match observation {
+            Observation::Check { result, lookup, .. } => Some((result, lookup)),
+            _ => None,
+        });
+        lookups.collect::<Vec<_>>()
+    };
+    assert_eq!(lookups(&old).await, [(CheckResult::Accepted, CacheLookup::Miss)]);
+    assert_eq!(lookups(&old).await, [(CheckResult::Accepted, CacheLookup::Hit)]);
+    sleep(MINUTE).await;
+    provider.publish(&["old", "new"]);
+    assert_eq!(lookups(&new).await, [(CheckResult::Accepted, CacheLookup::Miss)], "after the wait for its key");
+    assert_eq!(lookups(&new).await, [(CheckResult::Accepted, CacheLookup::Hit)]);
+    provider.publish(&["new"]);
+    sleep(15 * MINUTE).await;
+    assert_eq!(lookups(&old).await, [(CheckResult::Refused, CacheLookup::Miss)], "its key is withdrawn");
 }
 
 #[tokio::test(start_paused = true)]

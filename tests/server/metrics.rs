@@ -70,6 +70,9 @@ async fn each_metric_has_the_right_count(store: Store) {
             ("tower_bearer_checks_total", &[("result", "refused"), ("reason", "signature")], 1.0),
             ("tower_bearer_checks_total", &[("result", "refused"), ("reason", "revoked")], 2.0),
             ("tower_bearer_checks_total", &[], 8.0),
+            // Of the accepted tokens three are new, and two of the refused ones.
+            ("tower_bearer_cache_hits_total", &[], 3.0),
+            ("tower_bearer_cache_misses_total", &[], 5.0),
             ("tower_bearer_challenges_total", &[("error", "none")], 1.0),
             ("tower_bearer_challenges_total", &[("error", "invalid_token")], 3.0),
             ("tower_bearer_challenges_total", &[], 4.0),

@@ -13,8 +13,8 @@ use tower_bearer::{
     Consistency, MemoryStore, NewSession, Renewal, TokenService, TokenType,
     error::StoreErrorKind,
     observe::{
-        CheckReason, CheckResult, Decider, Observation, RefreshResult, SessionEnd, StoreOperation, StoreOutcome,
-        StreamCause,
+        CacheLookup, CheckReason, CheckResult, Decider, Observation, RefreshResult, SessionEnd, StoreOperation,
+        StoreOutcome, StreamCause,
     },
     tokens::Refreshing,
 };
@@ -85,6 +85,54 @@ async fn each_check_of_an_access_token_is_observed_with_its_reason() {
     observations.take();
     assert!(access(&fixture.tokens, hanging.access().as_str()).now_or_never().is_none());
     assert_eq!(checks(&observations), [], "a check whose future is dropped has no result");
+}
+
+/// Returns the result and the cache lookup of each check.
+fn lookups(observations: &Observations) -> Vec<(CheckResult, CacheLookup)> {
+    let all = observations.take().into_iter();
+    all.filter_map(|observation| match observation {
+        Observation::Check { result, lookup, .. } => Some((result, lookup)),
+        _ => None,
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn each_check_is_observed_with_its_cache_lookup() {
+    for behaviour in [Behaviour::AtOnce, Behaviour::Late] {
+        let (observations, fixture) = observed();
+        let login = pair(&fixture.tokens, "42").await;
+        let text = login.access().as_str();
+        fixture.store.answer_only("check", behaviour);
+        observations.take();
+        access(&fixture.tokens, text).await.unwrap();
+        let claims = access(&fixture.tokens, text).await.unwrap();
+        let accepted = |lookup| (CheckResult::Accepted, lookup);
+        assert_eq!(lookups(&observations), [CacheLookup::Miss, CacheLookup::Hit].map(accepted), "{behaviour:?}");
+        fixture.tokens.check(&claims).await.unwrap();
+        assert_eq!(lookups(&observations), [accepted(CacheLookup::None)], "{behaviour:?}: claims in place of a token");
+        fixture.tokens.revoke_session("42", login.session_id()).await.unwrap();
+        access(&fixture.tokens, text).await.unwrap_err();
+        fixture.advance(86_400);
+        access(&fixture.tokens, text).await.unwrap_err();
+        let refused = |lookup| (CheckResult::Refused, lookup);
+        assert_eq!(lookups(&observations), [CacheLookup::Hit; 2].map(refused), "{behaviour:?}: revoked, then expired");
+        access(&fixture.tokens, "no token").await.unwrap_err();
+        access(&fixture.tokens, &"a".repeat(100_000)).await.unwrap_err();
+        assert_eq!(lookups(&observations), [CacheLookup::Miss, CacheLookup::None].map(refused), "{behaviour:?}: bad");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_cache_makes_no_lookup() {
+    let observations = Observations::default();
+    let fixture = Fixture::with(|builder| builder.observer(observations.clone()).verified_cache(0, 0));
+    let login = pair(&fixture.tokens, "42").await;
+    observations.take();
+    for _ in 0..2 {
+        access(&fixture.tokens, login.access().as_str()).await.unwrap();
+    }
+    assert_eq!(lookups(&observations), [(CheckResult::Accepted, CacheLookup::None); 2]);
 }
 
 #[tokio::test]

@@ -20,7 +20,11 @@ impl MetricsPage {
     /// Reads `/metrics`.
     pub async fn of(client: &HttpClient) -> Self {
         let answer = client.get("/metrics", "").await.expect(200);
-        let text = std::str::from_utf8(&answer.body).unwrap();
+        Self::parse(std::str::from_utf8(&answer.body).unwrap())
+    }
+
+    /// Parses the text of a page.
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         Self { samples: lines.map(Sample::parse).collect() }
     }

@@ -117,7 +117,7 @@ impl<C> TokenServiceBuilder<C> {
         let denial_rules = DenialRules { leeway, accepts_older: config.accepts_older_than_store };
         let streams = config.streams(&authority, &issuers, &node_clock, denial_rules)?;
         let replica = config.replica(&authority, keep, &node_clock, leeway, &streams)?;
-        issuers.start()?;
+        issuers.start(&config.observer)?;
         let issuers = Arc::new(issuers);
         let lenient = Arc::new(lenient);
         let refresher = match authority.sessions() {

@@ -2,10 +2,10 @@
 //!
 //! | form | value |
 //! |--|--|
-//! | `name{label="value",label=~"one\|other"}` | the sum of the samples in the last scrape |
+//! | `name{a="value",b!="value",c=~"one\|other"}` | the sum of the samples in the last scrape |
 //! | `sum(increase(selector[1m]))`, also with `by` | the growth between the two scrapes |
 //! | `histogram_quantile(0.99, sum by (le) (rate(selector[5m])))` | the quantile of that growth |
-//! | `x / y`, `x > y`, `x < y`, `x and y` | as in `PromQL`, for one node |
+//! | `x / y`, `x > y`, `x < y`, `x == y`, `x and y` | as in `PromQL`, for one node |
 //!
 //! The scrapes stand for the start and the end of the range. Labels in `by` have no effect, because
 //! a test has one node.
@@ -78,6 +78,9 @@ impl<'a> Parser<'a> {
         if self.takes(">") {
             return left > self.quotient();
         }
+        if self.takes("==") {
+            return left.total_cmp(&self.quotient()).is_eq();
+        }
         self.expect("<");
         left < self.quotient()
     }
@@ -92,7 +95,11 @@ impl<'a> Parser<'a> {
 
     fn value(&mut self) -> f64 {
         match self.word() {
-            "sum" => self.summed().iter().map(|growth| growth.by).sum(),
+            "sum" => {
+                let series = self.summed();
+                // Without series, the sum has no result, and a comparison with it has none either.
+                if series.is_empty() { f64::NAN } else { series.iter().map(|growth| growth.by).sum() }
+            }
             "histogram_quantile" => {
                 self.expect("(");
                 let quantile = self.until(',').parse().expect("a quantile");
@@ -143,9 +150,14 @@ impl<'a> Parser<'a> {
                         Some(value) => (true, value),
                         None => (false, value),
                     };
+                    let (is_negated, label) = match label.strip_suffix('!') {
+                        Some(label) => (true, label),
+                        None => (false, label),
+                    };
                     let value = value.trim_matches('"');
                     let own = sample.label(label.trim()).unwrap_or_default();
-                    if has_choice { value.split('|').any(|choice| choice == own) } else { value == own }
+                    let is_equal = if has_choice { value.split('|').any(|choice| choice == own) } else { value == own };
+                    is_equal != is_negated
                 })
         };
         let scrapes = self.scrapes;
@@ -215,6 +227,11 @@ mod tests {
             ("sum by (instance) (increase(errors{kind=\"a\"}[1m])) > 2.9", true),
             ("sum(increase(errors{kind=\"b\"}[1m])) > 1.1", false),
             ("sum(increase(errors{kind=~\"b|c\"}[1m])) > 0.9", true),
+            ("sum(increase(errors{kind!=\"a\"}[1m])) > 0.9", true),
+            ("sum(increase(errors{kind!=\"a\"}[1m])) > 1", false),
+            ("sum(increase(errors{kind=\"b\"}[1m])) == 1", true),
+            ("sum(increase(errors{kind=\"b\"}[1m])) == 0", false),
+            ("sum(increase(errors{kind=\"c\"}[1m])) == 0", false),
             ("gauge > 6", true),
             ("gauge < 7", false),
             ("sum(increase(errors{kind=\"a\"}[1m])) / sum(increase(errors[1m])) > 0.7", true),

@@ -5,6 +5,8 @@
 //! tests.
 
 mod expression;
+#[cfg(feature = "jwks")]
+mod issuer_keys;
 mod rules;
 
 use std::time::{Duration, Instant};
@@ -25,7 +27,19 @@ const SCALE: u32 = 60;
 /// The longest of the shortened times.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// The alerts of one fault, and the state of the server before it.
+/// A node whose metrics a test reads.
+trait Scraped {
+    /// Returns the present page of metrics.
+    async fn page(&self) -> MetricsPage;
+}
+
+impl Scraped for Server {
+    async fn page(&self) -> MetricsPage {
+        MetricsPage::of(self).await
+    }
+}
+
+/// The alerts of one fault, and the state of the node before it.
 struct Watch {
     rules: Vec<Rule>,
     first: MetricsPage,
@@ -33,10 +47,10 @@ struct Watch {
 
 impl Watch {
     /// Waits until none of the alerts fires.
-    async fn begin(server: &Server, alerts: &[&str]) -> Self {
+    async fn begin(node: &impl Scraped, alerts: &[&str]) -> Self {
         let rules: Vec<Rule> = alerts.iter().map(|name| rule(name)).collect();
         let first = eventually("no alert fires before the fault", async || {
-            let page = MetricsPage::of(server).await;
+            let page = node.page().await;
             let scrapes = Scrapes { first: &page, last: &page };
             let is_quiet = rules.iter().all(|rule| !holds(&rule.expression, &scrapes));
             is_quiet.then_some(page)
@@ -45,19 +59,19 @@ impl Watch {
         Self { rules, first }
     }
 
-    async fn holds(&self, server: &Server, rule: &Rule) -> bool {
-        let last = MetricsPage::of(server).await;
+    async fn holds(&self, node: &impl Scraped, rule: &Rule) -> bool {
+        let last = node.page().await;
         holds(&rule.expression, &Scrapes { first: &self.first, last: &last })
     }
 
     /// Waits until each alert has held for its shortened time. Calls `traffic` meanwhile.
-    async fn fires(&self, server: &Server, mut traffic: impl AsyncFnMut()) {
+    async fn fires(&self, node: &impl Scraped, mut traffic: impl AsyncFnMut()) {
         for rule in &self.rules {
             let pending = (rule.pending / SCALE).min(LONGEST);
             let mut since = None;
             eventually(&format!("{} fires: {}", rule.name, rule.expression), async || {
                 traffic().await;
-                if !self.holds(server, rule).await {
+                if !self.holds(node, rule).await {
                     since = None;
                     return None;
                 }
@@ -69,9 +83,9 @@ impl Watch {
     }
 
     /// Waits until no alert holds. Only for alerts of a state.
-    async fn ends(&self, server: &Server) {
+    async fn ends(&self, node: &impl Scraped) {
         for rule in &self.rules {
-            let ends = async || (!self.holds(server, rule).await).then_some(());
+            let ends = async || (!self.holds(node, rule).await).then_some(());
             eventually(&format!("{} ends", rule.name), ends).await;
         }
     }
