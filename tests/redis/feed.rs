@@ -290,8 +290,8 @@ async fn a_right_that_is_missing_for_one_bucket_is_the_whole_reads_error_and_the
         (
             StoreErrorKind::Rejected,
             format!(
-                "the Redis server at 127.0.0.1:{} refuses this user a command or a key; find which one with ACL LOG, and grant \
-         the rights of docs/operations/redis.md",
+                "the Redis server at 127.0.0.1:{} refuses this user a command, key or channel; find which one with ACL \
+                 LOG, and grant the rights of docs/operations/redis.md of tower-bearer",
                 server.port()
             )
         )
