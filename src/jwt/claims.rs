@@ -297,7 +297,8 @@ impl<C> JwtClaims<C> {
         &self.token_id
     }
 
-    /// Returns `type`: access or refresh. Returns `None` only for tokens of other issuers.
+    /// Returns `type`: access or refresh. Returns `None` if the token has no `type`, as tokens of
+    /// other issuers.
     #[must_use]
     pub fn token_type(&self) -> Option<TokenType> {
         self.token_type

@@ -97,8 +97,8 @@ pub(super) fn place_of(error: &serde_json::Error) -> String {
 /// A member with the value `null`, `""` or `[]` counts as absent, because some libraries write a
 /// member even if it has no value.
 ///
-/// Any JSON value can be read as `Members`, so that a faulty element of a set does not make the
-/// other keys unusable. [`read`] then fails for the reason in `fault`.
+/// An element of another type than an object can be read as `Members` too, so that it does not make
+/// the other keys of a set unusable. [`read`] then fails for the reason in `fault`.
 #[derive(Default)]
 pub(super) struct Members {
     fault: Option<Fault>,

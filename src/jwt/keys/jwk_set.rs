@@ -266,7 +266,8 @@ fn not_empty(keys: Vec<Members>) -> Result<Vec<Members>, ConfigError> {
 }
 
 /// Reads the members of each key. Fails if the text is too long, is no JWK Set, or has a duplicate
-/// member at its top level. A fault within one key does not matter here.
+/// member at its top level. Most faults within one key do not matter here. But a member name or a
+/// known member with a lone surrogate or an endless number makes the whole set unreadable.
 fn members_of(json: &str) -> Result<Vec<Members>, ConfigError> {
     if json.len() > MAX_LEN {
         let problem = format!("is a text of {} bytes, but the maximum is {MAX_LEN}", json.len());

@@ -123,7 +123,8 @@ impl KeySet {
     /// for the key's type is ignored.
     ///
     /// A set with a secret or private key is refused as a whole, even if that key has duplicate
-    /// members. Its other keys are not trustworthy either.
+    /// members. Its other keys are not trustworthy either. Arrays within `keys` are not searched for
+    /// secrets.
     ///
     /// The number of keys has no limit. For a token without `kid`, the service tries at most 16
     /// keys.

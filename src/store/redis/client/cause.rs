@@ -33,8 +33,8 @@ pub enum RedisCause {
     UnknownHost,
     /// The server did not accept the connection in time, or did not answer in time.
     NoAnswer,
-    /// The server accepted the TCP connection, and did not finish the TLS handshake in time. A Redis
-    /// server without TLS never does.
+    /// The server accepted the TCP connection, and the TLS connection was not complete in time,
+    /// including the login. A Redis server without TLS never finishes the handshake.
     NoTlsAnswer,
     /// The server or the network closed the connection.
     Closed,
@@ -61,7 +61,8 @@ pub enum RedisCause {
     Tls,
     /// The server refused the user or password, or demands a password.
     Credentials,
-    /// The user lacks the right to a command or to keys. The value is the command, if known.
+    /// The user lacks the right to a command, to keys or to a channel. The value is the command, if
+    /// known.
     MissingRight(Option<String>),
     /// The server does not know a command. The hosting provider may have disabled or renamed it. The
     /// value is the command, if known, or several with `, ` between them.

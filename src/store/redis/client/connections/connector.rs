@@ -187,6 +187,10 @@ impl ServerSource {
             }
             _ => connecting.await,
         };
+        if connected.is_ok() {
+            // A later failure has another cause.
+            self.accepts.store(false, Ordering::Relaxed);
+        }
         match connected.map_err(at) {
             Err(error) if error.is_closed() => Err(match client.get_connection_info().addr() {
                 ConnectionAddr::Tcp(host, port) => match cause::of_greeting(host, *port).await {
