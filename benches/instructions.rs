@@ -3,8 +3,8 @@
 //!
 //! The request is warm, and the memory store decides it. There are five modes: the bare service,
 //! the layer without cutoff, with its defaults, with an observer that counts, and with metrics on a
-//! Prometheus recorder. The clock is a manual one and there is no replica, because a real clock reads the
-//! vDSO, which valgrind hides.
+//! Prometheus recorder. The clock is a manual one and there is no replica, because a real clock
+//! reads the vDSO, which valgrind hides.
 //!
 //! This program runs itself under callgrind in each mode, and counts only the warm requests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a benchmark")]

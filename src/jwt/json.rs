@@ -74,7 +74,6 @@ where
 }
 
 /// The names of the members that [`read_object`] has read.
-#[derive(Default)]
 struct SeenNames<'de> {
     few: Vec<Cow<'de, str>>,
     /// The names after the first [`FEW`](Self::FEW).

@@ -1,5 +1,5 @@
-//! The keys of an issuer over time: fetches, rotation, withdrawal and outages, by the time of a paused
-//! runtime.
+//! The keys of an issuer over time: fetches, rotation, withdrawal and outages, by the time of a
+//! paused runtime.
 
 use std::{
     future::pending,

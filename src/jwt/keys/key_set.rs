@@ -123,8 +123,8 @@ impl KeySet {
     /// for the key's type is ignored.
     ///
     /// A set with a secret or private key is refused as a whole, even if that key has duplicate
-    /// members. Its other keys are not trustworthy either. Arrays within `keys` are not searched for
-    /// secrets.
+    /// members. Its other keys are not trustworthy either. Arrays within `keys` are not searched
+    /// for secrets.
     ///
     /// The number of keys has no limit. For a token without `kid`, the service tries at most 16
     /// keys.
@@ -134,7 +134,8 @@ impl KeySet {
     ///
     /// # Errors
     ///
-    /// * The text is no JWK Set, has a duplicate member at its top level, or is longer than 256 KiB.
+    /// * The text is no JWK Set, has a duplicate member at its top level, or is longer than 256
+    ///   KiB.
     /// * The set contains a secret (`oct`, or a value of `k`) or a member of private keys, such as
     ///   `d`.
     /// * No key is usable.

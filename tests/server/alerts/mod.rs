@@ -1,5 +1,5 @@
-//! The fault of each alert of `docs/operations/alerts.yaml`, on a real Redis. The test evaluates the
-//! alert's expression over what the server reports before and after the fault.
+//! The fault of each alert of `docs/operations/alerts.yaml`, on a real Redis or key server. The test
+//! evaluates the alert's expression over the metrics of the node before and after the fault.
 //!
 //! The time for which an expression must hold is scaled down. `scripts/faults.sh` runs only these
 //! tests.

@@ -64,8 +64,8 @@ pub enum RedisCause {
     /// The user lacks the right to a command, to keys or to a channel. The value is the command, if
     /// known.
     MissingRight(Option<String>),
-    /// The server does not know a command. The hosting provider may have disabled or renamed it. The
-    /// value is the command, if known, or several with `, ` between them.
+    /// The server does not know a command. The hosting provider may have disabled or renamed it.
+    /// The value is the command, if known, or several with `, ` between them.
     UnknownCommand(Option<String>),
     /// The server has reached `maxclients`.
     TooManyClients,
